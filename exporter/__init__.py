@@ -1,0 +1,1 @@
+"""What the BPF programs have counted, as Prometheus metrics over HTTP."""

@@ -1,0 +1,109 @@
+"""All metrics of the exporter, gathered in one pass per scrape."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Protocol
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+import nvscope
+from nvscope.exporter import render
+from nvscope.exporter.identity import Identities
+from nvscope.probes.snapshot import Attachment, Snapshot, VmKey
+
+log = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """Where the counts come from: probes.loader.Loaded, or a fake."""
+
+    @property
+    def attachments(self) -> tuple[Attachment, ...]: ...
+
+    def snapshot(self) -> Snapshot:
+        """Return all counters now; lost holds every cause known, at 0 too."""
+
+    def forget(self, vm: VmKey) -> None:
+        """Drop what is counted for a VM that has ended."""
+
+
+class Host(Protocol):
+    """What the host is (probes.features); revmap: "none" | "maple" | "tracking"."""
+
+    @property
+    def kernel(self) -> str: ...
+
+    @property
+    def nv2(self) -> bool: ...
+
+    @property
+    def revmap(self) -> str: ...
+
+
+class VmCollector(Collector):
+    """Renders a source's snapshot; one scrape at a time, whatever the number of threads."""
+
+    def __init__(self, source: Source, host: Host) -> None:
+        self._source = source
+        self._host = host
+        self._identities = Identities()
+        self._failing = False
+        self._lock = threading.Lock()
+
+    def collect(self) -> list[Metric]:
+        """Return all families, complete before the first is shown.
+
+        When the counts cannot be read, nvscope_up is 0 and all that comes from them is absent:
+        a page with some of the VMs would pass for all of them. The cause is logged once.
+        """
+        with self._lock:
+            counts = self._counts()
+            return [_up(counts is not None), *self._standing(), *(counts or ())]
+
+    def _counts(self) -> list[Metric] | None:
+        try:
+            counts = list(self._read())
+        except Exception:  # whatever it is, the scrape has to say so
+            if not self._failing:
+                log.exception("cannot read the counts; nvscope_up is 0 until that works again")
+            self._failing = True
+            return None
+        self._failing = False
+        return counts
+
+    def _read(self) -> Iterator[Metric]:
+        snapshot = self._source.snapshot()
+        keys = _vm_keys(snapshot)
+        vms = self._identities.refresh(keys)
+        for ended in keys - vms.keys():
+            self._source.forget(ended)
+        yield from render.vm_metrics(snapshot, vms, self._host.revmap)
+        yield render.events_lost(snapshot.lost)
+
+    def _standing(self) -> Iterator[Metric]:
+        """What is true whether the counts can be read or not."""
+        yield render.attached(self._source.attachments)
+        host = {
+            "revmap": self._host.revmap,
+            "nv2": "true" if self._host.nv2 else "false",
+            "kernel": self._host.kernel,
+        }
+        yield render.info("nvscope_host", "The host; revmap: its kernel's reverse map.", host)
+        build = {"version": nvscope.__version__}
+        yield render.info("nvscope_build", "The version of nvscope.", build)
+
+
+def _up(works: bool) -> Metric:
+    return GaugeMetricFamily(
+        "nvscope_up", "1 if this scrape could read the probes' counts, else 0.", value=works
+    )
+
+
+def _vm_keys(snapshot: Snapshot) -> set[VmKey]:
+    rows = (*snapshot.notifier_unmaps, *snapshot.s2_faults, *snapshot.shadow_unmaps)
+    return {row.vm for row in rows}

@@ -1,0 +1,134 @@
+"""Which VM a `struct kvm` is: a name that people know, for as long as its process lives.
+
+The probes know a VM by its `struct kvm *` and kvm->userspace_pid, which is the thread that
+created it, by its number in the initial pid namespace (virt/kvm/kvm_main.c, kvm_create_vm).
+/proc is read where psutil.PROCFS_PATH says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from nvscope.exporter import names
+from nvscope.probes.errors import LackError
+from nvscope.probes.snapshot import VmKey
+
+# Inode of the initial pid namespace: PROC_PID_INIT_INO, include/linux/proc_ns.h.
+_INITIAL_PID_NAMESPACE = 0xEFFFFFFC
+
+# Fields of /proc/PID/stat after the command, proc_pid_stat(5): (3) state, (20) num_threads,
+# (22) starttime in clock ticks since boot.
+_STATE, _THREADS, _START = 3 - 3, 20 - 3, 22 - 3
+
+
+@dataclass(frozen=True)
+class Vm:
+    """A VM in the metrics. label: unique among the VMs alive; pid: of its process."""
+
+    label: str
+    uuid: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class _Process:
+    """A process, told from a later one of the same pid. start: clock ticks since boot."""
+
+    start: int
+    pid: int
+
+
+def require_initial_pid_namespace() -> None:
+    """Raise LackError in a pid namespace of our own: every VM would look as if it had ended."""
+    try:
+        inode = (_proc() / "self/ns/pid").stat().st_ino
+    except FileNotFoundError:  # a kernel without CONFIG_PID_NS has no other namespace
+        return
+    if inode != _INITIAL_PID_NAMESPACE:
+        raise LackError(
+            "cannot tell which process a VM belongs to: this is not the initial pid namespace;"
+            " run on the host, or the container with the host's pid namespace"
+        )
+
+
+class Identities:
+    """The VMs alive and their labels. A label stays with its VM; of two VMs of one name the
+    older keeps the plain name."""
+
+    def __init__(self) -> None:
+        self._known: dict[VmKey, tuple[_Process, Vm]] = {}
+
+    def refresh(self, keys: Iterable[VmKey]) -> dict[VmKey, Vm]:
+        """Return those of keys whose process is alive; what is not among keys is forgotten.
+
+        O(n) reads of /proc for n VMs, two more for each new one.
+        """
+        wanted = set(keys)
+        before = self._known
+        self._known = {
+            key: (process, vm)
+            for key, (process, vm) in before.items()
+            if key in wanted and _alive(process)
+        }
+        # What has just ended is not looked up again here: its pid may have a new owner by now,
+        # and the counts are still those of the VM that ended.
+        new = wanted - before.keys()
+        found = [(process, key) for key in new if (process := _owner(key))]
+        taken = {vm.label for _, vm in self._known.values()}
+        for process, key in sorted(found, key=lambda f: (f[0].start, f[0].pid, f[1].kvm)):
+            vm = _describe(process, taken)
+            if vm is not None:
+                taken.add(vm.label)
+                self._known[key] = (process, vm)
+        return {key: vm for key, (_, vm) in self._known.items()}
+
+
+def _proc() -> Path:
+    return Path(psutil.PROCFS_PATH)
+
+
+def _owner(key: VmKey) -> _Process | None:
+    """The process that the thread key.pid belongs to, or None if there is none (any more)."""
+    try:
+        status = (_proc() / str(key.pid) / "status").read_bytes()
+    except OSError:
+        return None
+    for line in status.splitlines():
+        if line.startswith(b"Tgid:"):
+            return _look(int(line.split()[1]))
+    return None
+
+
+def _look(pid: int) -> _Process | None:
+    """The live process that has this pid now."""
+    try:
+        stat = (_proc() / str(pid) / "stat").read_bytes()
+    except OSError:
+        return None
+    fields = stat[stat.rfind(b")") + 1 :].split()  # the command may hold spaces and ")"
+    # A zombie has let go of its VM, unless it is a first thread that ended before the others.
+    if fields[_STATE] in (b"Z", b"X") and int(fields[_THREADS]) <= 1:
+        return None
+    return _Process(int(fields[_START]), pid)
+
+
+def _alive(process: _Process) -> bool:
+    return _look(process.pid) == process
+
+
+def _describe(process: _Process, taken: set[str]) -> Vm | None:
+    """Name a process's VM; None if the process has just ended."""
+    try:
+        of = psutil.Process(process.pid)
+        with of.oneshot():
+            cmdline, command = of.cmdline(), of.name()
+    except psutil.AccessDenied:  # /proc mounted with hidepid=
+        cmdline, command = [], ""
+    except psutil.NoSuchProcess:
+        return None
+    label = names.distinct(names.vm_name(cmdline, command), process.pid, taken)
+    return Vm(label, names.vm_uuid(cmdline), process.pid)

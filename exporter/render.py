@@ -1,0 +1,145 @@
+"""A snapshot as metric families: names, labels and help texts, each in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+from prometheus_client.metrics_core import Metric
+
+from nvscope.exporter.histogram import buckets, seconds, total
+from nvscope.exporter.identity import Vm
+from nvscope.probes.snapshot import Attachment, Durations, ShadowUnmaps, Snapshot, VmKey
+
+Labels = tuple[str, ...]
+Vms = Mapping[VmKey, Vm]
+
+
+def vm_metrics(snapshot: Snapshot, vms: Vms, revmap: str) -> Iterator[Metric]:
+    """Yield all that is counted per VM, for the VMs in vms; revmap: "none" | "maple" | …"""
+    yield _vm_info(vms)
+    yield _histogram(
+        "nvscope_notifier_unmap_duration_seconds",
+        "Time the MMU notifier took to unmap a range from a VM and its shadow stage 2s.",
+        ("vm",),
+        (((vms[row.vm].label,), row.durations) for row in snapshot.notifier_unmaps if row.vm in vms),
+    )
+    yield _histogram(
+        "nvscope_s2_fault_duration_seconds",
+        "Time KVM took to handle a stage-2 fault, in the canonical or a shadow stage 2.",
+        ("vm", "stage", "result"),
+        (
+            ((vms[row.vm].label, row.stage, row.result), row.durations)
+            for row in snapshot.s2_faults
+            if row.vm in vms
+        ),
+    )
+    rows = [row for row in snapshot.shadow_unmaps if row.vm in vms]
+    yield from _shadow_unmaps(rows, vms, revmap)
+
+
+def _shadow_unmaps(rows: Sequence[ShadowUnmaps], vms: Vms, revmap: str) -> Iterator[Metric]:
+    yield _histogram(
+        "nvscope_shadow_unmap_duration_seconds",
+        "Time it took to unmap a shadow stage 2, the whole of it or a range.",
+        ("vm", "scope"),
+        (((vms[row.vm].label, row.scope), row.durations) for row in rows),
+    )
+    yield _counter(
+        "nvscope_shadow_unmaps",
+        "Unmaps of a shadow stage 2; reason: why a notifier unmap threw away the whole of it.",
+        ("vm", "scope", "within", "reason"),
+        (
+            # Not row.durations.count: the histogram of the same calls shows the sum of the slots.
+            (
+                (vms[row.vm].label, row.scope, row.within, reason(row.scope, row.within, revmap)),
+                sum(row.durations.slots),
+            )
+            for row in rows
+        ),
+    )
+    yield _counter(
+        "nvscope_shadow_unmapped_bytes",
+        "Sizes asked for in unmaps of shadow stage 2s; a full unmap counts the whole IPA space.",
+        ("vm",),
+        (((vms[row.vm].label,), row.size_bytes) for row in rows),
+    )
+
+
+def reason(scope: str, within: str, revmap: str) -> str:
+    """Return why a shadow unmap was full: "no_revmap", or "none" where that says nothing.
+
+    >>> reason("full", "notifier", "none"), reason("full", "notifier", "maple")
+    ('no_revmap', 'none')
+    """
+    forced = scope == "full" and within == "notifier" and revmap == "none"
+    return "no_revmap" if forced else "none"
+
+
+def attached(attachments: Iterable[Attachment]) -> Metric:
+    """Return one row per probe point and hook: 1 where it is attached, 0 where it is not."""
+    family = GaugeMetricFamily(
+        "nvscope_probe_attached",
+        "1 if the probe point is attached to the hook, 0 if it could not be.",
+        labels=("probe", "hook", "mechanism"),
+    )
+    rows = {(a.point, a.hook, a.mechanism): float(a.mechanism != "") for a in attachments}
+    for labels, value in rows.items():
+        family.add_metric(labels, value)
+    return family
+
+
+def events_lost(lost: Mapping[str, int]) -> Metric:
+    """Return a row for each cause, at 0 too."""
+    return _counter(
+        "nvscope_events_lost",
+        "Events that happened and are missing from the other metrics.",
+        ("cause",),
+        (((cause,), count) for cause, count in lost.items()),
+    )
+
+
+def info(name: str, text: str, values: Mapping[str, str]) -> Metric:
+    """Return the metric `name`_info: always 1, with values as its labels."""
+    return InfoMetricFamily(name, text, value=dict(values))
+
+
+def _vm_info(vms: Vms) -> Metric:
+    family = InfoMetricFamily(
+        "nvscope_vm", "VMs that have series; join on vm.", labels=("vm", "uuid", "pid")
+    )
+    for vm in vms.values():
+        family.add_metric((vm.label, vm.uuid, str(vm.pid)), {})
+    return family
+
+
+def _histogram(
+    name: str, text: str, labels: Labels, rows: Iterable[tuple[Labels, Durations]]
+) -> Metric:
+    """A histogram; rows with the same labels are added up (a second series would be invalid)."""
+    family = HistogramMetricFamily(name, text, labels=labels, unit="seconds")
+    grouped: dict[Labels, list[Durations]] = {}
+    for values, durations in rows:
+        grouped.setdefault(values, []).append(durations)
+    for values, several in grouped.items():
+        one = total(several)
+        family.add_metric(values, buckets(one.slots), seconds(one.sum_ns))
+    return family
+
+
+def _counter(
+    name: str, text: str, labels: Labels, rows: Iterable[tuple[Labels, float]]
+) -> Metric:
+    """A counter, name without _total; rows with the same labels are added up."""
+    family = CounterMetricFamily(name, text, labels=labels)
+    grouped: dict[Labels, float] = {}
+    for values, value in rows:
+        grouped[values] = grouped.get(values, 0) + value
+    for values, value in grouped.items():
+        family.add_metric(values, value)
+    return family

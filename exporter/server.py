@@ -1,0 +1,124 @@
+"""The metrics over HTTP: a small WSGI application on waitress.
+
+waitress and not prometheus_client's own server, which has neither time-outs nor a limit on
+threads: a few hundred half-open requests are a few hundred threads there.
+"""
+
+from __future__ import annotations
+
+import html
+import socket
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import waitress.server
+import waitress.wasyncore
+from prometheus_client import CollectorRegistry, make_wsgi_app
+
+import nvscope
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+# Scrapes run one at a time (collector.py); a second thread serves the landing page meanwhile.
+THREADS = 2
+# Connections at once. Prometheus keeps one; the rest is room for slow or stray clients.
+CONNECTIONS = 500
+# A connection that is silent for so long is closed, seconds. Prometheus' default time-out.
+SILENCE_SECONDS = 10
+# A scrape's request is some 300 bytes and has no body.
+HEADER_BYTES = 8192
+BODY_BYTES = 1024
+
+_TEXT = "text/plain; charset=utf-8"
+_LANDING = f"""<!doctype html>
+<html lang="en"><head><title>nvscope</title></head>
+<body><h1>nvscope</h1><p>Version {html.escape(nvscope.__version__)}.
+<a href="metrics">Metrics</a></p></body></html>
+"""
+
+
+def application(registry: CollectorRegistry) -> WSGIApplication:
+    """Return the WSGI application: /metrics (text or OpenMetrics, gzip if asked for) and /."""
+    metrics: WSGIApplication = make_wsgi_app(registry)
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "/")
+        if path not in ("/", "/metrics"):
+            start_response("404 Not Found", [("Content-Type", _TEXT)])
+            return [b"Not found; the metrics are at /metrics.\n"]
+        if environ["REQUEST_METHOD"] != "GET":
+            headers = [("Content-Type", _TEXT), ("Allow", "GET")]
+            start_response("405 Method Not Allowed", headers)
+            return [b"Only GET.\n"]
+        if path == "/metrics":
+            return metrics(environ, start_response)
+        start_response("200 OK", [("Content-Type", "text/html; charset=utf-8")])
+        return [_LANDING.encode()]
+
+    return app
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening TCP socket; port 0 takes a free one. Raises OSError.
+
+    It listens at once, not only when it is served: of two exporters that start together, one
+    hears that the port is taken before it compiles anything.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen()
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def url(sock: socket.socket) -> str:
+    """Return the address of the metrics on a listening socket."""
+    host, port = sock.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}/metrics"
+
+
+class Server:
+    """Serves an application on a listening socket, in a thread of its own, until stopped."""
+
+    def __init__(self, app: WSGIApplication, sock: socket.socket) -> None:
+        self._server = waitress.server.create_server(
+            app,
+            sockets=[sock],
+            ident=None,
+            threads=THREADS,
+            connection_limit=CONNECTIONS,
+            channel_timeout=SILENCE_SECONDS,
+            cleanup_interval=SILENCE_SECONDS // 2,
+            max_request_header_size=HEADER_BYTES,
+            max_request_body_size=BODY_BYTES,
+            clear_untrusted_proxy_headers=True,
+            asyncore_use_poll=True,
+        )
+        self._thread = threading.Thread(target=self._server.run, name="http")
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the socket and all connections and wait for what is being served.
+
+        From the main thread, not from a signal handler: it takes locks.
+        """
+        self._server.trigger.pull_trigger(self._close_all)
+        self._thread.join()
+        self._server.task_dispatcher.shutdown()
+
+    def _close_all(self) -> None:
+        # In the server's own thread, whose loop ends when there is nothing left to poll.
+        waitress.wasyncore.close_all(self._server._map)

@@ -1,0 +1,172 @@
+"""Debian packages through an apt of our own: private lists, private cache, no source left behind.
+
+The mirror is the one that this machine's apt already uses, so that it works behind a local
+mirror too; only the suites differ.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nvscope.lab.paths import cache_dir
+from nvscope.probes.errors import LackError
+
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+
+def host_suite(os_release: Path = Path("/etc/os-release")) -> str:
+    """This machine's Debian release by code name, e.g. "bookworm"."""
+    fields = dict(line.split("=", 1) for line in os_release.read_text().splitlines() if "=" in line)
+    if fields.get("ID", "").strip('"') != "debian":
+        raise LackError(
+            "the lab sets itself up with Debian's packages, and this machine is not Debian; "
+            "run it on Debian 12 or later (a virtual machine will do)"
+        )
+    return fields.get("VERSION_CODENAME", "").strip('"')
+
+
+def mirror() -> str:
+    """The base URI of the Debian archive that this machine's apt is configured for."""
+    suite = host_suite()
+    listing = subprocess.run(
+        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    for line in listing.splitlines():
+        uri, _, release = line.partition(" ")
+        if release == suite:
+            return uri
+    raise LackError(
+        f"apt has no source for Debian {suite}: add its main archive to /etc/apt/sources.list"
+    )
+
+
+@dataclass(frozen=True)
+class Apt:
+    """An apt with its own lists for one architecture.
+
+    on_host: resolve against this machine's installed packages (to install on it) rather than
+    against nothing (to fetch a closure). pins: package pattern -> suite to prefer for it.
+    """
+
+    arch: str
+    suites: Sequence[str]
+    pins: dict[str, str] = field(default_factory=dict)
+    on_host: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """This apt's own state, below the cache folder."""
+        return cache_dir() / "apt" / ("host" if self.on_host else self.arch)
+
+    @property
+    def archives(self) -> Path:
+        """Where downloaded packages lie."""
+        return self.folder / "cache" / "archives"
+
+    def update(self) -> None:
+        """Fetch the package lists afresh."""
+        self._configure()
+        self._run("update")
+
+    def download(self, packages: Sequence[str]) -> None:
+        """Fetch `packages` and all that they depend on into `archives`."""
+        self._run("install", "--yes", "--download-only", *packages)
+
+    def download_only(self, package: str, into: Path) -> Path:
+        """Fetch one package without its dependencies; returns the .deb."""
+        into.mkdir(parents=True, exist_ok=True)
+        for old in into.glob(f"{package}_*.deb"):
+            old.unlink()
+        self._run("download", package, cwd=into)
+        return next(into.glob(f"{package}_*.deb"))
+
+    def install(self, packages: Sequence[str]) -> None:
+        """Install on this machine (root only)."""
+        self._run("install", "--yes", *packages)
+
+    def names(self, pattern: str) -> list[str]:
+        """The packages of the archive whose names begin with `pattern`, sorted."""
+        output = self._run("pkgnames", pattern, tool="apt-cache")
+        return sorted(output.split())
+
+    def candidate(self, package: str) -> str | None:
+        """The version that would be installed, or None where the archive has none."""
+        for line in self._run("policy", package, tool="apt-cache").splitlines():
+            name, _, value = line.strip().partition(": ")
+            if name == "Candidate" and value != "(none)":
+                return value
+        return None
+
+    def _configure(self) -> None:
+        for sub in ("state/lists/partial", "cache/archives/partial"):
+            (self.folder / sub).mkdir(parents=True, exist_ok=True)
+        uri = mirror()
+        (self.folder / "sources.list").write_text(
+            "".join(
+                f"deb [arch={self.arch} signed-by={KEYRING}] {uri} {suite} main\n"
+                for suite in self.suites
+            )
+        )
+        (self.folder / "preferences").write_text(
+            "\n".join(
+                f"Package: {name}\nPin: release n={suite}\nPin-Priority: 990\n"
+                for name, suite in self.pins.items()
+            )
+        )
+        (self.folder / "status").touch()
+        (self.folder / "apt.conf").write_text(self._conf())
+
+    def _conf(self) -> str:
+        lines = {
+            "Dir::Etc::sourcelist": self.folder / "sources.list",
+            "Dir::Etc::sourceparts": "/dev/null",
+            "Dir::Etc::preferences": self.folder / "preferences",
+            "Dir::Etc::preferencesparts": "/dev/null",
+            "Dir::State::lists": self.folder / "state/lists",
+            "Dir::Cache": self.folder / "cache",
+            "APT::Install-Recommends": "false",
+            "APT::Sandbox::User": "root",
+            "Acquire::Retries": "3",
+        }
+        if not self.on_host:
+            lines |= {
+                "Dir::State": self.folder / "state",
+                "Dir::State::status": self.folder / "status",
+                "APT::Architecture": self.arch,
+                "APT::Architectures": self.arch,
+            }
+        return "".join(f'{key} "{value}";\n' for key, value in lines.items())
+
+    def _run(self, *args: str, tool: str = "apt-get", cwd: Path | None = None) -> str:
+        done = subprocess.run(
+            [tool, "-q", *args],
+            env=os.environ
+            | {
+                "APT_CONFIG": str(self.folder / "apt.conf"),
+                "DEBIAN_FRONTEND": "noninteractive",
+                "LC_ALL": "C.UTF-8",
+            },
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise LackError(f"{tool} {args[0]} failed: {_reason(done.stderr)}")
+        return done.stdout
+
+
+def _reason(stderr: str) -> str:
+    errors = [line[2:].strip() for line in stderr.splitlines() if line.startswith("E:")]
+    reason = errors[0] if errors else (stderr.strip().splitlines() or ["no reason given"])[-1]
+    if "resolve" in stderr or "onnect" in stderr:
+        reason += " (is the network there? the Debian archive must be reachable)"
+    return reason

@@ -1,0 +1,81 @@
+"""What a lab host is made of, as QEMU's command line. Data and pure functions only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+# The guest's own ports, forwarded from this machine's loopback.
+SSH_PORT = 22
+METRICS_PORT = 9810
+
+
+@dataclass(frozen=True)
+class Machine:
+    """An emulated FEAT_NV2 arm64 host.
+
+    kernel_mode: the value of kvm-arm.mode= on its command line ("nested", or "vhe" for a host
+    that runs no nested guests). icount: one guest instruction is one virtual nanosecond, so that
+    durations are instruction counts (needs cpus=1).
+    """
+
+    kernel: Path
+    initrd: Path | None = None
+    cpus: int = 2
+    memory_mib: int = 4096
+    kernel_mode: str = "nested"
+    icount: bool = False
+    append: str = ""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A folder of this machine that the guest mounts read-only by its tag (9p)."""
+
+    tag: str
+    path: Path
+
+
+def kernel_command_line(machine: Machine) -> str:
+    """The kernel's arguments; an oops ends the guest, so that it is seen at once."""
+    words = [
+        "root=/dev/vda rw rootfstype=ext4 console=ttyAMA0 panic=-1 oops=panic",
+        f"kvm-arm.mode={machine.kernel_mode}",
+        machine.append,
+    ]
+    return " ".join(word for word in words if word)
+
+
+def qemu_arguments(
+    machine: Machine, root: Path, shares: list[Share], console: Path, ports: dict[int, int]
+) -> list[str]:
+    """QEMU's command line. ports: guest port -> port on this machine's 127.0.0.1."""
+    accel = "tcg,thread=single" if machine.icount else "tcg,thread=multi"
+    forwards = "".join(f",hostfwd=tcp:127.0.0.1:{host}-:{guest}" for guest, host in ports.items())
+    arguments = [
+        "qemu-system-aarch64", "-nodefaults", "-display", "none", "-no-reboot",
+        "-M", "virt,virtualization=on,gic-version=3",
+        # pauth's architected algorithm costs half of the emulation's time.
+        "-cpu", "max,pauth-impdef=on",
+        "-accel", accel, "-smp", str(machine.cpus), "-m", str(machine.memory_mib),
+        "-kernel", str(machine.kernel), "-append", kernel_command_line(machine),
+        "-serial", f"file:{console}", "-monitor", "none",
+        "-device", "virtio-rng-pci",
+        # Writes go to a temporary file that QEMU has already unlinked.
+        "-drive", f"file={root},format=raw,if=none,id=root,snapshot=on",
+        "-device", "virtio-blk-pci,drive=root",
+        "-netdev", f"user,id=net,restrict=on{forwards}",
+        # No ROM: it belongs to a package that booting from -kernel does not need.
+        "-device", "virtio-net-pci,netdev=net,romfile=",
+    ]  # fmt: skip
+    if machine.icount:
+        arguments += ["-icount", "shift=0,sleep=off"]
+    if machine.initrd:
+        arguments += ["-initrd", str(machine.initrd)]
+    for share in shares:
+        arguments += [
+            "-virtfs",
+            f"local,path={share.path},mount_tag={share.tag},security_model=none,readonly=on,"
+            "multidevs=remap",
+        ]
+    return arguments

@@ -1,0 +1,148 @@
+"""The guest's root file system: an arm64 Debian closure, unpacked and packed without running it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from nvscope.lab import steps, store
+from nvscope.lab.apt import Apt
+
+GUEST = Path(__file__).parent / "guest"
+
+PACKAGES = (
+    # a shell to work in
+    "base-files", "bash", "busybox-static", "coreutils", "findutils", "gawk", "grep", "iproute2",
+    "kmod", "libc-bin", "mount", "procps", "sed", "tar", "util-linux", "xz-utils",
+    # how commands get in
+    "openssh-server",
+    # what nvscope runs on
+    "python3", "python3-bpfcc", "python3-click", "python3-prometheus-client", "python3-psutil",
+    "python3-pyroute2", "python3-rich", "python3-waitress", "libbpf1", "linux-headers-arm64",
+    # a hypervisor for the real nested guest
+    "qemu-system-arm",
+)  # fmt: skip
+
+# QEMU before 11 gives a guest no EL2 under KVM; the headers must be of the lab kernel's version.
+BACKPORTS = (
+    "qemu-system-arm", "qemu-system-common", "qemu-system-data",
+    "linux-image-arm64", "linux-headers-arm64",
+)  # fmt: skip
+
+IMAGE_BYTES = 3 << 30  # sparse; about 1 GiB of it is used
+
+
+def guest_apt() -> Apt:
+    """The apt that resolves for the guest: arm64, Debian 13 and its backports."""
+    suite = "trixie-backports"
+    return Apt("arm64", ("trixie", suite), pins={name: suite for name in BACKPORTS})
+
+
+def _key() -> str:
+    recipe = Path(__file__)
+    return store.digest(recipe, *(GUEST / name for name in ("init", "nvscope")))
+
+
+def is_cached() -> bool:
+    """Whether `build` has nothing to do."""
+    return store.path_of("rootfs", _key()).is_dir()
+
+
+def build() -> Path:
+    """The folder with root.ext4 and the ssh keys (id, known_hosts) that open it."""
+    if is_cached():
+        steps.cached("guest's root file system")
+        return store.path_of("rootfs", _key())
+    with steps.step("guest's root file system") as tell:
+        return store.artifact("rootfs", _key(), lambda folder: _make(folder, tell))
+
+
+def _make(folder: Path, tell: steps.Tell) -> None:
+    apt = guest_apt()
+    tell("fetching package lists")
+    apt.update()
+    tell("fetching about 180 MB of packages")
+    apt.download(PACKAGES)
+    debs = sorted(apt.archives.glob("*.deb"))
+    root = folder / "root"
+    # base-files first: it brings the links /bin -> usr/bin that the others lie behind.
+    debs.sort(key=lambda deb: not deb.name.startswith("base-files_"))
+    root.mkdir()
+    for number, deb in enumerate(debs, 1):
+        tell(f"unpacking {number} of {len(debs)}")
+        subprocess.run(["dpkg", "-x", deb, root], check=True)
+    tell("settings and keys")
+    _prune(root)
+    _configure(root)
+    _keys(folder, root)
+    tell("packing")
+    _pack(root, folder / "root.ext4")
+    shutil.rmtree(root)
+    shutil.rmtree(apt.archives, ignore_errors=True)
+
+
+def _prune(root: Path) -> None:
+    """Drop what no guest reads: a third of the size."""
+    for useless in ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info"):
+        shutil.rmtree(root / useless, ignore_errors=True)
+
+
+def _configure(root: Path) -> None:
+    files = {
+        "etc/passwd": "root:x:0:0:root:/root:/bin/bash\n"
+        "sshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n"
+        "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
+        "etc/group": "root:x:0:\nnogroup:x:65534:\n",
+        "etc/shadow": "root:*:20000:0:99999:7:::\n",
+        "etc/hosts": "127.0.0.1 localhost nvscope-lab\n",
+        "etc/ssh/sshd_config": (
+            "HostKey /etc/ssh/ssh_host_ed25519_key\n"
+            "PasswordAuthentication no\nPermitRootLogin prohibit-password\nUsePAM no\n"
+            "UseDNS no\nStrictModes no\nMaxSessions 100\nPrintMotd no\n"
+            "Subsystem sftp internal-sftp\n"
+            "SetEnv PYTHONPATH=/run/nvscope/tree PYTHONPYCACHEPREFIX=/var/cache/python "
+            "PATH=/usr/local/bin:/usr/sbin:/usr/bin LC_ALL=C.UTF-8\n"
+        ),
+    }
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for name, place in (("init", "usr/sbin/init"), ("nvscope", "usr/local/bin/nvscope")):
+        target = root / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        shutil.copyfile(GUEST / name, target)
+        target.chmod(0o755)
+    for link, target_name in (("usr/bin/awk", "gawk"), ("usr/bin/sh", "bash")):
+        (root / link).unlink(missing_ok=True)
+        (root / link).symlink_to(target_name)
+    for folder in ("proc", "sys", "dev", "run", "tmp", "mnt", "root"):
+        (root / folder).mkdir(exist_ok=True)
+    (root / "root").chmod(0o700)
+
+
+def _keys(folder: Path, root: Path) -> None:
+    """A key pair for the guest, so that its identity is known, and one for us."""
+    host_key = root / "etc/ssh/ssh_host_ed25519_key"
+    for path, comment in ((host_key, "guest"), (folder / "id", "lab")):
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path], check=True
+        )
+    public = host_key.with_suffix(".pub").read_text().split()
+    (folder / "known_hosts").write_text(f"nvscope-lab {public[0]} {public[1]}\n")
+    authorized = root / "root/.ssh/authorized_keys"
+    authorized.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    authorized.write_text((folder / "id.pub").read_text())
+
+
+def _pack(root: Path, image: Path) -> None:
+    with image.open("wb") as handle:
+        handle.truncate(IMAGE_BYTES)
+    subprocess.run(
+        ["/sbin/mke2fs", "-q", "-F", "-t", "ext4", "-E", "root_owner=0:0", "-d", root, image],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+

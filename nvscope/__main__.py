@@ -1,0 +1,5 @@
+"""`python3 -m nvscope`: the same command as `nvscope`."""
+
+from nvscope.cli import main
+
+main()

@@ -1,0 +1,87 @@
+"""What the BPF programs have counted since they were attached: plain data, no BPF.
+
+The kernel side of each class is a key and a value struct in bpf/nvscope.h;
+tests/unit/test_probes_layout.py holds the mirrors against each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+# Slot i of a histogram counts durations d with 2**(i-1) <= d < 2**i, in ns
+# (slot 0: d == 0); the last slot also holds all that is longer.
+SLOTS = 40
+
+
+@dataclass(frozen=True)
+class VmKey:
+    """One VM of this host: its `struct kvm *`, and `kvm->userspace_pid` (a thread id)."""
+
+    kvm: int
+    pid: int
+
+
+@dataclass(frozen=True)
+class Durations:
+    """A log2 histogram of durations: sum_ns in nanoseconds, slots: SLOTS counts."""
+
+    count: int
+    sum_ns: int
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class NotifierUnmaps:
+    """Calls of the MMU notifier's kvm_unmap_gfn_range for one VM."""
+
+    vm: VmKey
+    durations: Durations
+
+
+@dataclass(frozen=True)
+class S2Faults:
+    """Stage-2 faults of one VM; stage: "canonical" | "shadow", result: "ok" | "error"."""
+
+    vm: VmKey
+    stage: str
+    result: str
+    durations: Durations
+
+
+@dataclass(frozen=True)
+class ShadowUnmaps:
+    """Unmaps of shadow stage-2 MMUs of one VM.
+
+    scope: "full" | "ranged"; within: "notifier" | "other"; size_bytes: sum of the sizes asked for.
+    """
+
+    vm: VmKey
+    scope: str
+    within: str
+    size_bytes: int
+    durations: Durations
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """Where a probe point attached, or why not.
+
+    mechanism: "fentry" | "kprobe", or "" where nothing attached; hook: the symbol (the first
+    choice where nothing attached); problem: "" or the reason in one line.
+    """
+
+    point: str
+    hook: str
+    mechanism: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All counters at one time. lost: cause -> events that happened but are not counted above."""
+
+    notifier_unmaps: tuple[NotifierUnmaps, ...] = ()
+    s2_faults: tuple[S2Faults, ...] = ()
+    shadow_unmaps: tuple[ShadowUnmaps, ...] = ()
+    lost: Mapping[str, int] = field(default_factory=dict)
