@@ -105,5 +105,8 @@ def _up(works: bool) -> Metric:
 
 
 def _vm_keys(snapshot: Snapshot) -> set[VmKey]:
-    rows = (*snapshot.notifier_unmaps, *snapshot.s2_faults, *snapshot.shadow_unmaps)
-    return {row.vm for row in rows}
+    return {
+        *(row.vm for row in snapshot.notifier_unmaps),
+        *(row.vm for row in snapshot.s2_faults),
+        *(row.vm for row in snapshot.shadow_unmaps),
+    }

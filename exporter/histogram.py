@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prometheus_client.utils import floatToGoString
-
-from nvscope.probes.snapshot import SLOTS, Durations
+from nvscope.probes.snapshot import Durations
 
 NS_PER_SECOND = 1_000_000_000
 
@@ -16,8 +14,7 @@ FIRST_BOUND_LOG2_NS = 10
 LAST_BOUND_LOG2_NS = 36
 
 _BOUNDS = tuple(
-    (k, floatToGoString(2**k / NS_PER_SECOND))
-    for k in range(FIRST_BOUND_LOG2_NS, LAST_BOUND_LOG2_NS + 1)
+    (k, repr(2**k / NS_PER_SECOND)) for k in range(FIRST_BOUND_LOG2_NS, LAST_BOUND_LOG2_NS + 1)
 )
 
 
@@ -39,6 +36,7 @@ def buckets(slots: tuple[int, ...]) -> list[tuple[str, float]]:
     sum of all slots and not Durations.count, for the two are read from a map that is being
     written to, and a histogram whose buckets and count disagree is invalid.
 
+    >>> from nvscope.probes.snapshot import SLOTS
     >>> counts = [0] * SLOTS
     >>> counts[3], counts[11], counts[39] = 1, 5, 2  # 4..7 ns, 1.024..2.047 us, over 2**38 ns
     >>> shown = buckets(tuple(counts))
@@ -56,6 +54,7 @@ def buckets(slots: tuple[int, ...]) -> list[tuple[str, float]]:
 def total(durations: Iterable[Durations]) -> Durations:
     """Return several histograms as one.
 
+    >>> from nvscope.probes.snapshot import SLOTS
     >>> one = Durations(1, 7, (1,) + (0,) * (SLOTS - 1))
     >>> both = total([one, one])
     >>> both.count, both.sum_ns, both.slots[:2]

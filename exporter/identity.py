@@ -122,12 +122,14 @@ def _alive(process: _Process) -> bool:
 
 def _describe(process: _Process, taken: set[str]) -> Vm | None:
     """Name a process's VM; None if the process has just ended."""
+    cmdline: list[str] = []
+    command = ""
     try:
         of = psutil.Process(process.pid)
-        with of.oneshot():
-            cmdline, command = of.cmdline(), of.name()
-    except psutil.AccessDenied:  # /proc mounted with hidepid=
-        cmdline, command = [], ""
+        command = of.name()
+        cmdline = of.cmdline()
+    except (psutil.AccessDenied, psutil.ZombieProcess):
+        pass  # /proc mounted with hidepid=; or the first thread ended before the others
     except psutil.NoSuchProcess:
         return None
     label = names.distinct(names.vm_name(cmdline, command), process.pid, taken)

@@ -27,7 +27,11 @@ def vm_metrics(snapshot: Snapshot, vms: Vms, revmap: str) -> Iterator[Metric]:
         "nvscope_notifier_unmap_duration_seconds",
         "Time the MMU notifier took to unmap a range from a VM and its shadow stage 2s.",
         ("vm",),
-        (((vms[row.vm].label,), row.durations) for row in snapshot.notifier_unmaps if row.vm in vms),
+        (
+            ((vms[row.vm].label,), row.durations)
+            for row in snapshot.notifier_unmaps
+            if row.vm in vms
+        ),
     )
     yield _histogram(
         "nvscope_s2_fault_duration_seconds",
@@ -132,9 +136,7 @@ def _histogram(
     return family
 
 
-def _counter(
-    name: str, text: str, labels: Labels, rows: Iterable[tuple[Labels, float]]
-) -> Metric:
+def _counter(name: str, text: str, labels: Labels, rows: Iterable[tuple[Labels, float]]) -> Metric:
     """A counter, name without _total; rows with the same labels are added up."""
     family = CounterMetricFamily(name, text, labels=labels)
     grouped: dict[Labels, float] = {}

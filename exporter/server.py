@@ -30,6 +30,8 @@ SILENCE_SECONDS = 10
 # A scrape's request is some 300 bytes and has no body.
 HEADER_BYTES = 8192
 BODY_BYTES = 1024
+# The longest wait for a scrape in progress when the server stops, seconds.
+STOP_SECONDS = 30
 
 _TEXT = "text/plain; charset=utf-8"
 _LANDING = f"""<!doctype html>
@@ -111,13 +113,15 @@ class Server:
         self._thread.start()
 
     def stop(self) -> None:
-        """Close the socket and all connections and wait for what is being served.
+        """Finish what is being served, then close the socket and all connections.
 
         From the main thread, not from a signal handler: it takes locks.
         """
+        # The workers first: one that ends a request wakes the loop through a pipe that
+        # closing everything closes too.
+        self._server.task_dispatcher.shutdown(timeout=STOP_SECONDS)
         self._server.trigger.pull_trigger(self._close_all)
         self._thread.join()
-        self._server.task_dispatcher.shutdown()
 
     def _close_all(self) -> None:
         # In the server's own thread, whose loop ends when there is nothing left to poll.

@@ -49,12 +49,13 @@ def mirror() -> str:
 
 @dataclass(frozen=True)
 class Apt:
-    """An apt with its own lists for one architecture.
+    """An apt with its own lists for one architecture, kept in the cache under `name`.
 
     on_host: resolve against this machine's installed packages (to install on it) rather than
     against nothing (to fetch a closure). pins: package pattern -> suite to prefer for it.
     """
 
+    name: str
     arch: str
     suites: Sequence[str]
     pins: dict[str, str] = field(default_factory=dict)
@@ -63,7 +64,7 @@ class Apt:
     @property
     def folder(self) -> Path:
         """This apt's own state, below the cache folder."""
-        return cache_dir() / "apt" / ("host" if self.on_host else self.arch)
+        return cache_dir() / "apt" / self.name
 
     @property
     def archives(self) -> Path:
@@ -76,7 +77,8 @@ class Apt:
         self._run("update")
 
     def download(self, packages: Sequence[str]) -> None:
-        """Fetch `packages` and all that they depend on into `archives`."""
+        """Fetch `packages` and all that they depend on into `archives`, and nothing else there."""
+        self._run("clean")
         self._run("install", "--yes", "--download-only", *packages)
 
     def download_only(self, package: str, into: Path) -> Path:
@@ -90,6 +92,10 @@ class Apt:
     def install(self, packages: Sequence[str]) -> None:
         """Install on this machine (root only)."""
         self._run("install", "--yes", *packages)
+
+    def clean(self) -> None:
+        """Drop the downloaded packages."""
+        self._run("clean")
 
     def names(self, pattern: str) -> list[str]:
         """The packages of the archive whose names begin with `pattern`, sorted."""

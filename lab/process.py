@@ -9,10 +9,10 @@ from collections.abc import Callable
 PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 
 
-def die_with_parent() -> Callable[[], None]:
-    """A preexec_fn after which the child is killed when this process ends, however it ends.
+def die_with_parent(how: int = signal.SIGKILL) -> Callable[[], None]:
+    """A preexec_fn after which the child gets signal `how` when this process ends, in any way.
 
     The library is loaded here, before the fork, so that the child makes one system call only.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    return lambda: libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return lambda: libc.prctl(PR_SET_PDEATHSIG, how, 0, 0, 0)

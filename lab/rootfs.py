@@ -25,18 +25,15 @@ PACKAGES = (
 )  # fmt: skip
 
 # QEMU before 11 gives a guest no EL2 under KVM; the headers must be of the lab kernel's version.
-BACKPORTS = (
-    "qemu-system-arm", "qemu-system-common", "qemu-system-data",
-    "linux-image-arm64", "linux-headers-arm64",
-)  # fmt: skip
+BACKPORTS = ("src:qemu", "src:linux", "src:linux-signed-arm64", "src:linux-base")
 
 IMAGE_BYTES = 3 << 30  # sparse; about 1 GiB of it is used
 
 
-def guest_apt() -> Apt:
-    """The apt that resolves for the guest: arm64, Debian 13 and its backports."""
+def guest_apt(name: str) -> Apt:
+    """An apt that resolves for the guest: arm64, Debian 13 and its backports."""
     suite = "trixie-backports"
-    return Apt("arm64", ("trixie", suite), pins={name: suite for name in BACKPORTS})
+    return Apt(name, "arm64", ("trixie", suite), pins={name: suite for name in BACKPORTS})
 
 
 def _key() -> str:
@@ -59,7 +56,7 @@ def build() -> Path:
 
 
 def _make(folder: Path, tell: steps.Tell) -> None:
-    apt = guest_apt()
+    apt = guest_apt("rootfs")
     tell("fetching package lists")
     apt.update()
     tell("fetching about 180 MB of packages")
@@ -79,7 +76,7 @@ def _make(folder: Path, tell: steps.Tell) -> None:
     tell("packing")
     _pack(root, folder / "root.ext4")
     shutil.rmtree(root)
-    shutil.rmtree(apt.archives, ignore_errors=True)
+    apt.clean()
 
 
 def _prune(root: Path) -> None:

@@ -44,7 +44,7 @@ def path_of(kind: str, key: str) -> Path:
 def artifact(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     """The folder of the artifact, made by `make(folder)` if it is not there yet.
 
-    It appears under its name only when `make` has returned: a build that was cut off leaves a
+    It appears under its name only when `make` has returned; a build that was killed leaves a
     `.partial` folder, which the next one throws away.
     """
     final = path_of(kind, key)
@@ -56,6 +56,10 @@ def artifact(kind: str, key: str, make: Callable[[Path], None]) -> Path:
         partial = final.with_name(f"{key}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        make(partial)
+        try:
+            make(partial)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
         partial.rename(final)
     return final

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 from collections import deque
 from pathlib import Path
@@ -94,14 +95,19 @@ def _compile(make: list[str], folder: Path, tell: steps.Tell) -> None:
             stderr=subprocess.STDOUT,
             text=True,
             env=env,
-            preexec_fn=die_with_parent(),  # noqa: PLW1509 (only a prctl)
+            # make passes SIGTERM on to its own children.
+            preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 (only a prctl)
         ) as process,
     ):
         assert process.stdout
-        for number, line in enumerate(process.stdout, 1):
-            log_file.write(line)
-            last.append(line.strip())
-            tell(f"{min(99, 100 * number // EXPECTED_LINES)} %  {line.strip()[-50:]}")
+        try:
+            for number, line in enumerate(process.stdout, 1):
+                log_file.write(line)
+                last.append(line.strip())
+                tell(f"{min(99, 100 * number // EXPECTED_LINES)} %  {line.strip()[-50:]}")
+        except BaseException:
+            process.terminate()
+            raise
     if process.returncode != 0:
         errors = [line for line in last if re.search(r"\berror\b|\*\*\*", line, re.IGNORECASE)]
         reason = errors[0] if errors else "no error line found"

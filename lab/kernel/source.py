@@ -60,7 +60,7 @@ def is_cached() -> bool:
 
 
 def _fetch(folder: Path) -> Path:
-    apt = guest_apt()
+    apt = guest_apt("kernel")
     apt.update()
     version = apt.candidate(PACKAGE)
     if version is None:

@@ -106,7 +106,7 @@ l2_back:
 	mrs	x10, esr_el2
 	mrs	x11, hpfar_el2
 	mrs	x12, far_el2
-	lsr	x13, x10, #26
+	ubfx	x13, x10, #26, #6
 	cmp	x13, #EC_HVC64
 	b.eq	ok
 	mov	x14, #STATUS_L2_ABORT

@@ -34,7 +34,9 @@ def _tool(name: str) -> str:
     path = shutil.which(command)
     if path is None:
         package = "binutils" if native else "binutils-aarch64-linux-gnu"
-        raise LackError(f"{command} not found, needed to assemble {_SOURCE.name}: install {package}")
+        raise LackError(
+            f"{command} not found, needed to assemble {_SOURCE.name}: install {package}"
+        )
     return path
 
 

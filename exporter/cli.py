@@ -1,0 +1,204 @@
+"""`nvscope export`: attach the probes and serve their counts to Prometheus until told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import click
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+from nvscope.exporter import server
+from nvscope.exporter.collector import Host, Source, VmCollector
+from nvscope.exporter.identity import require_initial_pid_namespace
+from nvscope.probes.errors import LackError
+from nvscope.probes.snapshot import Attachment
+
+# Loopback: what VMs there are, and their uuids, is no matter for the whole network.
+DEFAULT_LISTEN = "127.0.0.1:9810"
+MECHANISMS = ("fentry", "kprobe")
+DEFAULT_MAX_VMS = 1024
+
+_STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+_ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})")
+_SYMBOL = re.compile(r"(?P<point>\w+)=(?P<name>[A-Za-z_][\w.]*)", re.ASCII)
+
+
+class ClosableSource(Source, Protocol):
+    """A source that can be detached from the kernel."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asked of the probes; the arguments of probes.loader.load."""
+
+    mechanisms: tuple[str, ...]
+    symbols: Mapping[str, str]
+    strict: bool
+    max_vms: int
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Return host and port of HOST:PORT; raise ValueError.
+
+    >>> parse_address("127.0.0.1:9810"), parse_address("[::1]:0")
+    (('127.0.0.1', 9810), ('::1', 0))
+    """
+    match = _ADDRESS.fullmatch(text)
+    if match is None or int(match["port"]) > 65535:
+        raise ValueError(text)
+    return match["six"] or match["host"], int(match["port"])
+
+
+def _listen_option(_: click.Context, __: click.Parameter, text: str) -> tuple[str, int]:
+    try:
+        return parse_address(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is no HOST:PORT; for example 127.0.0.1:9810, or 0.0.0.0:9810 for all"
+        ) from None
+
+
+def _symbol_option(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    symbols: dict[str, str] = {}
+    for text in texts:
+        match = _SYMBOL.fullmatch(text)
+        if match is None:
+            raise click.BadParameter(f"{text!r} is no POINT=NAME; for example s2_fault=gmem_abort")
+        if match["point"] in symbols:
+            raise click.BadParameter(f"{match['point']} is given twice")
+        symbols[match["point"]] = match["name"]
+    return symbols
+
+
+_EXAMPLES = """\b
+Examples:
+  nvscope export
+  nvscope export --listen 0.0.0.0:9810 --strict
+  nvscope export --mechanism kprobe
+  nvscope export --symbol s2_fault=user_mem_abort.isra.0
+"""
+
+
+@click.command(epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--listen",
+    metavar="HOST:PORT",
+    default=DEFAULT_LISTEN,
+    show_default=True,
+    callback=_listen_option,
+    help="Where to serve. There is no TLS and no password: beyond loopback, put a proxy before it.",
+)
+@click.option(
+    "--mechanism",
+    "mechanisms",
+    type=click.Choice(MECHANISMS),
+    multiple=True,
+    help="Attach by this only; repeat it for an order of preference.  [default: fentry, kprobe]",
+)
+@click.option(
+    "--symbol",
+    "symbols",
+    metavar="POINT=NAME",
+    multiple=True,
+    callback=_symbol_option,
+    help="Attach a probe point to this kernel symbol and no other; may be repeated.",
+)
+@click.option("--strict", is_flag=True, help="Fail unless every probe point could be attached.")
+@click.option(
+    "--max-vms",
+    type=click.IntRange(1, 1_000_000),
+    default=DEFAULT_MAX_VMS,
+    show_default=True,
+    help="VMs that can be told apart; what others do is counted in nvscope_events_lost_total.",
+)
+def export(
+    listen: tuple[str, int],
+    mechanisms: tuple[str, ...],
+    symbols: dict[str, str],
+    strict: bool,
+    max_vms: int,
+) -> None:
+    """Serve what nested virtualization costs this host's VMs, as Prometheus metrics.
+
+    Attaches BPF programs to KVM (as root), aggregates in the kernel, and reads the counts at
+    each scrape of /metrics. SIGTERM or Ctrl-C detaches everything and ends it.
+
+    Exit codes: 0 stopped by a signal, 2 wrong usage, 3 the host lacks something (no KVM with
+    nested guests, no rights, the port is taken).
+    """
+    wanted = Wanted(mechanisms or MECHANISMS, symbols, strict, max_vms)
+    with _listening(*listen) as sock:
+        run(sock, wanted)
+
+
+def run(sock: socket.socket, wanted: Wanted) -> None:
+    """Attach, serve on a listening socket until SIGTERM or SIGINT, detach."""
+    # Blocked and waited for, in place of a handler: nothing is interrupted half-way, and one
+    # that comes while the programs are being compiled is acted on right after.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    logging.basicConfig(format="nvscope: %(message)s", level=logging.WARNING)
+    require_initial_pid_namespace()
+    source, host = open_source(wanted)
+    with contextlib.closing(source):
+        _report(source.attachments)
+        registry = CollectorRegistry()
+        registry.register(VmCollector(source, host))
+        ProcessCollector(registry=registry)
+        http = server.Server(server.application(registry), sock)
+        http.start()
+        try:
+            click.echo(_serving_line(server.url(sock), source.attachments))
+            signal.sigwait(_STOP_SIGNALS)
+        finally:
+            http.stop()
+
+
+def open_source(wanted: Wanted) -> tuple[ClosableSource, Host]:
+    """Check the host and attach the probes; raises LackError."""
+    # Imported here: the help and the errors above need no bcc.
+    from nvscope.probes import features, loader
+
+    host = features.require_host()
+    loaded = loader.load(
+        mechanisms=wanted.mechanisms,
+        symbols=wanted.symbols,
+        strict=wanted.strict,
+        max_vms=wanted.max_vms,
+    )
+    return loaded, host
+
+
+@contextlib.contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    try:
+        sock = server.listen(host, port)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise LackError(
+            f"cannot listen on {host} port {port}: {reason}; choose another with --listen"
+        ) from None
+    with sock:
+        yield sock
+
+
+def _report(attachments: tuple[Attachment, ...]) -> None:
+    """Say on stderr what is not attached; if nothing is, raise LackError."""
+    missing = [a for a in attachments if not a.mechanism]
+    for a in missing:
+        click.echo(f"nvscope: not attached: {a.point} ({a.hook}): {a.problem}", err=True)
+    if len(missing) == len(attachments):
+        raise LackError("no probe point could be attached, so there is nothing to serve")
+
+
+def _serving_line(url: str, attachments: tuple[Attachment, ...]) -> str:
+    points = [f"{a.point} ({a.mechanism} {a.hook})" for a in attachments if a.mechanism]
+    return f"serving {url}; attached: {', '.join(points)}"

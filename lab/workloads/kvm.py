@@ -1,0 +1,192 @@
+"""A thin layer over /dev/kvm: one VM, one vCPU at virtual EL2, an in-kernel GICv3.
+
+Numbers are from include/uapi/linux/kvm.h and arch/arm64/include/uapi/asm/kvm.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import mmap
+import os
+import struct
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from errno import EACCES, EPERM
+from pathlib import Path
+
+from nvscope.probes.errors import LackError
+
+_DEVICE = Path("/dev/kvm")
+
+# ioctls, _IO*(0xAE, nr, size).
+_KVM_CREATE_VM = 0xAE01
+_KVM_CHECK_EXTENSION = 0xAE03
+_KVM_GET_VCPU_MMAP_SIZE = 0xAE04
+_KVM_CREATE_VCPU = 0xAE41
+_KVM_SET_USER_MEMORY_REGION = 0x4020_AE46
+_KVM_RUN = 0xAE80
+_KVM_GET_ONE_REG = 0x4010_AEAB
+_KVM_SET_ONE_REG = 0x4010_AEAC
+_KVM_ARM_VCPU_INIT = 0x4020_AEAE
+_KVM_ARM_PREFERRED_TARGET = 0x8020_AEAF
+_KVM_CREATE_DEVICE = 0xC00C_AEE0
+_KVM_SET_DEVICE_ATTR = 0x4018_AEE1
+
+_KVM_CAP_ARM_EL2 = 240
+_VCPU_FEATURES = (1 << 2) | (1 << 7)  # KVM_ARM_VCPU_PSCI_0_2, KVM_ARM_VCPU_HAS_EL2
+
+_KVM_DEV_TYPE_ARM_VGIC_V3 = 7
+_VGIC_GRP_ADDR, _VGIC_GRP_CTRL, _VGIC_GRP_MAINT_IRQ = 0, 4, 9
+_VGIC_ADDR_DIST, _VGIC_ADDR_REDIST, _VGIC_CTRL_INIT = 2, 3, 0
+_MAINTENANCE_INTID = 25  # the PPI of Arm's Base System Architecture
+
+_KVM_EXIT_MMIO = 6
+_RUN_EXIT_REASON = 8  # offsets in struct kvm_run, in bytes
+_RUN_MMIO = 32  # u64 phys_addr, u8 data[8], u32 len, u8 is_write
+_RUN_MMIO_DATA = _RUN_MMIO + 8
+
+REG_PC = 0x6030_0000_0010_0040  # KVM_REG_ARM_CORE_REG(regs.pc), u64
+REG_ID_AA64MMFR0_EL1 = 0x6030_0000_0013_C038  # ARM64_SYS_REG(3, 0, 0, 7, 0)
+
+
+class KvmError(RuntimeError):
+    """KVM refused something or the guest did what its payload cannot do."""
+
+
+@dataclass(frozen=True)
+class Mmio:
+    """KVM_EXIT_MMIO: an access of an IPA without a memslot; data: of a write, little endian."""
+
+    ipa: int
+    is_write: bool
+    data: int
+
+
+def populated_memory(size: int) -> mmap.mmap:
+    """Private anonymous memory of size bytes (a multiple of the page size) for a guest.
+
+    Never huge pages, so that one page is one fault; never copied on fork, for that would write
+    protect it; all written, so that no page is the zero page.
+    """
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # EINVAL: a kernel without transparent huge pages
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+    memory.madvise(mmap.MADV_DONTFORK)
+    for offset in range(0, size, mmap.PAGESIZE):
+        memory[offset] = 0
+    return memory
+
+
+class Vm:
+    """A VM with nested virtualization. Raises LackError where the host has none.
+
+    Closing frees it in an order in which no MMU notifier runs: KVM leaves before the memory.
+    """
+
+    def __init__(self) -> None:
+        with ExitStack() as stack:
+            kvm = _open()
+            stack.callback(os.close, kvm)
+            if fcntl.ioctl(kvm, _KVM_CHECK_EXTENSION, _KVM_CAP_ARM_EL2) <= 0:
+                raise LackError(
+                    f"{_DEVICE} has no nested virtualization (KVM_CAP_ARM_EL2): "
+                    "a CPU with FEAT_NV2 and kvm-arm.mode=nested on the kernel command line do"
+                )
+            self._run_bytes = fcntl.ioctl(kvm, _KVM_GET_VCPU_MMAP_SIZE)
+            self._fd = fcntl.ioctl(kvm, _KVM_CREATE_VM, 0)
+            stack.callback(os.close, self._fd)
+            self._target = bytearray(32)  # struct kvm_vcpu_init
+            fcntl.ioctl(self._fd, _KVM_ARM_PREFERRED_TARGET, self._target)
+            self._open = stack.pop_all()
+
+    def close(self) -> None:
+        """Give back all file descriptors and mappings; KVM then destroys the VM."""
+        self._open.close()
+
+    def set_memory(self, ipa: int, memory: mmap.mmap) -> None:
+        """Make memory the guest's at that IPA: memslot 0."""
+        address = _address(memory)
+        region = struct.pack("=IIQQQ", 0, 0, ipa, len(memory), address)
+        fcntl.ioctl(self._fd, _KVM_SET_USER_MEMORY_REGION, region)
+
+    def create_vcpu(self) -> Vcpu:
+        """vCPU 0, initialised, at virtual EL2 with VHE."""
+        fd = fcntl.ioctl(self._fd, _KVM_CREATE_VCPU, 0)
+        self._open.callback(os.close, fd)
+        struct.pack_into("=I", self._target, 4, _VCPU_FEATURES)
+        fcntl.ioctl(fd, _KVM_ARM_VCPU_INIT, bytes(self._target))
+        run = mmap.mmap(fd, self._run_bytes, mmap.MAP_SHARED)  # holds a duplicate of fd
+        self._open.callback(run.close)
+        return Vcpu(fd, run)
+
+    def create_gic(self, dist_ipa: int, redist_ipa: int) -> None:
+        """A GICv3, which vCPUs with EL2 cannot do without; call it after create_vcpu."""
+        device = bytearray(struct.pack("=III", _KVM_DEV_TYPE_ARM_VGIC_V3, 0, 0))
+        fcntl.ioctl(self._fd, _KVM_CREATE_DEVICE, device)
+        gic: int = struct.unpack_from("=I", device, 4)[0]
+        self._open.callback(os.close, gic)
+        for group, attribute, value in (
+            (_VGIC_GRP_ADDR, _VGIC_ADDR_DIST, ctypes.c_uint64(dist_ipa)),
+            (_VGIC_GRP_ADDR, _VGIC_ADDR_REDIST, ctypes.c_uint64(redist_ipa)),
+            (_VGIC_GRP_MAINT_IRQ, 0, ctypes.c_uint32(_MAINTENANCE_INTID)),
+            (_VGIC_GRP_CTRL, _VGIC_CTRL_INIT, ctypes.c_uint64(0)),
+        ):
+            pointer = ctypes.addressof(value)
+            request = struct.pack("=IIQQ", 0, group, attribute, pointer)
+            fcntl.ioctl(gic, _KVM_SET_DEVICE_ATTR, request)
+
+
+class Vcpu:
+    """One vCPU; made by Vm.create_vcpu and closed with the VM."""
+
+    def __init__(self, fd: int, run: mmap.mmap) -> None:
+        self._fd = fd
+        self._run = run
+
+    def get_register(self, register: int) -> int:
+        """KVM_GET_ONE_REG of a 64-bit register."""
+        value = ctypes.c_uint64()
+        request = struct.pack("=QQ", register, ctypes.addressof(value))
+        fcntl.ioctl(self._fd, _KVM_GET_ONE_REG, request)
+        return value.value
+
+    def set_register(self, register: int, value: int) -> None:
+        """KVM_SET_ONE_REG of a 64-bit register."""
+        held = ctypes.c_uint64(value)
+        request = struct.pack("=QQ", register, ctypes.addressof(held))
+        fcntl.ioctl(self._fd, _KVM_SET_ONE_REG, request)
+
+    def run(self) -> Mmio:
+        """KVM_RUN until the guest does MMIO; a signal only delays. Raises KvmError."""
+        while True:
+            try:
+                fcntl.ioctl(self._fd, _KVM_RUN, 0)
+            except InterruptedError:
+                continue
+            except OSError as error:
+                raise KvmError(f"KVM_RUN failed: {error.strerror}") from None
+            break
+        reason: int = struct.unpack_from("=I", self._run, _RUN_EXIT_REASON)[0]
+        if reason != _KVM_EXIT_MMIO:
+            pc = self.get_register(REG_PC)
+            raise KvmError(f"unexpected exit from the guest: reason {reason}, pc {pc:#x}")
+        ipa, data, _length, is_write = struct.unpack_from("=QQI?", self._run, _RUN_MMIO)
+        return Mmio(ipa, is_write, data)
+
+    def answer(self, value: int) -> None:
+        """Set what the guest's read gets (64 bits); the next run() delivers it."""
+        struct.pack_into("=Q", self._run, _RUN_MMIO_DATA, value)
+
+
+def _open() -> int:
+    try:
+        return os.open(_DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        remedy = "run as root" if error.errno in (EACCES, EPERM) else "run on a KVM/arm64 host"
+        raise LackError(f"{_DEVICE}: {error.strerror}: {remedy}") from None
+
+
+def _address(memory: mmap.mmap) -> int:
+    """Where a mapping lies in this process."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))

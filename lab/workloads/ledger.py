@@ -1,0 +1,240 @@
+"""Ground truth: what each operation on the synthetic nested guest makes KVM do, exactly.
+
+A model of one VM with one vCPU whose memory is one private anonymous mapping of 4 KiB pages,
+populated by writing. Told of every operation, it follows which pages the host holds, what the
+canonical stage 2 and each shadow MMU map, and counts what KVM must have been asked to do. Sources
+named are functions of arch/arm64/kvm/{mmu,nested,sys_regs}.c, Linux 7.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from enum import Enum
+
+from nvscope.lab.workloads.shadow import Leaf, ShadowMmu, Unmap
+from nvscope.lab.workloads.stage2 import PAGE_BYTES, Translation
+
+# kvm_vcpu_init_nested(): S2_MMU_PER_VCPU shadow MMUs for each vCPU.
+MMUS_PER_VCPU = 2
+
+
+@dataclass
+class Counts:
+    """What must have happened since the VM was made.
+
+    notifier_unmaps: calls of kvm_unmap_gfn_range. canonical_faults, shadow_faults: calls of
+    user_mem_abort that returned >= 0, without and with `nested`. full_* and ranged_*: calls of
+    kvm_stage2_unmap_range on shadow MMUs, within a notifier unmap or not (TLBI, recycling).
+    reflected_aborts: L2's stage-2 aborts given to L1; no call of any of the above.
+    """
+
+    notifier_unmaps: int = 0
+    canonical_faults: int = 0
+    shadow_faults: int = 0
+    full_unmaps_in_notifier: int = 0
+    full_unmaps_elsewhere: int = 0
+    ranged_unmaps_in_notifier: int = 0
+    ranged_unmaps_elsewhere: int = 0
+    reflected_aborts: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """The counts by name."""
+        return asdict(self)
+
+
+class _Host(Enum):
+    """The host's page behind a canonical page that is not absent."""
+
+    ZERO = "zero"  # the shared zero page: read since it was taken back, not written
+    OWNED = "owned"  # a page of its own, writable
+
+
+Walk = Callable[[int], Translation | None]
+
+
+@dataclass(frozen=True)
+class Context:
+    """One stage 2 that L1 uses. vttbr: VTTBR_EL2; walk: nested IPA -> L1's translation;
+
+    code_ipa: the nested IPA of the page that holds L2's code.
+    """
+
+    vttbr: int
+    walk: Walk
+    code_ipa: int
+
+    @property
+    def vmid(self) -> int:
+        """The VMID, bits 63:48 of VTTBR_EL2."""
+        return self.vttbr >> 48
+
+
+class Ledger:
+    """Told of every operation, in order; `counts` is what they must have caused so far.
+
+    reverse_map: the kernel finds the shadow mappings of a canonical range with a maple-tree
+    reverse map (ranged unmaps); without one, a notifier unmap drops every valid shadow MMU whole.
+
+    >>> ledger = Ledger()
+    >>> ledger.populate(0x1000, 0x1000)
+    >>> ledger.l1_access(0x1000, write=True)
+    >>> ledger.take_back(0x1000, 0x1000)
+    >>> ledger.counts.notifier_unmaps, ledger.counts.canonical_faults
+    (1, 1)
+    """
+
+    def __init__(self, *, reverse_map: bool = False) -> None:
+        self.counts = Counts()
+        self._reverse_map = reverse_map
+        self._host: dict[int, _Host] = {}
+        self._canonical: dict[int, bool] = {}  # canonical page -> mapped writable
+        self._mmus = [ShadowMmu() for _ in range(MMUS_PER_VCPU)]
+        self._next_mmu = 0
+
+    def populate(self, canonical_ipa: int, size: int) -> None:
+        """The host wrote this memory before KVM knew of it."""
+        for page in _pages(canonical_ipa, size):
+            self._host[page] = _Host.OWNED
+
+    def host_read(self, canonical_ipa: int) -> None:
+        """The host program read a byte: what was taken back becomes the zero page."""
+        self._host.setdefault(_page(canonical_ipa), _Host.ZERO)
+
+    def host_write(self, canonical_ipa: int) -> None:
+        """The host program wrote a byte: copy-on-write of the zero page is a notifier."""
+        page = _page(canonical_ipa)
+        if self._host.get(page) is _Host.ZERO:
+            self._notifier_unmap(page, PAGE_BYTES)
+        self._host[page] = _Host.OWNED
+
+    def take_back(self, canonical_ipa: int, size: int) -> None:
+        """madvise(MADV_DONTNEED) of one range: one notifier, whatever was populated."""
+        self._notifier_unmap(canonical_ipa, size)
+        for page in _pages(canonical_ipa, size):
+            self._host.pop(page, None)
+
+    def l1_access(self, canonical_ipa: int, *, write: bool = False) -> None:
+        """L1 reads, writes or fetches at a canonical IPA, through the canonical stage 2."""
+        page = _page(canonical_ipa)
+        while page not in self._canonical or (write and not self._canonical[page]):
+            self.counts.canonical_faults += 1
+            if self._fault_in(page, write):
+                self._canonical[page] = self._host[page] is _Host.OWNED
+
+    def l2_run(self, context: Context, nested_ipas: Iterable[int], *, write: bool) -> int:
+        """L1 enters L2, which accesses each address. How many it did before an abort to L1."""
+        mmu = self._enter(context.vttbr)
+        done = 0
+        for nested_ipa in nested_ipas:
+            if not self._l2_access(mmu, context, nested_ipa, write):
+                self.counts.reflected_aborts += 1
+                return done
+            done += 1
+        self._fetch(mmu, context)  # the hvc
+        return done
+
+    def tlbi_vmid(self, vmid: int) -> None:
+        """TLBI VMALLS12E1IS: handle_vmalls12e1is(), every valid MMU of the VMID, whole."""
+        for mmu in self._of_vmid(vmid):
+            self._count([mmu.unmap_all()], in_notifier=False)
+
+    def tlbi_all(self) -> None:
+        """TLBI ALLE1IS: handle_alle1is(), every valid MMU, whole."""
+        for mmu in self._valid():
+            self._count([mmu.unmap_all()], in_notifier=False)
+
+    def tlbi_ipa(self, vmid: int, nested_ipa: int) -> None:
+        """TLBI IPAS2E1IS without a level hint: s2_mmu_unmap_ipa(), each MMU of the VMID."""
+        for mmu in self._of_vmid(vmid):
+            self._count([mmu.unmap_tlbi(nested_ipa)], in_notifier=False)
+
+    def _l2_access(self, mmu: ShadowMmu, context: Context, nested_ipa: int, write: bool) -> bool:
+        """One access, retried until it neither faults nor aborts to L1 (then False).
+
+        A fault may itself cause a notifier, hence L2's code is fetched again each time.
+        """
+        while self._fetch(mmu, context):
+            leaf = mmu.leaf(nested_ipa)
+            if leaf is not None and (leaf.writable or not write):
+                return True
+            translation = context.walk(_page(nested_ipa))
+            if translation is None or (leaf is not None and not translation.writable):
+                return False  # kvm_walk_nested_s2(), kvm_s2_handle_perm_fault()
+            self._shadow_fault(mmu, nested_ipa, translation, write)
+        return False
+
+    def _fetch(self, mmu: ShadowMmu, context: Context) -> bool:
+        while mmu.leaf(context.code_ipa) is None:
+            translation = context.walk(_page(context.code_ipa))
+            if translation is None:
+                return False
+            self._shadow_fault(mmu, context.code_ipa, translation, write=False)
+        return True
+
+    def _shadow_fault(
+        self, mmu: ShadowMmu, nested_ipa: int, translation: Translation, write: bool
+    ) -> None:
+        """user_mem_abort() with `nested`: maps one 4 KiB page, whatever L1's own size."""
+        self.counts.shadow_faults += 1
+        canonical_page = _page(translation.canonical_ipa)
+        if self._fault_in(canonical_page, write):
+            writable = translation.writable and self._host[canonical_page] is _Host.OWNED
+            mmu.map(nested_ipa, Leaf(canonical_page, translation.level, writable))
+
+    def _fault_in(self, page: int, write: bool) -> bool:
+        """kvm_s2_fault_pin_pfn(): False where a notifier meanwhile makes KVM retry (-EAGAIN)."""
+        if not write:
+            self.host_read(page)
+            return True
+        copied = self._host.get(page) is _Host.ZERO
+        self.host_write(page)
+        return not copied
+
+    def _notifier_unmap(self, canonical_ipa: int, size: int) -> None:
+        """kvm_unmap_gfn_range()."""
+        self.counts.notifier_unmaps += 1
+        for page in _pages(canonical_ipa, size):
+            self._canonical.pop(page, None)
+        for mmu in self._valid():
+            if self._reverse_map:
+                unmaps = mmu.unmap_canonical(canonical_ipa, size)
+            else:
+                unmaps = [mmu.unmap_all()]
+            self._count(unmaps, in_notifier=True)
+
+    def _enter(self, vttbr: int) -> ShadowMmu:
+        """get_s2_mmu_nested(): the context's MMU, or the next one in turn, recycled."""
+        for mmu in self._mmus:
+            if mmu.vttbr == vttbr:
+                return mmu
+        mmu = self._mmus[self._next_mmu]
+        self._next_mmu = (self._next_mmu + 1) % len(self._mmus)
+        if mmu.vttbr is not None:
+            self._count([mmu.unmap_all()], in_notifier=False)
+        mmu.vttbr = vttbr
+        return mmu
+
+    def _valid(self) -> list[ShadowMmu]:
+        return [mmu for mmu in self._mmus if mmu.vttbr is not None]
+
+    def _of_vmid(self, vmid: int) -> list[ShadowMmu]:
+        return [mmu for mmu in self._mmus if mmu.vttbr is not None and mmu.vttbr >> 48 == vmid]
+
+    def _count(self, unmaps: Iterable[Unmap], *, in_notifier: bool) -> None:
+        for unmap in unmaps:
+            full = unmap is Unmap.FULL
+            if in_notifier:
+                self.counts.full_unmaps_in_notifier += full
+                self.counts.ranged_unmaps_in_notifier += not full
+            else:
+                self.counts.full_unmaps_elsewhere += full
+                self.counts.ranged_unmaps_elsewhere += not full
+
+
+def _page(ipa: int) -> int:
+    return ipa & ~(PAGE_BYTES - 1)
+
+
+def _pages(ipa: int, size: int) -> range:
+    return range(_page(ipa), ipa + size, PAGE_BYTES)

@@ -1,0 +1,161 @@
+"""The standard script: a nested guest from which the host takes back pages a known number of times.
+
+Run as `python3 -m nvscope.lab.workloads.main -name vmA --unmaps 23`. The name on the command line
+is how the exporter finds the VM's name, as it does for QEMU.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from nvscope.lab.workloads import payload
+from nvscope.lab.workloads.kvm import KvmError
+from nvscope.lab.workloads.stage2 import PAGE_BYTES
+from nvscope.lab.workloads.synthetic import DATA_IPA, NestedGuest
+
+NESTED_IPA = 0x8000_0000  # where L2 sees its pages
+_MAX_PAGES = 1 << 16
+
+
+class _Stop:
+    """Set by SIGTERM or SIGINT: the script then ends early, in order."""
+
+    _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in self._SIGNALS:
+            signal.signal(number, self._ask)
+
+    def release(self) -> None:
+        """From now on the signals end the process again."""
+        for number in self._SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        self.asked = True
+
+
+class _Script:
+    """Pages, what L2 has written to each, and a check of every one of them."""
+
+    def __init__(self, guest: NestedGuest, pages: int) -> None:
+        self._guest = guest
+        self._values = list(range(1, pages + 1))
+        guest.map(NESTED_IPA, DATA_IPA, pages * PAGE_BYTES)
+        guest.l2_write(NESTED_IPA, 1, pages)
+
+    def unmap_one(self, turn: int) -> None:
+        """Take back one page; L2 writes it anew. A mapping that survived would keep the value."""
+        page = turn % len(self._values)
+        canonical_ipa = DATA_IPA + page * PAGE_BYTES
+        nested_ipa = NESTED_IPA + page * PAGE_BYTES
+        self._values[page] = value = (turn + 1) << 32 | page
+        self._guest.take_back(canonical_ipa)
+        self._guest.l2_write(nested_ipa, value)
+        self._expect(f"canonical {canonical_ipa:#x}", self._guest.host_read(canonical_ipa), value)
+        self._expect(f"nested {nested_ipa:#x}", self._guest.l2_read(nested_ipa).value, value)
+
+    def check_all(self) -> None:
+        """L2 reads every page in one run."""
+        total = self._guest.l2_read(NESTED_IPA, len(self._values)).sum
+        self._expect("sum of all pages", total, sum(self._values) % (1 << 64))
+
+    @staticmethod
+    def _expect(what: str, found: int, expected: int) -> None:
+        if found != expected:
+            raise KvmError(f"wrong data, {what}: {found:#x}, not {expected:#x}")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("-name", "--name", required=True, help="The VM's name, as on QEMU's command line.")
+@click.option("--unmaps", type=click.IntRange(0), default=23, show_default=True)
+@click.option("--forever", is_flag=True, help="Go on until SIGTERM or SIGINT.")
+@click.option("--pages", type=click.IntRange(1, _MAX_PAGES), default=8, show_default=True)
+@click.option("--pace", type=click.FloatRange(0), default=0.0, help="Seconds between unmaps.")
+@click.option(
+    "--payload",
+    "payload_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="L1's binary; assembled from source without it.",
+)
+@click.option("--hold", is_flag=True, help="Keep the VM until stdin is closed.")
+@click.option("--reverse-map", is_flag=True, help="Expect a kernel with a reverse map.")
+def main(
+    name: str,
+    unmaps: int,
+    forever: bool,
+    pages: int,
+    pace: float,
+    payload_file: Path | None,
+    hold: bool,
+    reverse_map: bool,
+) -> None:
+    """Run a nested guest, take back its pages, and print what that must have caused, as JSON."""
+    stop = _Stop()
+    started = time.monotonic()
+    try:
+        with NestedGuest(
+            _payload(payload_file), data_bytes=pages * PAGE_BYTES, reverse_map=reverse_map
+        ) as guest:
+            turns = _turns(None if forever else unmaps, pace, stop)
+            done = _run(guest, pages, turns)
+            facts = {
+                "name": name,
+                "pid": os.getpid(),
+                "seconds": round(time.monotonic() - started, 3),
+                "pages": pages,
+                "unmaps": done,
+                "reverse_map": reverse_map,
+                "shadow_ipa_bits": guest.shadow_ipa_bits,
+                "expected": guest.ledger.counts.as_dict(),
+            }
+            click.echo(json.dumps(facts))
+            stop.release()
+            if hold and not stop.asked:
+                sys.stdin.buffer.read()
+    except (KvmError, OSError) as error:
+        raise click.ClickException(f"{name}: {error}") from None
+
+
+def _run(guest: NestedGuest, pages: int, turns: Iterator[int]) -> int:
+    """The script; how many unmaps it did."""
+    script = _Script(guest, pages)
+    done = 0
+    for turn in turns:
+        script.unmap_one(turn)
+        done += 1
+    script.check_all()
+    return done
+
+
+def _turns(unmaps: int | None, pace: float, stop: _Stop) -> Iterator[int]:
+    """0, 1, ... up to unmaps (None: without end), pace seconds apart, until stop is asked."""
+    for turn in count() if unmaps is None else range(unmaps):
+        if turn and pace:
+            time.sleep(pace)
+        if stop.asked:
+            return
+        yield turn
+
+
+def _payload(file: Path | None) -> bytes:
+    if file is not None:
+        return file.read_bytes()
+    with tempfile.TemporaryDirectory(prefix="nvscope-") as folder:
+        return payload.build(Path(folder)).read_bytes()
+
+
+if __name__ == "__main__":
+    main()

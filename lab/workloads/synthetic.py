@@ -1,0 +1,288 @@
+"""A nested guest made to measure: every MMU notifier and every fault of it is ordered from here.
+
+One VM, one vCPU. L1 is the payload of l1.S; L2 is a loop of loads or stores in the same page.
+`ledger` states what has been caused so far.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from nvscope.lab.workloads import protocol
+from nvscope.lab.workloads.kvm import (
+    REG_ID_AA64MMFR0_EL1,
+    REG_PC,
+    KvmError,
+    Mmio,
+    Vm,
+    populated_memory,
+)
+from nvscope.lab.workloads.ledger import Context, Ledger
+from nvscope.lab.workloads.stage2 import BLOCK_BYTES, PAGE_BYTES, VTCR, Stage2, TableMemory
+
+# Guest memory: the payload's page, L1's tables, and from DATA_IPA on what tests work with.
+_TABLES_IPA = protocol.RAM_IPA + (1 << 20)
+DATA_IPA = protocol.RAM_IPA + BLOCK_BYTES
+_WORD_BYTES = 8
+# ID_AA64MMFR0_EL1.PARange -> physical address bits (Arm ARM D24.2).
+_PARANGE_BITS = (32, 36, 40, 42, 44, 48, 52, 56)
+
+
+class L2AbortError(RuntimeError):
+    """L2 came back with a stage-2 abort, which KVM gave to L1.
+
+    done: accesses before it; esr, hpfar, far: ESR_EL2, HPFAR_EL2 and FAR_EL2 as L1 saw them.
+    """
+
+    def __init__(self, done: int, esr: int, hpfar: int, far: int) -> None:
+        super().__init__(f"L2 aborted after {done} accesses: ESR {esr:#x} HPFAR {hpfar:#x}")
+        self.done, self.esr, self.hpfar, self.far = done, esr, hpfar, far
+
+    @property
+    def nested_ipa(self) -> int:
+        """The page that L2 could not reach: HPFAR_EL2.FIPA, bits 43:4, is IPA[51:12]."""
+        return (self.hpfar >> 4) << 12
+
+
+@dataclass(frozen=True)
+class Accessed:
+    """What an access order read or wrote: the last value, and the sum of all modulo 2**64."""
+
+    value: int
+    sum: int
+
+
+class NestedGuest:
+    """The VM, booted and waiting for orders. A context manager; not thread safe.
+
+    payload: what payload.build made; data_bytes: guest memory from DATA_IPA on (rounded up to
+    2 MiB); reverse_map: whether the kernel has a maple-tree reverse map, for the ledger.
+    """
+
+    def __init__(
+        self, payload: bytes, *, data_bytes: int = BLOCK_BYTES, reverse_map: bool = False
+    ) -> None:
+        if len(payload) != protocol.PAYLOAD_BYTES:
+            raise ValueError(f"the payload has {len(payload)} bytes, not {protocol.PAYLOAD_BYTES}")
+        blocks = 1 + -(-data_bytes // BLOCK_BYTES)  # the first one is not data
+        whole = blocks * BLOCK_BYTES
+        self._vm = Vm()
+        self._memory = populated_memory(whole)
+        self._memory[: len(payload)] = payload
+        self.data_end_ipa = protocol.RAM_IPA + whole
+        self.ledger = Ledger(reverse_map=reverse_map)
+        self.ledger.populate(protocol.RAM_IPA, whole)
+        self._tables = TableMemory(self._memory, protocol.RAM_IPA, _TABLES_IPA, DATA_IPA)
+        self._stage2: dict[int, Stage2] = {}
+        self._current: int | None = None
+        self._results: dict[int, int] = {}
+        try:
+            self._boot()
+        except BaseException:
+            self.close()
+            raise
+
+    def _boot(self) -> None:
+        self._vm.set_memory(protocol.RAM_IPA, self._memory)
+        self._vcpu = self._vm.create_vcpu()
+        self._vm.create_gic(protocol.GIC_DIST_IPA, protocol.GIC_REDIST_IPA)
+        self._vcpu.set_register(REG_PC, protocol.RAM_IPA)
+        parange = self._vcpu.get_register(REG_ID_AA64MMFR0_EL1) & 0xF
+        self.shadow_ipa_bits = _PARANGE_BITS[parange]  # a full shadow unmap's size is 2**bits
+        self.ledger.l1_access(protocol.RAM_IPA)  # L1's first instruction
+        self.switch(0)
+
+    # ---- L1's stage 2
+
+    def map(
+        self,
+        nested_ipa: int,
+        canonical_ipa: int,
+        size: int,
+        context: int = 0,
+        *,
+        writable: bool = True,
+    ) -> None:
+        """L1 maps size bytes of a context (0..254); see stage2.Stage2.map. No TLBI is done."""
+        self._check_data(canonical_ipa, size)
+        self._context(context).map(nested_ipa, canonical_ipa, size, writable=writable)
+
+    def unmap(self, nested_ipa: int, size: int, context: int = 0) -> None:
+        """L1 makes size bytes of a context invalid. No TLBI is done."""
+        self._context(context).unmap(nested_ipa, size)
+
+    def switch(self, context: int) -> None:
+        """L1 sets VTTBR_EL2 and VTCR_EL2; KVM looks only when L2 runs next."""
+        stage2 = self._context(context)
+        self._order(protocol.ORDER_CONTEXT, stage2.vttbr(_vmid(context)), VTCR)
+        self._current = context
+
+    def tlbi_context(self) -> None:
+        """L1 does TLBI VMALLS12E1IS: all of the current context."""
+        self._order(protocol.ORDER_TLBI_VMALLS12E1IS)
+        self.ledger.tlbi_vmid(_vmid(self._selected()))
+
+    def tlbi_page(self, nested_ipa: int) -> None:
+        """L1 does TLBI IPAS2E1IS of an address of the current context, with no level hint."""
+        self._order(protocol.ORDER_TLBI_IPAS2E1IS, nested_ipa >> 12)
+        self.ledger.tlbi_ipa(_vmid(self._selected()), nested_ipa)
+
+    def tlbi_all(self) -> None:
+        """L1 does TLBI ALLE1IS: all contexts."""
+        self._order(protocol.ORDER_TLBI_ALLE1IS)
+        self.ledger.tlbi_all()
+
+    # ---- accesses; all of 64-bit words, aligned
+
+    def l2_write(
+        self, nested_ipa: int, value: int, count: int = 1, stride: int = PAGE_BYTES
+    ) -> Accessed:
+        """L2 writes value, value + 1, ... to count words, stride bytes apart, in one run.
+
+        Raises L2AbortError where L1's stage 2 does not allow it.
+        """
+        return self._l2_access(nested_ipa, count, stride, value, write=True)
+
+    def l2_read(self, nested_ipa: int, count: int = 1, stride: int = PAGE_BYTES) -> Accessed:
+        """L2 reads count words, stride bytes apart, in one run. Raises L2AbortError."""
+        return self._l2_access(nested_ipa, count, stride, 0, write=False)
+
+    def l1_write(
+        self, canonical_ipa: int, value: int, count: int = 1, stride: int = PAGE_BYTES
+    ) -> Accessed:
+        """L1 itself writes value, value + 1, ... to count words of its memory."""
+        return self._l1_access(canonical_ipa, count, stride, value, write=True)
+
+    def l1_read(self, canonical_ipa: int, count: int = 1, stride: int = PAGE_BYTES) -> Accessed:
+        """L1 itself reads count words of its memory."""
+        return self._l1_access(canonical_ipa, count, stride, 0, write=False)
+
+    def host_read(self, canonical_ipa: int) -> int:
+        """The host program reads a word of guest memory."""
+        self._check_data(canonical_ipa, _WORD_BYTES)
+        self.ledger.host_read(canonical_ipa)
+        offset = canonical_ipa - protocol.RAM_IPA
+        value: int = struct.unpack_from("<Q", self._memory, offset)[0]
+        return value
+
+    def host_write(self, canonical_ipa: int, value: int) -> None:
+        """The host program writes a word of guest memory."""
+        self._check_data(canonical_ipa, _WORD_BYTES)
+        self.ledger.host_write(canonical_ipa)
+        struct.pack_into("<Q", self._memory, canonical_ipa - protocol.RAM_IPA, value)
+
+    def take_back(self, canonical_ipa: int, size: int = PAGE_BYTES) -> None:
+        """The host takes pages from the guest: one madvise(MADV_DONTNEED), one MMU notifier."""
+        self._check_data(canonical_ipa, size)
+        if canonical_ipa % PAGE_BYTES or size % PAGE_BYTES:
+            raise ValueError(f"canonical IPA {canonical_ipa:#x} + {size:#x} is not page aligned")
+        self._memory.madvise(mmap.MADV_DONTNEED, canonical_ipa - protocol.RAM_IPA, size)
+        self.ledger.take_back(canonical_ipa, size)
+
+    # ---- life
+
+    def close(self) -> None:
+        """Destroy the VM; may be called twice."""
+        self._vm.close()
+        self._memory.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # ---- orders
+
+    def _l2_access(
+        self, nested_ipa: int, count: int, stride: int, value: int, *, write: bool
+    ) -> Accessed:
+        """Order it, and hold what L1 reports against what the ledger expects."""
+        context = self._selected()
+        stage2 = self._stage2[context]
+        view = Context(stage2.vttbr(_vmid(context)), stage2.walk, protocol.L2_CODE_NESTED_IPA)
+        status = self._order(protocol.ORDER_L2_ACCESS, nested_ipa, count, stride, value, int(write))
+        addresses = _addresses(nested_ipa, count, stride)
+        expected = self.ledger.l2_run(view, addresses, write=write)
+        done = self._results[protocol.DONE]
+        if done != expected:
+            raise KvmError(f"L2 did {done} accesses from {nested_ipa:#x} on, not {expected}")
+        if status != protocol.STATUS_OK:
+            esr, hpfar, far = (
+                self._results[name] for name in (protocol.ESR, protocol.HPFAR, protocol.FAR)
+            )
+            raise L2AbortError(done, esr, hpfar, far)
+        return self._accessed()
+
+    def _l1_access(
+        self, canonical_ipa: int, count: int, stride: int, value: int, *, write: bool
+    ) -> Accessed:
+        for address in _addresses(canonical_ipa, count, stride):
+            self._check_data(address, _WORD_BYTES)
+        self._order(protocol.ORDER_L1_ACCESS, canonical_ipa, count, stride, value, int(write))
+        for address in _addresses(canonical_ipa, count, stride):
+            self.ledger.l1_access(address, write=write)
+        return self._accessed()
+
+    def _accessed(self) -> Accessed:
+        return Accessed(self._results[protocol.VALUE], self._results[protocol.SUM])
+
+    def _order(self, *words: int) -> int:
+        """Give L1 an order (its number, then its arguments) and wait for the status it returns."""
+        self._results.clear()
+        while protocol.STATUS not in self._results:
+            self._serve(self._vcpu.run(), words)
+        status = self._results[protocol.STATUS]
+        if status not in (protocol.STATUS_OK, protocol.STATUS_L2_ABORT):
+            esr, pc = self._results.get(protocol.ESR, 0), self._results.get(protocol.FAR, 0)
+            raise KvmError(f"L1 gave up with status {status}: ESR {esr:#x} at {pc:#x}")
+        return status
+
+    def _serve(self, mmio: Mmio, words: Sequence[int]) -> None:
+        register = mmio.ipa - protocol.MAILBOX_IPA
+        if mmio.is_write and protocol.VALUE <= register <= protocol.STATUS:
+            self._results[register] = mmio.data
+        elif not mmio.is_write and protocol.ORDER <= register <= protocol.ARG4:
+            index = register // _WORD_BYTES
+            self._vcpu.answer(words[index] if index < len(words) else 0)
+        else:
+            raise KvmError(f"the guest accessed {mmio.ipa:#x}, where nothing is")
+
+    def _selected(self) -> int:
+        assert self._current is not None
+        return self._current
+
+    def _context(self, context: int) -> Stage2:
+        """The stage 2 of a context, made with L2's code in it when first asked for."""
+        if not 0 <= context < 255:
+            raise ValueError(f"context {context}: 0 to 254 exist (8-bit VMIDs)")
+        if context not in self._stage2:
+            stage2 = self._stage2[context] = Stage2(self._tables)
+            code = protocol.L2_CODE_NESTED_IPA
+            stage2.map(code, protocol.RAM_IPA, PAGE_BYTES, writable=False, executable=True)
+        return self._stage2[context]
+
+    def _check_data(self, canonical_ipa: int, size: int) -> None:
+        if not DATA_IPA <= canonical_ipa <= canonical_ipa + size <= self.data_end_ipa:
+            raise ValueError(
+                f"canonical IPA {canonical_ipa:#x} + {size:#x} is outside "
+                f"{DATA_IPA:#x} to {self.data_end_ipa:#x}"
+            )
+
+
+def _vmid(context: int) -> int:
+    return context + 1
+
+
+def _addresses(first: int, count: int, stride: int) -> range | list[int]:
+    return range(first, first + count * stride, stride) if stride else [first] * count

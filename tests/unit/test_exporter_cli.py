@@ -1,0 +1,137 @@
+"""`nvscope export` as a process: what it says, how it ends, and no traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from nvscope.exporter import cli
+from nvscope.probes.errors import LackError
+
+# Runs the command with a fake in place of the kernel; says when that was closed.
+DRIVER = """
+import contextlib, sys
+from exporter_fakes import ATTACHMENTS, FakeHost, FakeSource
+from nvscope.exporter import cli
+class Source(FakeSource):
+    def close(self):
+        print("closed", flush=True)
+def open_source(wanted):
+    print("opened", wanted, flush=True)
+    return Source(attachments={attachments}), FakeHost()
+cli.open_source = open_source
+cli.require_initial_pid_namespace = lambda: None
+cli.export(prog_name="nvscope export")
+"""
+
+
+def start(*arguments: str, attachments: str = "ATTACHMENTS") -> subprocess.Popen[str]:
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER.format(attachments=attachments), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.export, arguments, prog_name="nvscope export")
+
+
+def one_line(text: str) -> str:
+    (line,) = text.strip().splitlines()
+    return line
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serves_until_a_signal(number: signal.Signals) -> None:
+    with start("--listen", "127.0.0.1:0", "--mechanism", "kprobe", "--symbol", "a=b") as process:
+        assert process.stdout is not None
+        opened, line = process.stdout.readline(), process.stdout.readline()
+        url = line.split()[1].rstrip(";")
+        with urllib.request.urlopen(url, timeout=10) as response:
+            assert b"nvscope_up 1.0" in response.read()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert "mechanisms=('kprobe',), symbols={'a': 'b'}, strict=False, max_vms=1024" in opened
+    assert line.startswith("serving http://127.0.0.1:")
+    assert line.endswith("; attached: notifier_unmap (fentry kvm_unmap_gfn_range)\n")
+    assert out == "closed\n"
+    assert one_line(err) == (
+        "nvscope: not attached: shadow_unmap (kvm_stage2_unmap_range): not in this kernel's BTF"
+    )
+    assert process.returncode == 0
+
+
+def test_nothing_attached() -> None:
+    with start("--listen", "127.0.0.1:0", attachments="ATTACHMENTS[1:]") as process:
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 3
+    assert out.splitlines()[-1] == "closed"
+    assert len(err.splitlines()) == 2
+    assert "no probe point could be attached" in err
+
+
+def test_a_taken_port_is_seen_before_anything_is_attached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "run", lambda *_: pytest.fail("went on"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = invoke("--listen", f"127.0.0.1:{port}")
+    assert result.exit_code == 3
+    assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in one_line(
+        result.output
+    )
+
+
+def test_what_the_host_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(*_: object) -> None:
+        raise LackError("no KVM")
+
+    monkeypatch.setattr(cli, "run", lacking)
+    result = invoke("--listen", "127.0.0.1:0")
+    assert (result.exit_code, one_line(result.output)) == (3, "Error: no KVM")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--listen", "9810"),
+        ("--listen", ":9810"),
+        ("--listen", "127.0.0.1:65536"),
+        ("--listen", "::1:9810"),
+        ("--mechanism", "magic"),
+        ("--symbol", "s2_fault"),
+        ("--symbol", "s2_fault=a b"),
+        ("--symbol", "s2_fault=a", "--symbol", "s2_fault=b"),
+        ("--max-vms", "0"),
+        ("extra",),
+    ],
+)
+def test_wrong_usage(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "run", lambda *_: pytest.fail("went on"))
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+def test_a_host_that_does_not_resolve() -> None:
+    result = invoke("--listen", "no-such-host.invalid:9810")
+    assert result.exit_code == 3
+    assert "cannot listen on no-such-host.invalid" in one_line(result.output)
+
+
+def test_help_needs_no_bcc() -> None:
+    result = invoke("--help")
+    assert result.exit_code == 0
+    assert "nvscope export --mechanism kprobe" in result.output
+    assert "bcc" not in sys.modules

@@ -1,0 +1,160 @@
+"""What a scrape shows, read back with both of prometheus_client's parsers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from exporter_fakes import FakeHost, FakeProc, FakeSource, busy
+from prometheus_client import CollectorRegistry, ProcessCollector, exposition
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.openmetrics import parser as openmetrics_parser
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from nvscope.exporter.collector import VmCollector
+from nvscope.probes.snapshot import Attachment, Snapshot, VmKey
+
+DB, WEB, GONE = VmKey(1, 40), VmKey(2, 50), VmKey(3, 60)
+
+Page = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@pytest.fixture
+def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeProc:
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "proc"))
+    proc = FakeProc(tmp_path / "proc")
+    proc.start(40, b'vmm\0-name\0d"b\\\xff\n\0')
+    proc.start(50, b"vmm\0-name\0web\0")
+    return proc
+
+
+def _page(samples: list[Sample]) -> Page:
+    page = {(s.name, frozenset(s.labels.items())): s.value for s in samples}
+    assert len(page) == len(samples), "a series is there twice"
+    return page
+
+
+def _text(registry: CollectorRegistry) -> Page:
+    text = exposition.generate_latest(registry).decode()
+    return _page([s for f in text_string_to_metric_families(text) for s in f.samples])
+
+
+def _openmetrics(registry: CollectorRegistry) -> Page:
+    text = openmetrics.generate_latest(registry).decode()
+    families = openmetrics_parser.text_string_to_metric_families(text)
+    return _page([s for f in families for s in f.samples])
+
+
+both_formats = pytest.mark.parametrize("scrape", [_text, _openmetrics])
+Scrape = Callable[[CollectorRegistry], Page]
+
+
+def _registry(source: FakeSource, host: FakeHost | None = None) -> CollectorRegistry:
+    registry = CollectorRegistry()
+    registry.register(VmCollector(source, host or FakeHost()))
+    return registry
+
+
+def _value(page: Page, name: str, **labels: str) -> float:
+    return page[(name, frozenset(labels.items()))]
+
+
+@both_formats
+def test_counts(proc: FakeProc, scrape: Scrape) -> None:
+    page = scrape(_registry(FakeSource(busy(DB, WEB))))
+    name = "nvscope_notifier_unmap_duration_seconds"
+    assert _value(page, name + "_count", vm="web") == 7
+    assert _value(page, name + "_sum", vm="web") == 2.5
+    assert _value(page, name + "_bucket", vm="web", le="1.024e-06") == 1
+    assert _value(page, name + "_bucket", vm="web", le="4.096e-06") == 5
+    assert _value(page, name + "_bucket", vm="web", le="68.719476736") == 5
+    name = "nvscope_s2_fault_duration_seconds_count"
+    assert _value(page, name, vm="web", stage="shadow", result="ok") == 2
+    name = "nvscope_shadow_unmap_duration_seconds_count"
+    assert _value(page, name, vm="web", scope="full") == 10
+    assert _value(page, "nvscope_shadow_unmapped_bytes_total", vm="web") == 21 * 4096
+    assert _value(page, "nvscope_vm_info", vm="web", uuid="", pid="50") == 1
+    assert _value(page, "nvscope_vm_info", vm='d"b\\\ufffd\ufffd', uuid="", pid="40") == 1
+    assert _value(page, "nvscope_up") == 1
+
+
+@both_formats
+@pytest.mark.parametrize(("revmap", "reason"), [("none", "no_revmap"), ("maple", "none")])
+def test_reason_of_a_full_unmap(proc: FakeProc, scrape: Scrape, revmap: str, reason: str) -> None:
+    page = scrape(_registry(FakeSource(busy(WEB)), FakeHost(revmap=revmap)))
+
+    def unmaps(**labels: str) -> float:
+        return _value(page, "nvscope_shadow_unmaps_total", vm="web", **labels)
+
+    assert unmaps(scope="full", within="notifier", reason=reason) == 7
+    assert unmaps(scope="full", within="other", reason="none") == 3
+    assert unmaps(scope="ranged", within="notifier", reason="none") == 11
+
+
+@both_formats
+def test_before_anything_happened(scrape: Scrape) -> None:
+    page = scrape(_registry(FakeSource()))
+    assert _value(page, "nvscope_events_lost_total", cause="map_full") == 0
+    assert _value(page, "nvscope_events_lost_total", cause="missed_return") == 3
+    labels = {"probe": "notifier_unmap", "hook": "kvm_unmap_gfn_range", "mechanism": "fentry"}
+    assert _value(page, "nvscope_probe_attached", **labels) == 1
+    labels = {"probe": "shadow_unmap", "hook": "kvm_stage2_unmap_range", "mechanism": ""}
+    assert _value(page, "nvscope_probe_attached", **labels) == 0
+    labels = {"revmap": "none", "nv2": "true", "kernel": "7.3.4"}
+    assert _value(page, "nvscope_host_info", **labels) == 1
+    assert any(name == "nvscope_build_info" for name, _ in page)
+
+
+@both_formats
+def test_series_end_with_the_vm(proc: FakeProc, scrape: Scrape) -> None:
+    source = FakeSource(busy(WEB, GONE))
+    registry = _registry(source)
+    vms = {labels for name, labels in scrape(registry) if name == "nvscope_vm_info"}
+    assert len(vms) == 1
+    assert source.forgotten == [GONE]
+    proc.end(50)
+    assert not any("vm" in dict(labels) for _, labels in scrape(registry))
+    assert source.forgotten == [GONE, GONE, WEB] or source.forgotten == [GONE, WEB, GONE]
+
+
+@both_formats
+def test_a_snapshot_that_fails_is_no_half_page(
+    proc: FakeProc, scrape: Scrape, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = FakeSource(busy(WEB), problem=OSError(22, "bad map"))
+    registry = _registry(source)
+    with caplog.at_level(logging.ERROR):
+        page = scrape(registry)
+        scrape(registry)
+    assert len(caplog.records) == 1, "one line for as long as it fails"
+    assert _value(page, "nvscope_up") == 0
+    shown = {name for name, _ in page if name.startswith("nvscope_")}
+    assert shown == {
+        "nvscope_up",
+        "nvscope_probe_attached",
+        "nvscope_host_info",
+        "nvscope_build_info",
+    }
+    source.problem = None
+    page = scrape(registry)
+    assert _value(page, "nvscope_up") == 1
+    assert _value(page, "nvscope_notifier_unmap_duration_seconds_count", vm="web") == 7
+
+
+@both_formats
+def test_the_same_hook_twice_is_one_row(scrape: Scrape) -> None:
+    twice = (Attachment("s2_fault", "user_mem_abort", "fentry"),) * 2
+    page = scrape(_registry(FakeSource(Snapshot(), twice)))
+    labels = {"probe": "s2_fault", "hook": "user_mem_abort", "mechanism": "fentry"}
+    assert _value(page, "nvscope_probe_attached", **labels) == 1
+
+
+@both_formats
+def test_beside_the_metrics_of_the_process_metrics(scrape: Scrape) -> None:
+    registry = _registry(FakeSource())
+    ProcessCollector(registry=registry)
+    assert _value(scrape(registry), "process_resident_memory_bytes") > 0
