@@ -116,6 +116,7 @@ Examples:
 @click.option(
     "--max-vms",
     type=click.IntRange(1, 1_000_000),
+    metavar="N",
     default=DEFAULT_MAX_VMS,
     show_default=True,
     help="VMs that can be told apart; what others do is counted in nvscope_events_lost_total.",

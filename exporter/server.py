@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import waitress.channel
 import waitress.server
 import waitress.wasyncore
 from prometheus_client import CollectorRegistry, make_wsgi_app
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 THREADS = 2
 # Connections at once. Prometheus keeps one; the rest is room for slow or stray clients.
 CONNECTIONS = 500
-# A connection that is silent for so long is closed, seconds. Prometheus' default time-out.
+# A connection that is idle for so long, or takes so long to send a request, is closed, seconds.
+# Prometheus' default time-out.
 SILENCE_SECONDS = 10
 # A scrape's request is some 300 bytes and has no body.
 HEADER_BYTES = 8192
@@ -89,6 +91,21 @@ def url(sock: socket.socket) -> str:
     return f"http://{shown}:{port}/metrics"
 
 
+class _Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
+    """A connection on which part of a request is no sign of life.
+
+    waitress takes any byte for one: a client that sends one now and then would stay for ever.
+    """
+
+    last_activity: float  # time.time(), seconds
+
+    def handle_read(self) -> None:
+        before = self.last_activity
+        super().handle_read()
+        if self.request is not None:  # not complete yet
+            self.last_activity = before
+
+
 class Server:
     """Serves an application on a listening socket, in a thread of its own, until stopped."""
 
@@ -106,6 +123,7 @@ class Server:
             clear_untrusted_proxy_headers=True,
             asyncore_use_poll=True,
         )
+        self._server.channel_class = _Channel
         self._thread = threading.Thread(target=self._server.run, name="http")
 
     def start(self) -> None:

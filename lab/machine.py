@@ -16,7 +16,8 @@ class Machine:
 
     kernel_mode: the value of kvm-arm.mode= on its command line ("nested", or "vhe" for a host
     that runs no nested guests). icount: one guest instruction is one virtual nanosecond, so that
-    durations are instruction counts (needs cpus=1).
+    durations are instruction counts (needs cpus=1). keep_writes: the guest writes to the root
+    image itself, not to a copy that ends with it.
     """
 
     kernel: Path
@@ -26,6 +27,7 @@ class Machine:
     kernel_mode: str = "nested"
     icount: bool = False
     append: str = ""
+    keep_writes: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ def qemu_arguments(
 ) -> list[str]:
     """QEMU's command line. ports: guest port -> port on this machine's 127.0.0.1."""
     accel = "tcg,thread=single" if machine.icount else "tcg,thread=multi"
+    snapshot = "off" if machine.keep_writes else "on"
     forwards = "".join(f",hostfwd=tcp:127.0.0.1:{host}-:{guest}" for guest, host in ports.items())
     arguments = [
         "qemu-system-aarch64", "-nodefaults", "-display", "none", "-no-reboot",
@@ -61,8 +64,8 @@ def qemu_arguments(
         "-kernel", str(machine.kernel), "-append", kernel_command_line(machine),
         "-serial", f"file:{console}", "-monitor", "none",
         "-device", "virtio-rng-pci",
-        # Writes go to a temporary file that QEMU has already unlinked.
-        "-drive", f"file={root},format=raw,if=none,id=root,snapshot=on",
+        # With a snapshot, writes go to a temporary file that QEMU has already unlinked.
+        "-drive", f"file={root},format=raw,if=none,id=root,snapshot={snapshot}",
         "-device", "virtio-blk-pci,drive=root",
         "-netdev", f"user,id=net,restrict=on{forwards}",
         # No ROM: it belongs to a package that booting from -kernel does not need.

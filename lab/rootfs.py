@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from nvscope.lab import steps, store
 from nvscope.lab.apt import Apt
+from nvscope.lab.machine import Machine
+from nvscope.lab.vm import Lab
 
 GUEST = Path(__file__).parent / "guest"
 
@@ -26,6 +29,11 @@ PACKAGES = (
 
 # QEMU before 11 gives a guest no EL2 under KVM; the headers must be of the lab kernel's version.
 BACKPORTS = ("src:qemu", "src:linux", "src:linux-signed-arm64", "src:linux-base")
+
+IMPORTS = (
+    "bcc", "click", "prometheus_client", "psutil", "pyroute2", "rich.live", "rich.table",
+    "waitress", "json", "ctypes", "mmap", "fcntl",
+)  # fmt: skip
 
 IMAGE_BYTES = 3 << 30  # sparse; about 1 GiB of it is used
 
@@ -46,16 +54,19 @@ def is_cached() -> bool:
     return store.path_of("rootfs", _key()).is_dir()
 
 
-def build() -> Path:
-    """The folder with root.ext4 and the ssh keys (id, known_hosts) that open it."""
+def build(kernel: Machine) -> Path:
+    """The folder with root.ext4 and the ssh keys (id, known_hosts) that open it.
+
+    kernel: a machine to boot the new image with, once.
+    """
     if is_cached():
         steps.cached("guest's root file system")
         return store.path_of("rootfs", _key())
     with steps.step("guest's root file system") as tell:
-        return store.artifact("rootfs", _key(), lambda folder: _make(folder, tell))
+        return store.artifact("rootfs", _key(), lambda folder: _make(folder, kernel, tell))
 
 
-def _make(folder: Path, tell: steps.Tell) -> None:
+def _make(folder: Path, kernel: Machine, tell: steps.Tell) -> None:
     apt = guest_apt("rootfs")
     tell("fetching package lists")
     apt.update()
@@ -77,6 +88,15 @@ def _make(folder: Path, tell: steps.Tell) -> None:
     _pack(root, folder / "root.ext4")
     shutil.rmtree(root)
     apt.clean()
+    tell("compiling Python modules in the guest")
+    _compile_python(folder, kernel)
+
+
+def _compile_python(folder: Path, kernel: Machine) -> None:
+    """Leave the byte code of what nvscope imports in the image: 13 s less for the first import."""
+    with Lab(replace(kernel, keep_writes=True), folder, []) as lab:
+        lab.wait_ready()
+        lab.run(f"python3 -c 'import {', '.join(IMPORTS)}' && sync && mount -o remount,ro /")
 
 
 def _prune(root: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.client
 import logging
@@ -9,7 +10,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 
 import pytest
 from exporter_fakes import FakeHost, FakeSource
@@ -22,7 +22,7 @@ from nvscope.exporter.collector import VmCollector
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving(collector: Collector) -> Iterator[int]:
     registry = CollectorRegistry()
     registry.register(collector)
@@ -93,6 +93,19 @@ def test_a_scrape_amid_half_open_requests(port: int) -> None:
     finally:
         for connection in slow:
             connection.close()
+
+
+def test_a_request_that_comes_a_byte_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "SILENCE_SECONDS", 2)
+    with serving(VmCollector(FakeSource(), FakeHost())) as port:
+        slow = socket.create_connection(("127.0.0.1", port), timeout=0.2)
+        closed_by = time.monotonic() + 10
+        with pytest.raises(ConnectionError):
+            while time.monotonic() < closed_by:
+                slow.sendall(b"G")
+                with contextlib.suppress(TimeoutError):
+                    slow.recv(1)
+        slow.close()
 
 
 class _Broken(Collector):

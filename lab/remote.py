@@ -1,0 +1,114 @@
+"""Commands in a guest, over ssh."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+TIMED_OUT = 124  # what timeout(1) exits with
+
+
+class GuestError(RuntimeError):
+    """The guest crashed, hung or was not reachable; the message ends with its console's tail."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A way into a guest.
+
+    port: of sshd, on 127.0.0.1; keys: folder with id and known_hosts; control: socket that all
+    connections share; explain: makes the error for a command that got no proper end.
+    """
+
+    port: int
+    keys: Path
+    control: Path
+    explain: Callable[[str], GuestError] = GuestError
+
+    def run(
+        self, command: str, timeout: float = 120, check: bool = True, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a shell command in the guest. timeout: seconds, also enforced in the guest.
+
+        Raises GuestError when the guest is gone or the time is up, and, with `check`, when the
+        command fails.
+        """
+        try:
+            done = subprocess.run(
+                self.arguments(limited(command, timeout)),
+                input=stdin,
+                stdin=subprocess.DEVNULL if stdin is None else None,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout + 20,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise self.explain(f"no end of `{command}` in {timeout:.0f} s") from None
+        if done.returncode == TIMED_OUT:
+            raise self.explain(f"`{command}` did not end in {timeout:.0f} s: {done.stderr[-2000:]}")
+        if done.returncode == 255:  # ssh's own: the connection broke
+            raise self.explain(f"the guest was lost during `{command}`: {done.stderr[-2000:]}")
+        if check and done.returncode != 0:
+            raise GuestError(
+                f"`{command}` exited with {done.returncode} in the guest\n"
+                f"{done.stdout[-2000:]}{done.stderr[-4000:]}"
+            )
+        return done
+
+    def popen(self, command: str, timeout: float = 3600) -> subprocess.Popen[str]:
+        """Start a command in the guest, with its stdin, stdout and stderr as pipes here."""
+        return subprocess.Popen(
+            self.arguments(limited(command, timeout)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+
+    def reachable(self) -> bool:
+        """Whether a command can be run now; opens the shared connection."""
+        # No pipes: the connection stays open in the background and would hold them.
+        done = subprocess.run(
+            ["timeout", "30", *self.arguments("true")],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+        return done.returncode == 0
+
+    def arguments(self, command: str | None = None, tty: bool = False) -> list[str]:
+        """The ssh command line that runs `command`, or a login shell, in the guest."""
+        options = {
+            "IdentityFile": self.keys / "id",
+            "UserKnownHostsFile": self.keys / "known_hosts",
+            "HostKeyAlias": "nvscope-lab",
+            "BatchMode": "yes",
+            "LogLevel": "ERROR",
+            "ConnectTimeout": 20,
+            "ServerAliveInterval": 30,
+            "ServerAliveCountMax": 20,
+            # One connection for all commands: a handshake costs a second under emulation.
+            "ControlMaster": "auto",
+            "ControlPath": self.control,
+            "ControlPersist": "yes",
+        }
+        argv = ["ssh", "-F", "none", "-p", str(self.port), "-t" if tty else "-T"]
+        for name, value in options.items():
+            argv += ["-o", f"{name}={value}"]
+        return [*argv, "root@127.0.0.1", *([command] if command else [])]
+
+
+def limited(command: str, seconds: float) -> str:
+    """The command under a time limit in the guest; TIMED_OUT when it is reached.
+
+    >>> limited("echo hi", 5)
+    "timeout -k 5 5 bash -c 'echo hi'"
+    """
+    return f"timeout -k 5 {seconds:.0f} bash -c {shlex.quote(command)}"
