@@ -17,12 +17,13 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from nvscope.exporter import server
 from nvscope.exporter.collector import Host, Source, VmCollector
 from nvscope.exporter.identity import require_initial_pid_namespace
+from nvscope.probes.catalog import BY_NAME
 from nvscope.probes.errors import LackError
+from nvscope.probes.programs import MECHANISMS
 from nvscope.probes.snapshot import Attachment
 
 # Loopback: what VMs there are, and their uuids, is no matter for the whole network.
 DEFAULT_LISTEN = "127.0.0.1:9810"
-MECHANISMS = ("fentry", "kprobe")
 DEFAULT_MAX_VMS = 1024
 
 _STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
@@ -73,6 +74,10 @@ def _symbol_option(_: click.Context, __: click.Parameter, texts: tuple[str, ...]
         match = _SYMBOL.fullmatch(text)
         if match is None:
             raise click.BadParameter(f"{text!r} is no POINT=NAME; for example s2_fault=gmem_abort")
+        if match["point"] not in BY_NAME:
+            raise click.BadParameter(
+                f"there is no probe point {match['point']}; there are {', '.join(BY_NAME)}"
+            )
         if match["point"] in symbols:
             raise click.BadParameter(f"{match['point']} is given twice")
         symbols[match["point"]] = match["name"]
@@ -168,7 +173,8 @@ def open_source(wanted: Wanted) -> tuple[ClosableSource, Host]:
     # Imported here: the help and the errors above need no bcc.
     from nvscope.probes import features, loader
 
-    host = features.require_host()
+    host = features.read_host()
+    features.require_host(host)
     loaded = loader.load(
         mechanisms=wanted.mechanisms,
         symbols=wanted.symbols,
@@ -192,12 +198,10 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def _report(attachments: tuple[Attachment, ...]) -> None:
-    """Say on stderr what is not attached; if nothing is, raise LackError."""
-    missing = [a for a in attachments if not a.mechanism]
-    for a in missing:
-        click.echo(f"nvscope: not attached: {a.point} ({a.hook}): {a.problem}", err=True)
-    if len(missing) == len(attachments):
-        raise LackError("no probe point could be attached, so there is nothing to serve")
+    """Say on stderr what is not attached."""
+    for a in attachments:
+        if not a.mechanism:
+            click.echo(f"nvscope: not attached: {a.point} ({a.hook}): {a.problem}", err=True)
 
 
 def _serving_line(url: str, attachments: tuple[Attachment, ...]) -> str:

@@ -16,6 +16,9 @@ from nvscope.exporter import render
 from nvscope.exporter.identity import Identities
 from nvscope.probes.snapshot import Attachment, Snapshot, VmKey
 
+# The label's value; None: KVM could not be asked.
+_NV2 = {True: "true", False: "false", None: "unknown"}
+
 log = logging.getLogger(__name__)
 
 
@@ -33,13 +36,13 @@ class Source(Protocol):
 
 
 class Host(Protocol):
-    """What the host is (probes.features); revmap: "none" | "maple" | "tracking"."""
+    """What the host is: probes.features.Host, or a fake."""
 
     @property
     def kernel(self) -> str: ...
 
     @property
-    def nv2(self) -> bool: ...
+    def nv2(self) -> bool | None: ...
 
     @property
     def revmap(self) -> str: ...
@@ -90,7 +93,7 @@ class VmCollector(Collector):
         yield render.attached(self._source.attachments)
         host = {
             "revmap": self._host.revmap,
-            "nv2": "true" if self._host.nv2 else "false",
+            "nv2": _NV2[self._host.nv2],
             "kernel": self._host.kernel,
         }
         yield render.info("nvscope_host", "The host; revmap: its kernel's reverse map.", host)

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from nvscope.lab import assets, running
+from nvscope.lab import demo as demos
 from nvscope.lab.paths import cache_dir
 from nvscope.lab.remote import GuestError, Remote, limited
 from nvscope.lab.steps import console, step
@@ -154,6 +155,31 @@ def clean(yes: bool) -> None:
         click.confirm(f"Remove {folder} ({size >> 20} MiB)?", abort=True)
     shutil.rmtree(folder)
     click.echo(f"removed {folder} ({size >> 20} MiB)")
+
+
+@lab.command()
+@_kernel_option
+@click.option("--seconds", type=click.FloatRange(1), default=60.0, show_default=True)
+@click.option("--keep", is_flag=True, help="stay up until Ctrl-C")
+@click.option(
+    "--guest",
+    type=click.Choice(demos.GUESTS),
+    default="synthetic",
+    show_default=True,
+    help="a small nested guest at once, or a Linux in a Linux (minutes)",
+)
+def demo(kernel: str, seconds: float, keep: bool, guest: str) -> None:
+    """Watch what a nested guest costs its host: set up, boot, count, show.
+
+    \b
+    Examples:
+      nvscope lab demo
+      nvscope lab demo --guest linux --keep
+    """
+    with _errors(), _terminated_cleanly():
+        seen = demos.demo(seconds, keep, kernel, guest)
+    if not seen:
+        raise _GuestFailed("no event was seen: the probes counted nothing")
 
 
 @contextmanager

@@ -33,7 +33,6 @@ NEEDS = {
     "flex": "flex",
     "bison": "bison",
     "bc": "bc",
-    "rsync": "rsync",
     "pahole": "dwarves",
     "python3": "python3",
     "/usr/include/gelf.h": "libelf-dev",

@@ -53,7 +53,9 @@ class S2Faults:
 class ShadowUnmaps:
     """Unmaps of shadow stage-2 MMUs of one VM.
 
-    scope: "full" | "ranged"; within: "notifier" | "other"; size_bytes: sum of the sizes asked for.
+    scope: "full" | "ranged"; within: "notifier" | "other", or "unknown" where notifier_unmap is not
+    attached; size_bytes: sum of the sizes asked for, of ranged unmaps only (a full one is the whole
+    IPA space, up to 2**52: 4,096 of them would overflow the sum), else 0.
     """
 
     vm: VmKey
@@ -79,7 +81,13 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All counters at one time. lost: cause -> events that happened but are not counted above."""
+    """All counters at one time. lost: cause -> events that happened but are not counted above.
+
+    Causes: start_full, vm_full (no memory or no room), missed_exit, missed_entry (half of a call
+    was not seen), recursion (the kernel skipped a program that was running on that CPU already).
+    One event can be under two causes, never under none: take "not 0" as the
+    signal, and the sum as an upper bound. A missed exit shows when its task makes its next call.
+    """
 
     notifier_unmaps: tuple[NotifierUnmaps, ...] = ()
     s2_faults: tuple[S2Faults, ...] = ()

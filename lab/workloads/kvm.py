@@ -33,6 +33,7 @@ _KVM_ARM_PREFERRED_TARGET = 0x8020_AEAF
 _KVM_CREATE_DEVICE = 0xC00C_AEE0
 _KVM_SET_DEVICE_ATTR = 0x4018_AEE1
 
+_KVM_CAP_ARM_VM_IPA_SIZE = 165
 _KVM_CAP_ARM_EL2 = 240
 _VCPU_FEATURES = (1 << 2) | (1 << 7)  # KVM_ARM_VCPU_PSCI_0_2, KVM_ARM_VCPU_HAS_EL2
 
@@ -47,7 +48,6 @@ _RUN_MMIO = 32  # u64 phys_addr, u8 data[8], u32 len, u8 is_write
 _RUN_MMIO_DATA = _RUN_MMIO + 8
 
 REG_PC = 0x6030_0000_0010_0040  # KVM_REG_ARM_CORE_REG(regs.pc), u64
-REG_ID_AA64MMFR0_EL1 = 0x6030_0000_0013_C038  # ARM64_SYS_REG(3, 0, 0, 7, 0)
 
 
 class KvmError(RuntimeError):
@@ -81,6 +81,9 @@ def populated_memory(size: int) -> mmap.mmap:
 class Vm:
     """A VM with nested virtualization. Raises LackError where the host has none.
 
+    ipa_limit_bits: the host's largest IPA space, which is also the size of each shadow MMU
+    (kvm_get_pa_bits() in arch/arm64/kvm/reset.c), whatever PARange the guest reads.
+
     Closing frees it in an order in which no MMU notifier runs: KVM leaves before the memory.
     """
 
@@ -93,6 +96,7 @@ class Vm:
                     f"{_DEVICE} has no nested virtualization (KVM_CAP_ARM_EL2): "
                     "a CPU with FEAT_NV2 and kvm-arm.mode=nested on the kernel command line do"
                 )
+            self.ipa_limit_bits = fcntl.ioctl(kvm, _KVM_CHECK_EXTENSION, _KVM_CAP_ARM_VM_IPA_SIZE)
             self._run_bytes = fcntl.ioctl(kvm, _KVM_GET_VCPU_MMAP_SIZE)
             self._fd = fcntl.ioctl(kvm, _KVM_CREATE_VM, 0)
             stack.callback(os.close, self._fd)

@@ -138,6 +138,9 @@ report:
 	.org	L2_ENTRY_OFFSET
 	access
 	dsb	sy
+	// KVM's vectors (hyp-entry.S, el1_hvc_guest) answer an hvc by themselves when x0, here the
+	// address after the last, happens to be ARM_SMCCC_ARCH_WORKAROUND_1 (0x80008000) or the like.
+	mov	x0, #0
 	hvc	#0
 	b	.
 

@@ -1,15 +1,19 @@
-"""Ways in which a host takes pages back from a process: each page of a guest is one MMU notifier."""
+"""Ways in which a host takes pages back from a process: for a guest's memory, MMU notifiers."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
 import subprocess
-import time
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
-KSM = Path("/sys/kernel/mm/ksm")
 SWAP_MIB = 512
+HUGE_BYTES = 2 << 20
+
+SYS_PROCESS_MADVISE = 440  # include/uapi/asm-generic/unistd.h
+MADV_PAGEOUT, MADV_COLLAPSE = 21, 25  # include/uapi/asm-generic/mman-common.h
 
 
 class Cgroup:
@@ -25,9 +29,12 @@ class Cgroup:
         (self._folder / "cgroup.procs").write_text(str(pid))
 
     def reclaim(self, size_bytes: int) -> None:
-        """Write memory.reclaim; the kernel may take less (then it says EAGAIN) or a bit more."""
+        """Write memory.reclaim for anonymous memory; the kernel may take more or less.
+
+        Where it takes less it says EAGAIN, which is no error here.
+        """
         with contextlib.suppress(BlockingIOError):
-            (self._folder / "memory.reclaim").write_text(f"{size_bytes} swappiness=200")
+            (self._folder / "memory.reclaim").write_text(f"{size_bytes} swappiness=max")
 
     def swapped_bytes(self) -> int:
         """What of the group is in swap now."""
@@ -43,14 +50,39 @@ def swap_on_zram() -> None:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def merge_same_pages(seconds: float, pages_per_pass: int) -> int:
-    """Let KSM scan for a while; returns how many pages it has merged in all.
+def mapping_of(pid: int, size_bytes: int) -> int:
+    """The address of the process's mapping of this size: the guest's memory in a VMM."""
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        start, end = (int(number, 16) for number in line.split()[0].split("-"))
+        if end - start == size_bytes:
+            return start
+    raise LookupError(f"process {pid} has no mapping of {size_bytes} bytes")
 
-    Slow on purpose: a merged page is a notifier, and so is its un-merging later.
-    """
-    (KSM / "pages_to_scan").write_text(str(pages_per_pass))
-    (KSM / "sleep_millisecs").write_text("200")
-    (KSM / "run").write_text("1")
-    time.sleep(seconds)
-    (KSM / "run").write_text("0")  # stop scanning, keep what is merged
-    return int((KSM / "pages_sharing").read_text())
+
+def page_out(pid: int, address: int, size_bytes: int) -> None:
+    """MADV_PAGEOUT on another process's memory: it goes to swap, and comes back when touched."""
+    _advise(pid, address, size_bytes, MADV_PAGEOUT)
+
+
+def make_huge(pid: int, address: int) -> None:
+    """MADV_COLLAPSE: what khugepaged does to 2 MiB in its own time, now (THP)."""
+    _advise(pid, address, HUGE_BYTES, MADV_COLLAPSE)
+
+
+class _IoVec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+def _advise(pid: int, address: int, size_bytes: int, advice: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    pidfd = os.pidfd_open(pid)
+    try:
+        vector = _IoVec(address, size_bytes)
+        done = libc.syscall(
+            SYS_PROCESS_MADVISE, pidfd, ctypes.byref(vector), ctypes.c_size_t(1), advice, 0
+        )
+    finally:
+        os.close(pidfd)
+    if done < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"process_madvise({advice}): {os.strerror(number)}")

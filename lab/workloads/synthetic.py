@@ -15,7 +15,6 @@ from typing import Self
 
 from nvscope.lab.workloads import protocol
 from nvscope.lab.workloads.kvm import (
-    REG_ID_AA64MMFR0_EL1,
     REG_PC,
     KvmError,
     Mmio,
@@ -29,8 +28,6 @@ from nvscope.lab.workloads.stage2 import BLOCK_BYTES, PAGE_BYTES, VTCR, Stage2, 
 _TABLES_IPA = protocol.RAM_IPA + (1 << 20)
 DATA_IPA = protocol.RAM_IPA + BLOCK_BYTES
 _WORD_BYTES = 8
-# ID_AA64MMFR0_EL1.PARange -> physical address bits (Arm ARM D24.2).
-_PARANGE_BITS = (32, 36, 40, 42, 44, 48, 52, 56)
 
 
 class L2AbortError(RuntimeError):
@@ -45,8 +42,11 @@ class L2AbortError(RuntimeError):
 
     @property
     def nested_ipa(self) -> int:
-        """The page that L2 could not reach: HPFAR_EL2.FIPA, bits 43:4, is IPA[51:12]."""
-        return (self.hpfar >> 4) << 12
+        """The page that L2 could not reach: HPFAR_EL2.FIPA, bits 43:4, is IPA[51:12].
+
+        Bit 63 is no part of it: KVM marks a valid HPFAR with it (NS) and L1 sees the mark.
+        """
+        return ((self.hpfar >> 4) & ((1 << 40) - 1)) << 12
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class NestedGuest:
         blocks = 1 + -(-data_bytes // BLOCK_BYTES)  # the first one is not data
         whole = blocks * BLOCK_BYTES
         self._vm = Vm()
+        self.shadow_ipa_bits = self._vm.ipa_limit_bits  # a full shadow unmap has 2**bits bytes
         self._memory = populated_memory(whole)
         self._memory[: len(payload)] = payload
         self.data_end_ipa = protocol.RAM_IPA + whole
@@ -92,8 +93,6 @@ class NestedGuest:
         self._vcpu = self._vm.create_vcpu()
         self._vm.create_gic(protocol.GIC_DIST_IPA, protocol.GIC_REDIST_IPA)
         self._vcpu.set_register(REG_PC, protocol.RAM_IPA)
-        parange = self._vcpu.get_register(REG_ID_AA64MMFR0_EL1) & 0xF
-        self.shadow_ipa_bits = _PARANGE_BITS[parange]  # a full shadow unmap's size is 2**bits
         self.ledger.l1_access(protocol.RAM_IPA)  # L1's first instruction
         self.switch(0)
 

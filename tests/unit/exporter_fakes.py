@@ -78,7 +78,7 @@ class FakeHost:
     """A host of no particular kind."""
 
     kernel: str = "7.3.4"
-    nv2: bool = True
+    nv2: bool | None = True
     revmap: str = "none"
 
 

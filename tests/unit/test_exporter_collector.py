@@ -109,6 +109,12 @@ def test_before_anything_happened(scrape: Scrape) -> None:
     assert any(name == "nvscope_build_info" for name, _ in page)
 
 
+@pytest.mark.parametrize(("nv2", "label"), [(True, "true"), (False, "false"), (None, "unknown")])
+def test_nested_virtualization_of_the_host(nv2: bool | None, label: str) -> None:
+    page = _text(_registry(FakeSource(), FakeHost(nv2=nv2)))
+    assert _value(page, "nvscope_host_info", revmap="none", nv2=label, kernel="7.3.4") == 1
+
+
 @both_formats
 def test_series_end_with_the_vm(proc: FakeProc, scrape: Scrape) -> None:
     source = FakeSource(busy(WEB, GONE))

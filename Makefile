@@ -1,0 +1,49 @@
+# make demo and make test do their own set-up on a fresh Debian 12 machine (as root).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# The package as one folder of links, for mypy, which cannot follow the editable install.
+TREE := build/tree/nvscope
+WINGS := probes exporter lab
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint unit live clean
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(STAMP) ## set up, boot the lab, watch a nested guest's metrics for a minute (KEEP=1 keeps it up)
+	@$(BIN)/nvscope lab demo $(if $(KEEP),--keep)
+
+test: check live ## set up, then all tests: unit and, in the lab, live
+
+check: lint unit ## what needs no lab: lint, types, unit tests (under a minute)
+
+lint: $(STAMP) $(TREE)
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+unit: $(STAMP) ## unit tests alone
+	@$(BIN)/pytest tests/unit
+
+live: $(STAMP) ## live tests alone; one of them: .venv/bin/pytest tests/live -k NAME
+	@$(BIN)/nvscope lab build --kernel lab
+	@$(BIN)/nvscope lab build --kernel stock
+	@$(BIN)/pytest tests/live
+
+clean: ## remove .venv and build products of the checkout (the cache: nvscope lab clean)
+	rm -rf $(VENV) build nvscope.egg-info
+
+$(STAMP): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || sh lab/install-python.sh
+	@echo "Python environment in $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip --quiet --disable-pip-version-check install -e '.[dev]'
+	@touch $@
+
+$(TREE): Makefile
+	@mkdir -p $@
+	@for file in nvscope/*.py; do ln -sf ../../../$$file $@/; done
+	@for wing in $(WINGS); do ln -sfn ../../../$$wing $@/$$wing; done
+	@touch $@

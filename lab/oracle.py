@@ -1,0 +1,133 @@
+"""An independent count of the same events, by ftrace: kprobe events with histogram triggers.
+
+Runs in the lab host (`python3 -m nvscope.lab.oracle start`, later `stop`, which prints JSON), and
+shares no code with the probes: no BPF, no BTF. It knows the lab kernels' argument layout by heart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+TRACEFS = Path("/sys/kernel/tracing")
+GROUP = "nvscope_oracle"
+
+# struct kvm_s2_fault_desc, arch/arm64/kvm/mmu.c of 7.3: vcpu, fault_ipa, nested, ...
+NESTED_OFFSET = 16
+
+# Name -> (kprobe event, histogram keys).
+EVENTS = {
+    "notifier": ("kvm_unmap_gfn_range", "common_pid"),
+    "canonical": (f"user_mem_abort nested=+{NESTED_OFFSET}($arg1):u64", "common_pid"),
+    "shadow": (f"user_mem_abort nested=+{NESTED_OFFSET}($arg1):u64", "common_pid"),
+    "unmap": ("kvm_stage2_unmap_range size=$arg3:u64", "common_pid,size"),
+}
+FILTERS = {"canonical": " if nested == 0", "shadow": " if nested != 0"}
+
+_HIST_LINE = re.compile(r"\{ (?P<keys>[^}]*) \} hitcount:\s+(?P<count>\d+)")
+_GRAPH_LINE = re.compile(r"(?P<us>\d+\.\d+) us\s+\|\s+(?P<name>\w+)\(\);")
+
+
+def start() -> None:
+    """Begin to count, from zero."""
+    stop()
+    for name, (probe, keys) in EVENTS.items():
+        _append("kprobe_events", f"p:{GROUP}/{name} {probe}")
+        trigger = f"hist:keys={keys}:size=4096{FILTERS.get(name, '')}"
+        _append(f"events/{GROUP}/{name}/trigger", trigger)
+
+
+def stop() -> None:
+    """End counting and remove the events."""
+    if not (TRACEFS / "events" / GROUP).exists():
+        return
+    for name, (_, keys) in EVENTS.items():
+        if (TRACEFS / "events" / GROUP / name).exists():
+            trigger = f"!hist:keys={keys}:size=4096{FILTERS.get(name, '')}"
+            _append(f"events/{GROUP}/{name}/trigger", trigger)
+            _append("kprobe_events", f"-:{GROUP}/{name}")
+
+
+def read() -> dict[str, dict[str, int]]:
+    """Name of the event -> its key values, e.g. "123" or "123,281474976710656" -> count."""
+    return {name: parse_hist(_text(f"events/{GROUP}/{name}/hist")) for name in EVENTS}
+
+
+def parse_hist(text: str) -> dict[str, int]:
+    """The rows of a histogram as ftrace prints it.
+
+    >>> parse_hist("# event\\n{ common_pid:  77, size: 4096 } hitcount:   3\\n\\nTotals:\\n")
+    {'77,4096': 3}
+    """
+    rows = {}
+    for match in _HIST_LINE.finditer(text):
+        keys = [field.split(":")[1].strip() for field in match["keys"].split(",")]
+        rows[",".join(keys)] = int(match["count"])
+    return rows
+
+
+def graph_start(function: str) -> None:
+    """Begin to trace the calls of one function with the function_graph tracer."""
+    for name, value in (
+        ("tracing_on", "0"),
+        ("current_tracer", "nop"),
+        ("set_ftrace_filter", function),
+        ("current_tracer", "function_graph"),
+        ("trace", ""),
+        ("tracing_on", "1"),
+    ):
+        (TRACEFS / name).write_text(f"{value}\n" if value else "")
+
+
+def graph_stop() -> dict[str, float]:
+    """End it: how many calls, and the sum of their durations in seconds."""
+    (TRACEFS / "tracing_on").write_text("0\n")
+    durations = parse_graph(_text("trace"))
+    (TRACEFS / "current_tracer").write_text("nop\n")
+    (TRACEFS / "set_ftrace_filter").write_text("")
+    (TRACEFS / "tracing_on").write_text("1\n")
+    return {"calls": len(durations), "seconds": sum(durations)}
+
+
+def parse_graph(text: str) -> list[float]:
+    """The durations of the calls in function_graph's output, in seconds.
+
+    >>> parse_graph(" 1) $ 1500000.0 us |  kvm_unmap_gfn_range();\\n")
+    [1.5]
+    """
+    return [float(match["us"]) / 1e6 for match in _GRAPH_LINE.finditer(text)]
+
+
+def _append(name: str, line: str) -> None:
+    # One write() of one line, as tracefs wants it.
+    descriptor = os.open(TRACEFS / name, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(descriptor, f"{line}\n".encode())
+    finally:
+        os.close(descriptor)
+
+
+def _text(name: str) -> str:
+    return (TRACEFS / name).read_text()
+
+
+def main(command: str, *arguments: str) -> None:
+    """start | stop | graph-start FUNCTION | graph-stop."""
+    if command == "start":
+        start()
+    elif command == "stop":
+        print(json.dumps(read()))
+        stop()
+    elif command == "graph-start":
+        graph_start(*arguments)
+    elif command == "graph-stop":
+        print(json.dumps(graph_stop()))
+    else:
+        raise SystemExit(f"unknown command {command}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,136 @@
+"""The demo's picture of an exporter: what each VM did, from two scrapes. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from nvscope.lab.services import Metrics
+
+UNMAPS = "nvscope_notifier_unmap_duration_seconds"
+FAULTS = "nvscope_s2_fault_duration_seconds_count"
+SHADOW_UNMAPS = "nvscope_shadow_unmaps_total"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Counters of one VM; p50 and p99 of the notifier unmap in seconds (NaN where there is none)."""
+
+    vm: str
+    notifier_unmaps: int
+    full: int
+    ranged: int
+    canonical_faults: int
+    shadow_faults: int
+    p50: float
+    p99: float
+
+    @property
+    def events(self) -> int:
+        """All that was counted of it."""
+        return self.notifier_unmaps + self.canonical_faults + self.shadow_faults
+
+
+def rows(metrics: Metrics) -> list[Row]:
+    """One row a VM, by name."""
+    names = {
+        sample.labels["vm"]
+        for name in (FAULTS, f"{UNMAPS}_count", SHADOW_UNMAPS)
+        for sample in metrics.select(name)
+    }
+    return [_row(metrics, name) for name in sorted(names)]
+
+
+def _row(metrics: Metrics, vm: str) -> Row:
+    buckets = {
+        float(edge): count for edge, count in metrics.values(f"{UNMAPS}_bucket", "le", vm=vm).items()
+    }
+    return Row(
+        vm,
+        int(metrics.sum(f"{UNMAPS}_count", vm=vm)),
+        int(metrics.sum(SHADOW_UNMAPS, vm=vm, scope="full")),
+        int(metrics.sum(SHADOW_UNMAPS, vm=vm, scope="ranged")),
+        int(metrics.sum(FAULTS, vm=vm, stage="canonical")),
+        int(metrics.sum(FAULTS, vm=vm, stage="shadow")),
+        quantile(buckets, 0.5),
+        quantile(buckets, 0.99),
+    )
+
+
+def quantile(buckets: Mapping[float, float], q: float) -> float:
+    """The q-quantile of a cumulative histogram (upper edge -> count), as PromQL estimates it.
+
+    >>> quantile({1.0: 0, 2.0: 10, float("inf"): 10}, 0.5)
+    1.5
+    >>> quantile({1.0: 0, float("inf"): 0}, 0.5)
+    nan
+    """
+    edges = sorted(buckets)
+    total = buckets[edges[-1]] if edges else 0
+    if not total:
+        return float("nan")
+    below_edge, below_count = 0.0, 0.0
+    for edge in edges:
+        count = buckets[edge]
+        if count >= q * total:
+            if edge == float("inf"):
+                return below_edge
+            inside = (q * total - below_count) / (count - below_count)
+            return below_edge + (edge - below_edge) * inside
+        below_edge, below_count = edge, count
+    return below_edge
+
+
+def table(now: list[Row], before: list[Row], seconds: float, title: str) -> Table:
+    """The rows as a table; with `before` (`seconds` ago), what was added since then too."""
+    earlier = {row.vm: row for row in before}
+    result = Table(title=title, title_justify="left", expand=False)
+    result.add_column("VM")
+    for heading in ("notifier unmaps", "full", "ranged", "canonical faults", "shadow faults"):
+        result.add_column(heading, justify="right")
+    result.add_column("unmap p50", justify="right")
+    result.add_column("p99", justify="right")
+    for row in now:
+        old = earlier.get(row.vm)
+        result.add_row(
+            row.vm,
+            _count(row.notifier_unmaps, old and old.notifier_unmaps, seconds),
+            _count(row.full, old and old.full, seconds),
+            _count(row.ranged, old and old.ranged, seconds),
+            _count(row.canonical_faults, old and old.canonical_faults, seconds),
+            _count(row.shadow_faults, old and old.shadow_faults, seconds),
+            duration(row.p50),
+            duration(row.p99),
+        )
+    return result
+
+
+def line(row: Row) -> str:
+    """The row as one line of text."""
+    return (
+        f"{row.vm}: {row.notifier_unmaps} notifier unmaps, shadow unmaps {row.full} full "
+        f"{row.ranged} ranged, faults {row.canonical_faults} canonical {row.shadow_faults} shadow, "
+        f"unmap p50 {duration(row.p50)} p99 {duration(row.p99)}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """A duration with its unit, three digits.
+
+    >>> duration(0.000123), duration(0.734), duration(float("nan"))
+    ('123 us', '734 ms', '-')
+    """
+    if seconds != seconds:
+        return "-"
+    for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "us")):
+        if seconds * factor >= 1:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def _count(now: int, before: int | None, seconds: float) -> str:
+    if before is None or seconds <= 0 or now == before:
+        return str(now)
+    return f"{now} (+{(now - before) / seconds:.1f}/s)"

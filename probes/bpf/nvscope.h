@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * What all probe programs share: the layout that user space reads, and the
+ * start-to-end bookkeeping of one call.
+ *
+ * The first half is plain C (decode.py mirrors it, a unit test compiles it).
+ * The second half needs bcc. bcc rewrites map calls in the main source only,
+ * never in what is included: programs.py puts this header's text first, and
+ * the #include in each program file then finds it already there.
+ */
+#ifndef NVSCOPE_H
+#define NVSCOPE_H
+
+/* ---- layout: keys and values of the maps ---- */
+
+typedef unsigned long long nv_u64;
+typedef unsigned int nv_u32;
+
+#define NV_SLOTS 40 /* log2 slots of nanoseconds: see snapshot.py */
+#define NV_ARGS 3   /* the most arguments that a program needs at exit */
+
+enum nv_point {
+	NV_NOTIFIER_UNMAP,
+	NV_S2_FAULT,
+	NV_SHADOW_UNMAP,
+	NV_POINTS,
+};
+
+/* nv_key.labels: the point above NV_POINT_SHIFT, its own bits below. */
+#define NV_POINT_SHIFT 8
+#define NV_FAULT_SHADOW 1    /* s2_fault: of a shadow stage 2 */
+#define NV_FAULT_ERROR 2     /* s2_fault: returned an error */
+#define NV_UNMAP_FULL 1      /* shadow_unmap: the whole MMU */
+#define NV_UNMAP_NOTIFIER 2  /* shadow_unmap: inside a notifier unmap */
+
+/* Why an event is not in the rows: the index into the map "lost". */
+enum nv_loss {
+	NV_LOST_START_FULL,   /* no memory to note a call's start */
+	NV_LOST_VM_FULL,      /* no room for another VM's row */
+	NV_LOST_MISSED_EXIT,  /* a call began, and its end was not seen */
+	NV_LOST_MISSED_ENTRY, /* a call ended, and its begin was not seen */
+	NV_LOSSES,
+};
+
+struct nv_key {
+	nv_u64 kvm; /* struct kvm * */
+	nv_u32 pid; /* kvm->userspace_pid */
+	nv_u32 labels;
+};
+
+struct nv_row {
+	nv_u64 sum_ns;
+	nv_u64 size_bytes; /* ranged shadow unmaps: sum of the sizes asked for */
+	nv_u64 slots[NV_SLOTS];
+};
+
+#ifdef BPF_F_TABLE
+
+/* ---- programs: compiled by bcc ---- */
+
+/* Start times: zero when the task is not inside that point's function. */
+#define NV_SKIP 1 /* inside, in a call that is not counted */
+
+struct nv_inflight {
+	nv_u64 start_ns[NV_POINTS];
+	nv_u64 args[NV_POINTS][NV_ARGS]; /* kprobes only: a return probe has none */
+};
+
+/* Task storage, not a hash of thread ids: a third of the cost, and never full. */
+BPF_F_TABLE("task_storage", int, struct nv_inflight, inflight, 0, BPF_F_NO_PREALLOC);
+/* Rows are allocated as VMs turn up: all of them at once would be 3 KiB per VM and CPU. */
+BPF_F_TABLE("percpu_hash", struct nv_key, struct nv_row, rows, NV_ROWS, BPF_F_NO_PREALLOC);
+BPF_ARRAY(lost, nv_u64, NV_LOSSES);
+/* When all was attached, on the programs' clock: calls before are not ours to miss. */
+BPF_ARRAY(armed, nv_u64, 1);
+
+#define nv_inline static inline __attribute__((always_inline))
+
+/* `typed`: the program is fentry/fexit, where the verifier knows the type of a
+ * pointer argument and of what is loaded through it: a plain load will do.
+ */
+nv_inline nv_u64 nv_load64(int typed, nv_u64 base, int offset)
+{
+	nv_u64 value = 0;
+
+	if (typed)
+		return *(nv_u64 *)(base + offset);
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)(base + offset));
+	return value;
+}
+
+nv_inline nv_u32 nv_load32(int typed, nv_u64 base, int offset)
+{
+	nv_u32 value = 0;
+
+	if (typed)
+		return *(nv_u32 *)(base + offset);
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)(base + offset));
+	return value;
+}
+
+/* Argument `index`, or what lies `at` bytes into the struct it points to (at >= 0). */
+nv_inline nv_u64 nv_value(int typed, const nv_u64 *args, int index, int at)
+{
+	return at < 0 ? args[index] : nv_load64(typed, args[index], at);
+}
+
+nv_inline void nv_lose(int cause)
+{
+	lost.atomic_increment(cause);
+}
+
+/* The task was inside already: its last exit was missed, unless that call
+ * began before everything was attached.
+ */
+nv_inline void nv_stale(nv_u64 start_ns)
+{
+	int zero = 0;
+	nv_u64 *armed_ns = armed.lookup(&zero);
+
+	if (armed_ns && *armed_ns && start_ns >= *armed_ns)
+		nv_lose(NV_LOST_MISSED_EXIT);
+}
+
+/* A call begins. The clock is read last, so that this is not in the duration. */
+nv_inline void nv_begin(int point, int typed, const nv_u64 *ctx, int skip)
+{
+	struct nv_inflight *task = inflight.task_storage_get(
+		(void *)bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (!task) {
+		nv_lose(NV_LOST_START_FULL);
+		return;
+	}
+	if (task->start_ns[point])
+		nv_stale(task->start_ns[point]);
+	if (!typed) {
+		task->args[point][0] = ctx[0];
+		task->args[point][1] = ctx[1];
+		task->args[point][2] = ctx[2];
+	}
+	task->start_ns[point] = skip ? NV_SKIP : bpf_ktime_get_ns();
+}
+
+/* A call ends: the task's state, or NULL when there is nothing to count.
+ * On return *ns is the call's duration.
+ */
+nv_inline struct nv_inflight *nv_end(int point, nv_u64 *ns)
+{
+	nv_u64 now_ns = bpf_ktime_get_ns(), start_ns;
+	struct nv_inflight *task = inflight.task_storage_get(
+		(void *)bpf_get_current_task_btf(), 0, 0);
+
+	if (!task || !task->start_ns[point]) {
+		nv_lose(NV_LOST_MISSED_ENTRY);
+		return 0;
+	}
+	start_ns = task->start_ns[point];
+	task->start_ns[point] = 0;
+	if (start_ns == NV_SKIP)
+		return 0;
+	*ns = now_ns - start_ns;
+	return task;
+}
+
+/* fls64: slot i covers [2^(i-1), 2^i) ns, the last one also all above. */
+nv_inline nv_u32 nv_slot(nv_u64 ns)
+{
+	nv_u32 slot = 0;
+
+	if (ns >> 32) { slot += 32; ns >>= 32; }
+	if (ns >> 16) { slot += 16; ns >>= 16; }
+	if (ns >> 8) { slot += 8; ns >>= 8; }
+	if (ns >> 4) { slot += 4; ns >>= 4; }
+	if (ns >> 2) { slot += 2; ns >>= 2; }
+	if (ns >> 1) { slot += 1; ns >>= 1; }
+	slot += ns;
+	return slot < NV_SLOTS ? slot : NV_SLOTS - 1;
+}
+
+/* No other run of this program can come between on this CPU (the kernel
+ * counts it as a recursion miss instead): plain adds will do.
+ */
+nv_inline void nv_count(struct nv_key *key, nv_u64 ns, nv_u64 size_bytes)
+{
+	struct nv_row *row = rows.lookup(key);
+
+	if (!row) {
+		struct nv_row zero = {};
+
+		rows.insert(key, &zero);
+		row = rows.lookup(key);
+		if (!row) {
+			nv_lose(NV_LOST_VM_FULL);
+			return;
+		}
+	}
+	row->sum_ns += ns;
+	if (size_bytes)
+		row->size_bytes += size_bytes;
+	row->slots[nv_slot(ns)]++;
+}
+
+#endif /* BPF_F_TABLE */
+#endif /* NVSCOPE_H */

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * s2_fault: a stage-2 fault is resolved by mapping a page, into the canonical
+ * stage 2 or, with a guest translation at hand ("nested"), into a shadow one.
+ * The kernel turns -EAGAIN (lost a race; the guest retries) into 0: a retry is
+ * a call like any other.
+ */
+#include "nvscope.h"
+
+int NV_S2_FAULT_ENTRY(unsigned long long *ctx)
+{
+	nv_begin(NV_S2_FAULT, NV_S2_FAULT_TYPED, ctx, 0);
+	return 0;
+}
+
+int NV_S2_FAULT_EXIT(unsigned long long *ctx)
+{
+	const int typed = NV_S2_FAULT_TYPED;
+	struct nv_inflight *task;
+	struct nv_key key = {};
+	nv_u64 ns, kvm, *args;
+
+	task = nv_end(NV_S2_FAULT, &ns);
+	if (!task)
+		return 0;
+	args = typed ? ctx : task->args[NV_S2_FAULT];
+	kvm = nv_load64(typed, nv_value(typed, args, NV_S2_FAULT_VCPU_ARG, NV_S2_FAULT_VCPU_AT),
+			NV_OFFSET_VCPU_KVM);
+	key.kvm = kvm;
+	key.pid = nv_load32(typed, kvm, NV_OFFSET_KVM_PID);
+	key.labels = NV_S2_FAULT << NV_POINT_SHIFT;
+	if (nv_value(typed, args, NV_S2_FAULT_NESTED_ARG, NV_S2_FAULT_NESTED_AT))
+		key.labels |= NV_FAULT_SHADOW;
+	if ((int)ctx[NV_S2_FAULT_RETURN] < 0)
+		key.labels |= NV_FAULT_ERROR;
+	nv_count(&key, ns, 0);
+	return 0;
+}

@@ -1,0 +1,199 @@
+"""The kernel's own type information (BTF), read through libbpf: by name, never by version.
+
+Format: Documentation/bpf/btf.rst and uapi/linux/btf.h of the kernel.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nvscope.probes.errors import LackError
+from nvscope.probes.libbpf import library
+
+KERNEL_BTF = Path("/sys/kernel/btf/vmlinux")
+
+# uapi/linux/btf.h: BTF_KIND_*
+_INT, _PTR, _STRUCT, _UNION, _ENUM, _TYPEDEF = 1, 2, 4, 5, 6, 8
+_VOLATILE, _CONST, _RESTRICT, _FUNC, _PROTO, _TYPE_TAG, _ENUM64 = 9, 10, 11, 12, 13, 18, 19
+_ALIASES = frozenset({_TYPEDEF, _VOLATILE, _CONST, _RESTRICT, _TYPE_TAG})
+_SIZED = frozenset({_INT, _STRUCT, _UNION, _ENUM, _ENUM64})
+_SLOT_BYTES = 8  # of a function's arguments, as BPF programs see them
+
+
+class _Type(ctypes.Structure):
+    """struct btf_type. info: vlen in bits 0-23, kind in 24-30, kind_flag in 31."""
+
+    _fields_ = (
+        ("name_off", ctypes.c_uint32),
+        ("info", ctypes.c_uint32),
+        ("size_or_type", ctypes.c_uint32),
+    )
+
+
+class _Member(ctypes.Structure):
+    """struct btf_member. offset: in bits; with kind_flag the low 24 bits of it."""
+
+    _fields_ = (
+        ("name_off", ctypes.c_uint32),
+        ("type", ctypes.c_uint32),
+        ("offset", ctypes.c_uint32),
+    )
+
+
+class _Param(ctypes.Structure):
+    """struct btf_param."""
+
+    _fields_ = (("name_off", ctypes.c_uint32), ("type", ctypes.c_uint32))
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A function's parameter; slot: its first 8-byte argument slot, from 0."""
+
+    name: str
+    slot: int
+    type_id: int
+
+
+class Btf:
+    """Type information of one file: raw BTF, or an ELF file with a .BTF section."""
+
+    def __init__(self, path: Path = KERNEL_BTF) -> None:
+        self._lib = library()
+        if not path.is_file():
+            raise LackError(
+                f"no type information at {path}: the kernel needs CONFIG_DEBUG_INFO_BTF"
+            )
+        # libbpf would write of a bad file to stderr.
+        speak = self._lib.libbpf_set_print(None)
+        handle = self._lib.btf__parse(str(path).encode(), None)
+        self._lib.libbpf_set_print(ctypes.c_void_p(speak))
+        if not handle:
+            raise LackError(f"{path} has no type information (BTF) that libbpf can read")
+        self._handle = ctypes.c_void_p(handle)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_handle"):
+            self._lib.btf__free(self._handle)
+
+    def has_function(self, name: str) -> bool:
+        """Whether the kernel has a function of this name that BTF describes."""
+        return self._find(name, _FUNC) > 0
+
+    def has_struct(self, name: str) -> bool:
+        """Whether a struct of this name is defined."""
+        return self._find(name, _STRUCT) > 0
+
+    def parameters(self, function: str) -> tuple[Parameter, ...]:
+        """A function's parameters, in order. Raises KeyError when BTF has no such function."""
+        return self._prototype(function)[0]
+
+    def slots(self, function: str) -> int:
+        """How many 8-byte slots the parameters take: where fexit finds the return value."""
+        return self._prototype(function)[1]
+
+    def offset(self, struct: str, path: str) -> int:
+        """Offset in bytes of `path` ("a.b.c", by value) in a struct, through anonymous members.
+
+        Raises KeyError when the struct or a member is not there.
+        """
+        type_id = self._find(struct, _STRUCT)
+        if type_id <= 0:
+            raise KeyError(f"struct {struct}")
+        total = 0
+        for name in path.split("."):
+            found = self._member(type_id, name)
+            if found is None:
+                raise KeyError(f"member {name} of struct {struct} ({path})")
+            type_id, offset = found
+            total += offset
+        return total
+
+    def has_member(self, struct: str, path: str) -> bool:
+        """Whether a struct has such a member."""
+        try:
+            self.offset(struct, path)
+        except KeyError:
+            return False
+        return True
+
+    def member_behind(self, pointer_type: int, name: str) -> int | None:
+        """Offset in bytes of a member of the struct that a pointer type points to, or None."""
+        kind, type_id, pointer = self._resolve(pointer_type)
+        if kind != _PTR:
+            return None
+        kind, type_id, _ = self._resolve(pointer.size_or_type)
+        found = self._member(type_id, name) if kind in (_STRUCT, _UNION) else None
+        return None if found is None else found[1]
+
+    # ---- types by number
+
+    def _find(self, name: str, kind: int) -> int:
+        return int(self._lib.btf__find_by_name_kind(self._handle, name.encode(), kind))
+
+    def _type(self, type_id: int) -> tuple[int, int, _Type]:
+        address = self._lib.btf__type_by_id(self._handle, type_id)
+        if not address:
+            raise KeyError(f"type {type_id}")
+        return address, _kind(_Type.from_address(address)), _Type.from_address(address)
+
+    def _name(self, offset: int) -> str:
+        name: bytes | None = self._lib.btf__name_by_offset(self._handle, offset)
+        return (name or b"").decode()
+
+    def _resolve(self, type_id: int) -> tuple[int, int, _Type]:
+        """(kind, id, type) behind typedefs and qualifiers; kind 0 is void."""
+        while True:
+            if type_id == 0:
+                return 0, 0, _Type()
+            _, kind, found = self._type(type_id)
+            if kind not in _ALIASES:
+                return kind, type_id, found
+            type_id = found.size_or_type
+
+    def _member(self, type_id: int, name: str) -> tuple[int, int] | None:
+        """(type id, offset in bytes) of a named member; anonymous members are looked through."""
+        kind, type_id, found = self._resolve(type_id)
+        if kind not in (_STRUCT, _UNION):
+            return None
+        for member_name, member_type, offset in self._members(type_id, found):
+            if member_name == name:
+                return member_type, offset
+            inner = self._member(member_type, name) if not member_name else None
+            if inner is not None:
+                return inner[0], offset + inner[1]
+        return None
+
+    def _members(self, type_id: int, found: _Type) -> Iterator[tuple[str, int, int]]:
+        first = self._type(type_id)[0] + ctypes.sizeof(_Type)
+        bits = 0xFFFFFF if found.info >> 31 else 0xFFFFFFFF
+        for member in (_Member * _length(found)).from_address(first):
+            yield self._name(member.name_off), member.type, (member.offset & bits) // 8
+
+    @functools.lru_cache(maxsize=64)  # noqa: B019 (one Btf lives as long as the process cares)
+    def _prototype(self, function: str) -> tuple[tuple[Parameter, ...], int]:
+        type_id = self._find(function, _FUNC)
+        if type_id <= 0:
+            raise KeyError(f"function {function}")
+        address, _, proto = self._type(self._type(type_id)[2].size_or_type)
+        parameters, slot = [], 0
+        for param in (_Param * _length(proto)).from_address(address + ctypes.sizeof(_Type)):
+            parameters.append(Parameter(self._name(param.name_off), slot, param.type))
+            slot += -(-self._size(param.type) // _SLOT_BYTES)
+        return tuple(parameters), slot
+
+    def _size(self, type_id: int) -> int:
+        kind, _, found = self._resolve(type_id)
+        return int(found.size_or_type) if kind in _SIZED else _SLOT_BYTES
+
+
+def _kind(found: _Type) -> int:
+    return int(found.info >> 24) & 0x7F
+
+
+def _length(found: _Type) -> int:
+    return int(found.info) & 0xFFFFFF

@@ -1,0 +1,105 @@
+"""libbpf, by ctypes: the library, and BPF maps read through their file descriptors."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import os
+
+from nvscope.probes.errors import LackError
+
+SONAME = "libbpf.so.1"
+
+# bpf_map_lookup_batch() fails with ENOSPC when one hash bucket has more
+# entries than fit; the buffer is then doubled.
+BATCH = 64
+
+# struct bpf_prog_info (uapi/linux/bpf.h): its size, and where recursion_misses lies.
+PROG_INFO_BYTES = 232
+PROG_INFO_RECURSION_MISSES = 208
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """libbpf itself. Raises LackError when it is not installed."""
+    try:
+        lib = ctypes.CDLL(SONAME, use_errno=True)
+    except OSError:
+        raise LackError(f"{SONAME} is not installed: install the package libbpf1") from None
+    lib.btf__parse.restype = ctypes.c_void_p
+    lib.btf__type_by_id.restype = ctypes.c_void_p
+    lib.btf__name_by_offset.restype = ctypes.c_char_p
+    lib.libbpf_set_print.restype = ctypes.c_void_p
+    return lib
+
+
+def possible_cpus() -> int:
+    """How many values a per-CPU map has for each key."""
+    return _checked(int(library().libbpf_num_possible_cpus()))
+
+
+def read_percpu_hash(fd: int, key_size: int, value_size: int) -> list[tuple[bytes, bytes]]:
+    """All (key, values of all CPUs) of a per-CPU hash map; sizes in bytes.
+
+    A value lies every value_size bytes, rounded up to 8. Complexity: one system call per BATCH.
+    """
+    row_size = (value_size + 7) // 8 * 8 * possible_cpus()
+    size, token, rows = BATCH, None, []
+    while True:
+        keys, values = ctypes.create_string_buffer(key_size * size), bytearray(row_size * size)
+        buffer = (ctypes.c_char * len(values)).from_buffer(values)
+        count, following = ctypes.c_uint32(size), ctypes.c_uint32()
+        result = library().bpf_map_lookup_batch(
+            fd, token, ctypes.byref(following), keys, buffer, ctypes.byref(count), None
+        )
+        if result == -errno.ENOSPC:
+            size *= 2
+            continue
+        if result not in (0, -errno.ENOENT):
+            _checked(result)
+        for i in range(count.value):
+            key = keys.raw[i * key_size : (i + 1) * key_size]
+            rows.append((key, bytes(values[i * row_size : (i + 1) * row_size])))
+        if result == -errno.ENOENT:
+            return rows
+        token = ctypes.byref(following)
+
+
+def read_array(fd: int, length: int) -> list[int]:
+    """The first `length` values of an array map of u64."""
+    values = []
+    for index in range(length):
+        value = ctypes.c_uint64()
+        result = library().bpf_map_lookup_elem(
+            fd, ctypes.byref(ctypes.c_uint32(index)), ctypes.byref(value)
+        )
+        _checked(result)
+        values.append(value.value)
+    return values
+
+
+def write_array(fd: int, index: int, value: int) -> None:
+    """Set one value of an array map of u64."""
+    key, cell = ctypes.c_uint32(index), ctypes.c_uint64(value)
+    _checked(library().bpf_map_update_elem(fd, ctypes.byref(key), ctypes.byref(cell), 0))
+
+
+def delete(fd: int, key: bytes) -> None:
+    """Delete a key, if it is there."""
+    result = library().bpf_map_delete_elem(fd, key)
+    if result != -errno.ENOENT:
+        _checked(result)
+
+
+def recursion_misses(prog_fd: int) -> int:
+    """How often the kernel did not run a program because it was running already on that CPU."""
+    info, length = ctypes.create_string_buffer(PROG_INFO_BYTES), ctypes.c_uint32(PROG_INFO_BYTES)
+    _checked(library().bpf_obj_get_info_by_fd(prog_fd, info, ctypes.byref(length)))
+    return ctypes.c_uint64.from_buffer(info, PROG_INFO_RECURSION_MISSES).value
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))
+    return result

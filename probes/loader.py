@@ -1,0 +1,179 @@
+"""Compile, attach, read, detach: the only file that knows bcc."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from nvscope.probes import decode, features, libbpf, programs
+from nvscope.probes.btf import Btf
+from nvscope.probes.catalog import BY_NAME
+from nvscope.probes.errors import LackError
+from nvscope.probes.programs import FENTRY, MECHANISMS, Program
+from nvscope.probes.quiet import Quiet, first_useful_line
+from nvscope.probes.snapshot import Attachment, Snapshot, VmKey
+
+
+class Loaded:
+    """Attached programs and their counters. Use it as a context manager, or call close().
+
+    All methods may be called from any thread.
+    """
+
+    def __init__(self, module: Any, attachments: Sequence[Attachment]) -> None:
+        self.attachments = tuple(attachments)
+        self._module = module
+        self._lock = threading.Lock()
+        self._rows, self._lost = (module[name].map_fd for name in (b"rows", b"lost"))
+
+    def snapshot(self) -> Snapshot:
+        """All counters now. Raises RuntimeError after close()."""
+        with self._lock:
+            if self._module is None:
+                raise RuntimeError("the probes are closed")
+            # The losses last: an event between the reads is then rather lost than forgotten.
+            rows = libbpf.read_percpu_hash(self._rows, *decode.SIZES)
+            losses = libbpf.read_array(self._lost, len(decode.LOSSES))
+            functions = self._module.funcs.values()
+            skipped = sum(libbpf.recursion_misses(function.fd) for function in functions)
+        lost = dict(zip(decode.LOSSES, losses, strict=True)) | {decode.RECURSION: skipped}
+        notifier_seen = any(a.point == "notifier_unmap" and a.mechanism for a in self.attachments)
+        return decode.snapshot(rows, lost, notifier_seen)
+
+    def forget(self, vm: VmKey) -> None:
+        """Delete the rows of a VM that is gone. A VM that goes on gets new ones, from zero."""
+        with self._lock:
+            if self._module is not None:
+                for key in decode.keys_of(vm):
+                    libbpf.delete(self._rows, key)
+
+    def close(self) -> None:
+        """Detach everything; may be called twice."""
+        with self._lock:
+            module, self._module = self._module, None
+            if module is not None:
+                _discard(module)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def load(
+    points: Sequence[str] | None = None,
+    *,
+    mechanisms: Sequence[str] = MECHANISMS,
+    symbols: Mapping[str, str] | None = None,
+    strict: bool = False,
+    max_vms: int = 1024,
+) -> Loaded:
+    """Attach probe points (default: all), each by the first hook and mechanism that works.
+
+    symbols: point -> the function to hook instead of the catalog's. max_vms: VMs that can have
+    counters. Takes a second or so: bcc compiles; file descriptor 2 is set aside meanwhile.
+    Raises LackError when the host cannot be traced, when nothing can be attached or, with
+    `strict`, when a point cannot; ValueError for an unknown point.
+    """
+    names = tuple(BY_NAME) if points is None else tuple(points)
+    unknown = [name for name in (*names, *(symbols or {})) if name not in BY_NAME]
+    if unknown:
+        raise ValueError(f"no probe point {unknown[0]}; there are {', '.join(BY_NAME)}")
+    host = features.read_host()
+    features.require_tracing(host)
+    btf = Btf()
+    plans = {n: programs.plan(BY_NAME[n], mechanisms, (symbols or {}).get(n), btf) for n in names}
+    module = _attach_best(plans, max_vms, host)
+    attachments = [plan.attachment() for plan in plans.values()]
+    failed = [f"{a.point}: {a.problem}" for a in attachments if not a.mechanism]
+    if module is None or (strict and failed):
+        if module is not None:
+            _discard(module)
+        raise LackError("; ".join(failed) or "no probe points asked for")
+    return Loaded(module, attachments)
+
+
+def _attach_best(plans: Mapping[str, programs.Plan], max_vms: int, host: features.Host) -> Any:
+    """A module with all that attaches, or None. Each plan is left at what it attached, or empty.
+
+    One module for all points, for bcc takes as long for one as for three; what fails to attach
+    is replaced by its next choice, and all is compiled again.
+    """
+    while chosen := [plan.choices[0] for plan in plans.values() if plan.choices]:
+        module = _compile(chosen, max_vms, host)
+        problems = {program.point: _attach(module, program, host) for program in chosen}
+        if not any(problems.values()):
+            libbpf.write_array(module[b"armed"].map_fd, 0, time.monotonic_ns())
+            return module
+        _discard(module)
+        for point, problem in problems.items():
+            if problem:
+                plans[point].reject(problem)
+    return None
+
+
+def _compile(chosen: Sequence[Program], max_vms: int, host: features.Host) -> Any:
+    flags = programs.compiler_flags(chosen, max_vms)
+    with Quiet() as quiet:
+        try:
+            return _module_class()(text=programs.source(chosen), cflags=flags)
+        except Exception as error:  # noqa: BLE001 (bcc raises nothing more precise)
+            said = f"{quiet.text()}\n{error}"
+    if "kernel headers" in said:
+        raise LackError(
+            f"bcc finds no headers of kernel {host.kernel}: install linux-headers-{host.kernel},"
+            " or name their folder in BCC_KERNEL_SOURCE"
+        )
+    raise LackError(f"bcc cannot compile the probes: {first_useful_line(said)}")
+
+
+def _module_class() -> Any:
+    try:
+        import bcc
+    except ImportError:
+        raise LackError("bcc is not installed: install python3-bpfcc") from None
+
+    class Module(bcc.BPF):  # type: ignore[misc]
+        def _trace_autoload(self) -> None:
+            """Attach nothing by itself: a program that fails must not take the others along."""
+
+    return Module
+
+
+def _attach(module: Any, program: Program, host: features.Host) -> str:
+    """Attach entry and exit; "" or the problem in one line.
+
+    The entry goes first: a call that began before its exit was attached leaves a start time, and
+    the programs know by the time of arming that it is not a loss. The other way round an exit
+    without an entry could not be told from one.
+    """
+    entry, exit_, event = (n.encode() for n in (program.entry, program.exit, program.symbol))
+    with Quiet() as quiet:
+        try:
+            if program.mechanism == FENTRY:
+                module.attach_kfunc(fn_name=entry)
+                module.attach_kretfunc(fn_name=exit_)
+            else:
+                module.attach_kprobe(event=event, fn_name=entry)
+                module.attach_kretprobe(event=event, fn_name=exit_)
+        except Exception as error:  # noqa: BLE001 (bcc raises nothing more precise)
+            why = first_useful_line(f"{quiet.text()}\n{error}")
+            return f"{program.mechanism} on {program.symbol}: {why} (lockdown: {host.lockdown})"
+    return ""
+
+
+def _discard(module: Any) -> None:
+    with Quiet():
+        module.cleanup()
+    # bcc keeps every module until the process ends.
+    atexit.unregister(module.cleanup)

@@ -1,0 +1,69 @@
+"""The lab itself: what it returns, what it says when a guest fails, and that nothing is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from nvscope.lab import assets
+from nvscope.lab.remote import GuestError
+from nvscope.lab.vm import Lab
+
+
+def test_the_host_has_nested_virtualization(lab_host: Lab) -> None:
+    assert "VHE+NV2 mode initialized" in lab_host.run("dmesg").stdout
+
+
+def test_the_stock_host_has_nested_virtualization(stock_host: Lab) -> None:
+    assert "deb13" in stock_host.run("uname -r").stdout
+    assert "VHE+NV2 mode initialized" in stock_host.run("dmesg").stdout
+
+
+def test_output_and_exit_status_come_back(lab_host: Lab) -> None:
+    done = lab_host.run("echo out; echo err >&2; exit 7", check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
+
+
+def test_a_command_has_a_time_limit(lab_host: Lab) -> None:
+    started = time.monotonic()
+    with pytest.raises(GuestError, match="did not end in 2 s"):
+        lab_host.run("sleep 60", timeout=2)
+    assert time.monotonic() - started < 30
+
+
+def test_the_code_runs_from_the_checkout(lab_host: Lab) -> None:
+    assert lab_host.run("nvscope --version").stdout.startswith("nvscope, version ")
+
+
+def test_a_crash_is_told_with_the_consoles_end() -> None:
+    with assets.prepare().boot(cpus=1, memory_mib=1024) as host:
+        host.wait_ready()
+        with pytest.raises(GuestError, match="sysrq triggered crash"):
+            host.run("echo c > /proc/sysrq-trigger; sleep 60", timeout=30)
+        folder = host.folder
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_is_left_when_the_command_is_ended(number: int) -> None:
+    nvscope = Path(sys.executable).with_name("nvscope")
+    command = subprocess.Popen(
+        [nvscope, "lab", "run", "echo up; sleep 600"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert command.stdout and command.stdout.readline() == "up\n"
+    family = psutil.Process(command.pid).children(recursive=True)
+    assert any("qemu" in child.name() for child in family)
+    os.kill(command.pid, number)
+    command.wait(30)
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert alive == []

@@ -1,0 +1,90 @@
+"""Type information for tests, written with libbpf's own writer: no kernel needed."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+from nvscope.probes.libbpf import library
+
+
+class Blob:
+    """Writes a BTF file: each method adds a type and returns its id."""
+
+    def __init__(self) -> None:
+        self._lib = library()
+        self._lib.btf__new_empty.restype = ctypes.c_void_p
+        self._lib.btf__raw_data.restype = ctypes.c_void_p
+        self._btf = ctypes.c_void_p(self._lib.btf__new_empty())
+
+    def integer(self, name: str, size: int) -> int:
+        return self._added(self._lib.btf__add_int(self._btf, name.encode(), size, 0))
+
+    def pointer(self, to: int) -> int:
+        return self._added(self._lib.btf__add_ptr(self._btf, to))
+
+    def const(self, of: int) -> int:
+        return self._added(self._lib.btf__add_const(self._btf, of))
+
+    def typedef(self, name: str, of: int) -> int:
+        return self._added(self._lib.btf__add_typedef(self._btf, name.encode(), of))
+
+    def struct(
+        self, name: str, size: int, *members: tuple[str, int, int], union: bool = False
+    ) -> int:
+        """members: (name or "", type id, offset in bytes)"""
+        add = self._lib.btf__add_union if union else self._lib.btf__add_struct
+        made = self._added(add(self._btf, name.encode(), size))
+        for member, type_id, offset in members:
+            self._lib.btf__add_field(self._btf, member.encode(), type_id, offset * 8, 0)
+        return made
+
+    def function(self, name: str, returns: int, *parameters: tuple[str, int]) -> int:
+        proto = self._added(self._lib.btf__add_func_proto(self._btf, returns))
+        for parameter, type_id in parameters:
+            self._lib.btf__add_func_param(self._btf, parameter.encode(), type_id)
+        return self._added(self._lib.btf__add_func(self._btf, name.encode(), 0, proto))
+
+    def write(self, path: Path) -> Path:
+        size = ctypes.c_uint32()
+        data = self._lib.btf__raw_data(self._btf, ctypes.byref(size))
+        path.write_bytes(ctypes.string_at(data, size.value))
+        self._lib.btf__free(self._btf)
+        return path
+
+    @staticmethod
+    def _added(type_id: int) -> int:
+        assert type_id > 0
+        return type_id
+
+
+def kernel(path: Path, *, old_fault: bool = False, revmap: str = "none") -> Path:
+    """A BTF file with what the catalog looks for, as kernel 7.3 has it or as older ones do."""
+    blob = Blob()
+    u64, s32 = blob.integer("unsigned long", 8), blob.integer("int", 4)
+    size = blob.typedef("phys_addr_t", blob.typedef("u64", u64))
+    broken = [("nested_revmap_broken", s32, 24)] if revmap == "maple" else []
+    mmu = blob.struct(
+        "kvm_s2_mmu", 32, ("vmid", u64, 0), ("vtcr", u64, 8), ("arch", u64, 16), *broken
+    )
+    arch = blob.struct("kvm_arch", 40, ("fgu", u64, 0), ("mmu", mmu, 8))
+    pids = blob.struct("", 8, ("pad", s32, 0), ("userspace_pid", s32, 4))
+    kvm = blob.struct("kvm", 64, ("", pids, 8), ("arch", arch, 16))
+    vcpu = blob.struct("kvm_vcpu", 24, ("kvm", blob.pointer(kvm), 16))
+    trans = blob.struct("kvm_s2_trans", 8, ("output", u64, 0))
+    vcpu_pointer, trans_pointer = blob.pointer(vcpu), blob.pointer(trans)
+    if revmap == "tracking":
+        blob.struct("kvm_guest_s2_mapping", 8, ("node", u64, 0))
+    blob.function(
+        "kvm_unmap_gfn_range", s32, ("kvm", blob.pointer(kvm)), ("range", blob.pointer(0))
+    )
+    unmap = (("mmu", blob.pointer(mmu)), ("start", size), ("size", u64), ("may_block", s32))
+    blob.function("kvm_stage2_unmap_range", 0, *unmap)
+    if old_fault:
+        old = (("vcpu", vcpu_pointer), ("fault_ipa", size), ("nested", trans_pointer))
+        blob.function("user_mem_abort", s32, *old)
+    else:
+        members = (("vcpu", vcpu_pointer, 0), ("fault_ipa", size, 8), ("nested", trans_pointer, 16))
+        fault = blob.struct("kvm_s2_fault_desc", 24, *members)
+        blob.function("user_mem_abort", s32, ("s2fd", blob.pointer(blob.const(fault))))
+    return blob.write(path)

@@ -1,0 +1,56 @@
+"""The arrows between the wings run one way."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Wing -> the wings that it may import; what is not named here it may not.
+MAY_USE = {
+    "probes": set(),
+    "exporter": {"probes"},
+    "lab": {"probes"},
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def wings_used(path: Path) -> set[str]:
+    parts = (name.split(".") for name in imports(path))
+    return {part[1] for part in parts if part[0] == "nvscope" and len(part) > 1} & set(MAY_USE)
+
+
+@pytest.mark.parametrize("wing", MAY_USE)
+def test_a_wing_uses_only_what_it_may(wing: str) -> None:
+    files = sorted((ROOT / wing).rglob("*.py"))
+    assert files
+    for path in files:
+        assert wings_used(path) <= MAY_USE[wing] | {wing}, path
+
+
+def test_bcc_is_imported_in_one_file_only() -> None:
+    users = [
+        path.relative_to(ROOT).as_posix()
+        for wing in MAY_USE
+        for path in (ROOT / wing).rglob("*.py")
+        if any(name.split(".")[0] == "bcc" for name in imports(path))
+    ]
+    assert users == ["probes/loader.py"]
+
+
+def test_the_lab_takes_only_the_error_from_probes() -> None:
+    for path in (ROOT / "lab").rglob("*.py"):
+        used = {name for name in imports(path) if name.startswith("nvscope.probes")}
+        assert used <= {"nvscope.probes.errors", "nvscope.probes.errors.LackError"}, path

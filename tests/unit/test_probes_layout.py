@@ -1,0 +1,71 @@
+"""The C header and its Python mirrors say the same: asked of the C compiler."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from nvscope.probes import decode, libbpf, programs
+from nvscope.probes.snapshot import SLOTS
+
+CONSTANTS = {
+    "NV_SLOTS": SLOTS,
+    "NV_POINTS": len(decode.POINTS),
+    "NV_NOTIFIER_UNMAP": decode.POINTS.index("notifier_unmap"),
+    "NV_S2_FAULT": decode.POINTS.index("s2_fault"),
+    "NV_SHADOW_UNMAP": decode.POINTS.index("shadow_unmap"),
+    "NV_POINT_SHIFT": decode.POINT_SHIFT,
+    "NV_FAULT_SHADOW": decode.FAULT_SHADOW,
+    "NV_FAULT_ERROR": decode.FAULT_ERROR,
+    "NV_UNMAP_FULL": decode.UNMAP_FULL,
+    "NV_UNMAP_NOTIFIER": decode.UNMAP_NOTIFIER,
+    "NV_LOSSES": len(decode.LOSSES),
+    "NV_LOST_START_FULL": decode.LOSSES.index("start_full"),
+    "NV_LOST_VM_FULL": decode.LOSSES.index("vm_full"),
+    "NV_LOST_MISSED_EXIT": decode.LOSSES.index("missed_exit"),
+    "NV_LOST_MISSED_ENTRY": decode.LOSSES.index("missed_entry"),
+}
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+
+
+def evaluate(tmp_path: Path, includes: list[str], expressions: list[str]) -> list[int]:
+    """The values of constant C expressions."""
+    lines = [f"#include {name}" for name in ("<stddef.h>", "<stdio.h>", *includes)]
+    prints = [f'printf("%lld\\n", (long long)({expression}));' for expression in expressions]
+    code = tmp_path / "ask.c"
+    code.write_text("\n".join([*lines, "int main(void) {", *prints, "return 0; }"]))
+    command = ["cc", "-Wall", "-Werror", f"-I{programs.SOURCES}", "-o", tmp_path / "ask", code]
+    subprocess.run(command, check=True)
+    done = subprocess.run([tmp_path / "ask"], check=True, capture_output=True, text=True)
+    return [int(line) for line in done.stdout.split()]
+
+
+def test_constants(tmp_path: Path) -> None:
+    values = evaluate(tmp_path, ['"nvscope.h"'], list(CONSTANTS))
+    assert dict(zip(CONSTANTS, values, strict=True)) == CONSTANTS
+
+
+@pytest.mark.parametrize(
+    ("name", "mirror"), [("nv_key", decode.Key), ("nv_row", decode.Row)], ids=["key", "row"]
+)
+def test_structs(tmp_path: Path, name: str, mirror: type[ctypes.Structure]) -> None:
+    fields = [field[0] for field in mirror._fields_]
+    asked = [f"sizeof(struct {name})"]
+    expected = [ctypes.sizeof(mirror)]
+    for field in fields:
+        asked += [f"offsetof(struct {name}, {field})", f"sizeof(((struct {name} *)0)->{field})"]
+        expected += [getattr(mirror, field).offset, getattr(mirror, field).size]
+    assert evaluate(tmp_path, ['"nvscope.h"'], asked) == expected
+
+
+def test_struct_bpf_prog_info(tmp_path: Path) -> None:
+    if not Path("/usr/include/linux/bpf.h").exists():
+        pytest.skip("no kernel headers for user space")
+    asked = ["sizeof(struct bpf_prog_info)", "offsetof(struct bpf_prog_info, recursion_misses)"]
+    size, offset = evaluate(tmp_path, ["<linux/bpf.h>"], asked)
+    assert offset == libbpf.PROG_INFO_RECURSION_MISSES
+    assert size >= libbpf.PROG_INFO_BYTES

@@ -1,0 +1,127 @@
+"""What the compiler is told follows from the kernel's type information."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from nvscope.probes import programs
+from nvscope.probes.btf import Btf
+from nvscope.probes.catalog import BY_NAME
+from nvscope.probes.programs import MECHANISMS, Plan
+from nvscope.probes.snapshot import Attachment
+from probes_btf import Blob, kernel
+
+
+def plan_of(
+    point: str, file: Path, mechanisms: tuple[str, ...] = MECHANISMS, symbol: str | None = None
+) -> Plan:
+    return programs.plan(BY_NAME[point], mechanisms, symbol, Btf(file))
+
+
+def defines(plan: Plan, choice: int = 0) -> dict[str, str]:
+    pairs = (flag.removeprefix("-D").split("=") for flag in plan.choices[choice].flags)
+    return {name.removeprefix(f"NV_{plan.point.upper()}_"): value for name, value in pairs}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return kernel(tmp_path / "btf")
+
+
+def test_values_behind_a_struct_parameter(file: Path) -> None:
+    assert defines(plan_of("s2_fault", file)) == {
+        "TYPED": "1",
+        "VCPU_ARG": "0",
+        "VCPU_AT": "0",
+        "NESTED_ARG": "0",
+        "NESTED_AT": "16",
+        "RETURN": "1",
+        "ENTRY": "kfunc__vmlinux__user_mem_abort",
+        "EXIT": "kretfunc__vmlinux__user_mem_abort",
+        "NV_OFFSET_KVM_PID": "12",
+        "NV_OFFSET_VCPU_KVM": "16",
+    }
+
+
+def test_the_same_values_as_parameters_of_an_older_kernel(tmp_path: Path) -> None:
+    found = defines(plan_of("s2_fault", kernel(tmp_path / "btf", old_fault=True)))
+    assert (found["VCPU_ARG"], found["VCPU_AT"]) == ("0", "-1")
+    assert (found["NESTED_ARG"], found["NESTED_AT"]) == ("2", "-1")
+    assert found["RETURN"] == "3"
+
+
+def test_a_kprobe_finds_the_result_in_the_first_register(file: Path) -> None:
+    found = defines(plan_of("s2_fault", file, ("kprobe",)))
+    assert (found["TYPED"], found["RETURN"]) == ("0", "0")
+    assert (found["ENTRY"], found["EXIT"]) == ("s2_fault_entry", "s2_fault_exit")
+
+
+def test_mechanisms_are_tried_in_the_order_given(file: Path) -> None:
+    plan = plan_of("shadow_unmap", file, ("kprobe", "fentry"))
+    assert [choice.mechanism for choice in plan.choices] == ["kprobe", "fentry"]
+    assert plan.attachment() == Attachment("shadow_unmap", "kvm_stage2_unmap_range", "kprobe")
+
+
+def test_a_missing_symbol_is_the_problem(file: Path) -> None:
+    plan = plan_of("notifier_unmap", file, symbol="kvm_unmap_hva_range")
+    assert plan.attachment() == Attachment(
+        "notifier_unmap",
+        "kvm_unmap_hva_range",
+        "",
+        "this kernel has no function kvm_unmap_hva_range",
+    )
+
+
+def test_a_symbol_without_the_values_is_the_problem(file: Path) -> None:
+    plan = plan_of("s2_fault", file, symbol="kvm_unmap_gfn_range")
+    assert plan.problem == "kvm_unmap_gfn_range() has no parameter vcpu, nor a struct with one"
+
+
+def test_a_missing_member_is_the_problem(tmp_path: Path) -> None:
+    blob = Blob()
+    u64 = blob.integer("unsigned long", 8)
+    blob.function("kvm_unmap_gfn_range", u64, ("kvm", blob.pointer(blob.struct("kvm", 8))))
+    plan = plan_of("notifier_unmap", blob.write(tmp_path / "btf"))
+    assert plan.problem == "this kernel has no member userspace_pid of struct kvm (userspace_pid)"
+
+
+def test_arguments_on_the_stack_are_beyond_a_kprobe(tmp_path: Path) -> None:
+    blob = Blob()
+    u64 = blob.integer("unsigned long", 8)
+    kvm = blob.struct("kvm", 8, ("userspace_pid", u64, 0))
+    many = [(f"a{i}", u64) for i in range(8)]
+    blob.function("kvm_unmap_gfn_range", u64, *many, ("kvm", blob.pointer(kvm)))
+    plan = plan_of("notifier_unmap", blob.write(tmp_path / "btf"))
+    assert [choice.mechanism for choice in plan.choices] == ["fentry"]
+
+
+def test_the_first_problem_is_kept(file: Path) -> None:
+    plan = plan_of("notifier_unmap", file)
+    plan.reject("fentry: refused")
+    plan.reject("kprobe: refused")
+    assert plan.attachment().problem == "fentry: refused"
+
+
+def test_every_name_in_a_program_is_defined(file: Path) -> None:
+    """The compiler would tell; but it is not on every machine."""
+    header = programs.HEADER.read_text()
+    for point in BY_NAME:
+        text = (programs.SOURCES / f"{point}.c").read_text()
+        used = set(re.findall(r"\bNV_[A-Z0-9_]+\b", re.sub(r"/\*.*?\*/", "", text, flags=re.S)))
+        known = set(re.findall(r"\bNV_[A-Z0-9_]+\b", header))
+        known |= set(re.findall(r"#define (\w+)", text))
+        chosen = plan_of(point, file).choices[0]
+        given = {flag.removeprefix("-D").split("=")[0] for flag in chosen.flags}
+        assert used - known <= given, point
+
+
+def test_the_source_begins_with_the_header_once(file: Path) -> None:
+    chosen = [plan_of(point, file).choices[0] for point in BY_NAME]
+    text = programs.source(chosen)
+    assert text.startswith('#line 1 "nvscope.h"')
+    assert text.count("BPF_ARRAY(lost,") == 1
+    flags = programs.compiler_flags(chosen, max_vms=10)
+    assert "-DNV_ROWS=90" in flags
+    assert len(flags) == len(set(flags))
