@@ -41,7 +41,7 @@ IMAGE_BYTES = 3 << 30  # sparse; about 1 GiB of it is used
 def guest_apt(name: str) -> Apt:
     """An apt that resolves for the guest: arm64, Debian 13 and its backports."""
     suite = "trixie-backports"
-    return Apt(name, "arm64", ("trixie", suite), pins={name: suite for name in BACKPORTS})
+    return Apt(name, "arm64", ("trixie", suite), pins=dict.fromkeys(BACKPORTS, suite))
 
 
 def _key() -> str:
@@ -162,4 +162,3 @@ def _pack(root: Path, image: Path) -> None:
         check=True,
         stdout=subprocess.DEVNULL,
     )
-

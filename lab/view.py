@@ -16,7 +16,7 @@ SHADOW_UNMAPS = "nvscope_shadow_unmaps_total"
 
 @dataclass(frozen=True)
 class Row:
-    """Counters of one VM; p50 and p99 of the notifier unmap in seconds (NaN where there is none)."""
+    """Counters of one VM; p50 and p99: of its notifier unmaps, in seconds, or NaN."""
 
     vm: str
     notifier_unmaps: int
@@ -45,7 +45,8 @@ def rows(metrics: Metrics) -> list[Row]:
 
 def _row(metrics: Metrics, vm: str) -> Row:
     buckets = {
-        float(edge): count for edge, count in metrics.values(f"{UNMAPS}_bucket", "le", vm=vm).items()
+        float(edge): count
+        for edge, count in metrics.values(f"{UNMAPS}_bucket", "le", vm=vm).items()
     }
     return Row(
         vm,
@@ -96,11 +97,11 @@ def table(now: list[Row], before: list[Row], seconds: float, title: str) -> Tabl
         old = earlier.get(row.vm)
         result.add_row(
             row.vm,
-            _count(row.notifier_unmaps, old and old.notifier_unmaps, seconds),
-            _count(row.full, old and old.full, seconds),
-            _count(row.ranged, old and old.ranged, seconds),
-            _count(row.canonical_faults, old and old.canonical_faults, seconds),
-            _count(row.shadow_faults, old and old.shadow_faults, seconds),
+            _count(row.notifier_unmaps, old.notifier_unmaps if old else None, seconds),
+            _count(row.full, old.full if old else None, seconds),
+            _count(row.ranged, old.ranged if old else None, seconds),
+            _count(row.canonical_faults, old.canonical_faults if old else None, seconds),
+            _count(row.shadow_faults, old.shadow_faults if old else None, seconds),
             duration(row.p50),
             duration(row.p99),
         )

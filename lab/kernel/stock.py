@@ -91,12 +91,10 @@ def _load_order(base: Path, release: str) -> list[Path]:
     folder = base / "lib/modules" / release
     depends = {}
     for line in (folder / "modules.dep").read_text().splitlines():
-        name, _, needs = line.partition(":")
-        depends[Path(name).name.split(".")[0]] = (name, needs.split())
+        file, _, needed = line.partition(":")
+        depends[Path(file).name.split(".")[0].replace("-", "_")] = (file, needed.split())
     order: list[Path] = []
     for module in MODULES:
-        if module.replace("_", "-") in depends and module not in depends:
-            module = module.replace("_", "-")  # noqa: PLW2901
         if module not in depends:
             continue  # built in
         name, needs = depends[module]
@@ -105,4 +103,3 @@ def _load_order(base: Path, release: str) -> list[Path]:
             if path not in order:
                 order.append(path)
     return order
-

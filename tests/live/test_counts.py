@@ -11,6 +11,7 @@ from nvscope.lab.services import Exporter, Synthetic
 from nvscope.lab.vm import Lab
 from tests.live.counts import FULL_BYTES, SHADOW_BYTES, SHADOW_UNMAPS, UNMAPS, counted
 
+
 def oracle(lab: Lab, command: str) -> Any:
     """Run the guest's ftrace oracle; what it prints."""
     done = lab.run(f"python3 -m nvscope.lab.oracle {command}")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from probes_btf import Blob, kernel
+
 from nvscope.probes.btf import Btf
 from nvscope.probes.errors import LackError
-from probes_btf import Blob, kernel
 
 
 @pytest.fixture

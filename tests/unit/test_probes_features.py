@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from probes_btf import kernel
+
 from nvscope.probes import features
 from nvscope.probes.errors import LackError
 from nvscope.probes.features import Host, Roots
-from probes_btf import kernel
 
 GOOD = Host(
     arch="aarch64",

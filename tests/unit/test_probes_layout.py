@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from nvscope.probes import decode, libbpf, programs
 from nvscope.probes.snapshot import SLOTS
 

@@ -6,12 +6,13 @@ import re
 from pathlib import Path
 
 import pytest
+from probes_btf import Blob, kernel
+
 from nvscope.probes import programs
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME
 from nvscope.probes.programs import MECHANISMS, Plan
 from nvscope.probes.snapshot import Attachment
-from probes_btf import Blob, kernel
 
 
 def plan_of(

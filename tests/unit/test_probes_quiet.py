@@ -6,6 +6,7 @@ import doctest
 import os
 
 import pytest
+
 from nvscope.probes import quiet
 from nvscope.probes.quiet import Quiet, first_useful_line
 
