@@ -77,7 +77,10 @@ def build(kernel: str, source: Path | None) -> None:
 @click.option("--cpus", type=click.IntRange(1, 8), default=2, show_default=True)
 @click.option("--memory", type=click.IntRange(1024), default=4096, show_default=True, help="MiB")
 @click.option("--icount", is_flag=True, help="durations are instruction counts (one CPU)")
-def boot(kernel: str, source: Path | None, cpus: int, memory: int, icount: bool) -> None:
+@click.option("--lpa2", is_flag=True, help="a CPU with FEAT_LPA2: IPA spaces of 52 bits, not 48")
+def boot(
+    kernel: str, source: Path | None, cpus: int, memory: int, icount: bool, lpa2: bool
+) -> None:
     """Boot a lab host and keep it up until Ctrl-C.
 
     `nvscope lab run` and `nvscope lab shell` then use it.
@@ -89,7 +92,7 @@ def boot(kernel: str, source: Path | None, cpus: int, memory: int, icount: bool)
     cpus = 1 if icount else cpus
     with _errors(), _terminated_cleanly():
         ready = assets.prepare(kernel, source)
-        with ready.boot(cpus=cpus, memory_mib=memory, icount=icount) as host:
+        with ready.boot(cpus=cpus, memory_mib=memory, icount=icount, lpa2=lpa2) as host:
             _wait(host)
             with running.announced(host, kernel):
                 click.echo(f"metrics   http://127.0.0.1:{host.metrics_port}/metrics")

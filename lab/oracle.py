@@ -28,7 +28,8 @@ EVENTS = {
 FILTERS = {"canonical": " if nested == 0", "shadow": " if nested != 0"}
 
 _HIST_LINE = re.compile(r"\{ (?P<keys>[^}]*) \} hitcount:\s+(?P<count>\d+)")
-_GRAPH_LINE = re.compile(r"(?P<us>\d+\.\d+) us\s+\|\s+(?P<name>\w+)\(\);")
+# A call that ends: in one line with its begin, or, after a change of CPU, on a line of its own.
+_GRAPH_LINE = re.compile(r"(?P<us>\d+(\.\d+)?) us +\| +(\w+\(\);|\})")
 
 
 def start() -> None:
@@ -95,8 +96,8 @@ def graph_stop() -> dict[str, float]:
 def parse_graph(text: str) -> list[float]:
     """The durations of the calls in function_graph's output, in seconds.
 
-    >>> parse_graph(" 1) $ 1500000.0 us |  kvm_unmap_gfn_range();\\n")
-    [1.5]
+    >>> parse_graph(" 1) ! 250.5 us |  unmap();\\n 0)   |  unmap() {\\n 1) $ 1500000 us |  } /* unmap */")
+    [0.0002505, 1.5]
     """
     return [float(match["us"]) / 1e6 for match in _GRAPH_LINE.finditer(text)]
 

@@ -13,7 +13,7 @@ from nvscope.probes import decode, features, libbpf, programs
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME
 from nvscope.probes.errors import LackError
-from nvscope.probes.programs import FENTRY, MECHANISMS, Program
+from nvscope.probes.programs import FENTRY, MECHANISMS, Plan, Program
 from nvscope.probes.quiet import Quiet, first_useful_line
 from nvscope.probes.snapshot import Attachment, Snapshot, VmKey
 
@@ -93,32 +93,33 @@ def load(
     features.require_tracing(host)
     btf = Btf()
     plans = {n: programs.plan(BY_NAME[n], mechanisms, (symbols or {}).get(n), btf) for n in names}
-    module = _attach_best(plans, max_vms, host)
+    module = _attach_best(list(plans.values()), max_vms, host, strict)
     attachments = [plan.attachment() for plan in plans.values()]
-    failed = [f"{a.point}: {a.problem}" for a in attachments if not a.mechanism]
-    if module is None or (strict and failed):
-        if module is not None:
-            _discard(module)
+    if module is None:
+        failed = [f"{a.point}: {a.problem}" for a in attachments if not a.mechanism]
         raise LackError("; ".join(failed) or "no probe points asked for")
     return Loaded(module, attachments)
 
 
-def _attach_best(plans: Mapping[str, programs.Plan], max_vms: int, host: features.Host) -> Any:
-    """A module with all that attaches, or None. Each plan is left at what it attached, or empty.
+def _attach_best(plans: Sequence[Plan], max_vms: int, host: features.Host, strict: bool) -> Any:
+    """A module with all that attaches (strict: with all), or None. A plan's first choice is then
+    what it attached; a plan without choices failed.
 
     One module for all points, for bcc takes as long for one as for three; what fails to attach
     is replaced by its next choice, and all is compiled again.
     """
-    while chosen := [plan.choices[0] for plan in plans.values() if plan.choices]:
+    while chosen := [plan.choices[0] for plan in plans if plan.choices]:
+        if strict and len(chosen) < len(plans):
+            return None
         module = _compile(chosen, max_vms, host)
         problems = {program.point: _attach(module, program, host) for program in chosen}
         if not any(problems.values()):
             libbpf.write_array(module[b"armed"].map_fd, 0, time.monotonic_ns())
             return module
         _discard(module)
-        for point, problem in problems.items():
-            if problem:
-                plans[point].reject(problem)
+        for plan in plans:
+            if problem := problems.get(plan.point):
+                plan.reject(problem)
     return None
 
 
@@ -168,8 +169,16 @@ def _attach(module: Any, program: Program, host: features.Host) -> str:
                 module.attach_kretprobe(event=event, fn_name=exit_)
         except Exception as error:  # noqa: BLE001 (bcc raises nothing more precise)
             why = first_useful_line(f"{quiet.text()}\n{error}")
-            return f"{program.mechanism} on {program.symbol}: {why} (lockdown: {host.lockdown})"
+            return f"{program.mechanism} on {program.symbol}: {why}{_hint(why, host)}"
     return ""
+
+
+def _hint(why: str, host: features.Host) -> str:
+    """What the libraries' words do not say."""
+    if "524" in why:  # ENOTSUPP, which libc has no name for
+        return " (the kernel does not let this function be traced so)"
+    locked = host.lockdown in ("integrity", "confidentiality")
+    return f" (kernel lockdown: {host.lockdown})" if locked else ""
 
 
 def _discard(module: Any) -> None:

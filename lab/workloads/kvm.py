@@ -93,8 +93,8 @@ class Vm:
             stack.callback(os.close, kvm)
             if fcntl.ioctl(kvm, _KVM_CHECK_EXTENSION, _KVM_CAP_ARM_EL2) <= 0:
                 raise LackError(
-                    f"{_DEVICE} has no nested virtualization (KVM_CAP_ARM_EL2): "
-                    "a CPU with FEAT_NV2 and kvm-arm.mode=nested on the kernel command line do"
+                    f"{_DEVICE} has no nested virtualization (KVM_CAP_ARM_EL2): it needs a CPU "
+                    "with FEAT_NV2 and kvm-arm.mode=nested on the kernel command line"
                 )
             self.ipa_limit_bits = fcntl.ioctl(kvm, _KVM_CHECK_EXTENSION, _KVM_CAP_ARM_VM_IPA_SIZE)
             self._run_bytes = fcntl.ioctl(kvm, _KVM_GET_VCPU_MMAP_SIZE)

@@ -21,6 +21,7 @@ import click
 
 from nvscope.lab.workloads import payload
 from nvscope.lab.workloads.kvm import KvmError
+from nvscope.lab.workloads.protocol import PAYLOAD_BYTES
 from nvscope.lab.workloads.stage2 import PAGE_BYTES
 from nvscope.lab.workloads.synthetic import DATA_IPA, NestedGuest
 
@@ -152,7 +153,13 @@ def _turns(unmaps: int | None, pace: float, stop: _Stop) -> Iterator[int]:
 
 def _payload(file: Path | None) -> bytes:
     if file is not None:
-        return file.read_bytes()
+        code = file.read_bytes()
+        if len(code) != PAYLOAD_BYTES:
+            raise click.BadParameter(
+                f"{file} has {len(code)} bytes, not {PAYLOAD_BYTES}: build it anew",
+                param_hint="--payload",
+            )
+        return code
     with tempfile.TemporaryDirectory(prefix="nvscope-") as folder:
         return payload.build(Path(folder)).read_bytes()
 

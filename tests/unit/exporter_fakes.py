@@ -39,12 +39,13 @@ def busy(*vms: VmKey) -> Snapshot:
             for stage, n in (("canonical", 5), ("shadow", 2))
         ),
         tuple(
-            ShadowUnmaps(vm, scope, within, n * 4096, durations({20: n}, n))
+            ShadowUnmaps(vm, scope, within, size_bytes, durations({20: n}, n))
             for vm in vms
-            for scope, within, n in (
-                ("full", "notifier", 7),
-                ("full", "other", 3),
-                ("ranged", "notifier", 11),
+            for scope, within, n, size_bytes in (
+                ("full", "notifier", 7, 0),
+                ("full", "other", 3, 0),
+                ("ranged", "notifier", 11, 8192),
+                ("ranged", "other", 1, 4096),
             )
         ),
         LOST,
