@@ -17,6 +17,9 @@ from nvscope.lab.remote import GuestError, Remote
 
 READY = "nvscope-lab: ready"
 CONSOLE_TAIL_LINES = 15
+CRASH_LINES = 60
+COMPLAINTS = ("WARNING:", "BUG:", "Oops", "Unable to handle", "rcu: INFO", "possible recursive")
+CRASHES = ("Kernel panic", "Internal error", "Unable to handle", "BUG:")
 
 
 class Lab:
@@ -85,8 +88,7 @@ class Lab:
 
     def warnings(self) -> list[str]:
         """Lines of the console in which the kernel complains of itself."""
-        signs = ("WARNING:", "BUG:", "Oops", "Unable to handle", "rcu: INFO", "possible recursive")
-        return [line for line in self.console().splitlines() if any(s in line for s in signs)]
+        return [line for line in self.console().splitlines() if any(c in line for c in COMPLAINTS)]
 
     def __enter__(self) -> Self:
         return self
@@ -104,8 +106,19 @@ class Lab:
             what += f" (QEMU ended with {self._qemu.returncode})"
             self._log.flush()
             what += f" {(self.folder / 'qemu.log').read_text(errors='replace')[-1000:]}".rstrip()
-        tail = "\n".join(self.console().splitlines()[-CONSOLE_TAIL_LINES:])
-        return GuestError(f"{what}; the end of its console:\n{tail}")
+        return GuestError(f"{what}; the end of its console:\n{_console_end(self.console())}")
+
+
+def _console_end(console: str) -> str:
+    """From the crash on, where there is one, else the last lines.
+
+    >>> _console_end("a\\nKernel panic - not syncing\\n" + 20 * "trace\\n").splitlines()[0]
+    'Kernel panic - not syncing'
+    """
+    lines = console.splitlines()
+    crashed = [i for i, line in enumerate(lines) if any(sign in line for sign in CRASHES)]
+    end = lines[crashed[0] :][:CRASH_LINES] if crashed else lines[-CONSOLE_TAIL_LINES:]
+    return "\n".join(end)
 
 
 def _free_ports(count: int) -> list[int]:

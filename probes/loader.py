@@ -81,7 +81,7 @@ def load(
     """Attach probe points (default: all), each by the first hook and mechanism that works.
 
     symbols: point -> the function to hook instead of the catalog's. max_vms: VMs that can have
-    counters. Takes a second or so: bcc compiles; file descriptor 2 is set aside meanwhile.
+    counters. Takes a second or so: bcc compiles; stdout and stderr are set aside meanwhile.
     Raises LackError when the host cannot be traced, when nothing can be attached or, with
     `strict`, when a point cannot; ValueError for an unknown point.
     """

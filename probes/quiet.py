@@ -1,7 +1,8 @@
-"""What libraries write to stderr, set aside: a user's error is one line."""
+"""What libraries write to stdout and stderr, set aside: a user's error is one line."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import tempfile
 from types import TracebackType
@@ -13,12 +14,17 @@ _TELLING = ("error:", "EPERM", "invalid", "not allowed", "cannot", "rror", "aile
 
 
 class Quiet:
-    """While entered, file descriptor 2 writes to a file. For C libraries; not for two threads."""
+    """While entered, file descriptors 1 and 2 write to a file: C libraries complain on both.
+
+    Not for two threads at once.
+    """
 
     def __enter__(self) -> Self:
+        _flush_c()
         self._file = tempfile.TemporaryFile()
-        self._stderr = os.dup(2)
-        os.dup2(self._file.fileno(), 2)
+        self._saved = {fd: os.dup(fd) for fd in (1, 2)}
+        for fd in self._saved:
+            os.dup2(self._file.fileno(), fd)
         return self
 
     def __exit__(
@@ -27,14 +33,22 @@ class Quiet:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        os.dup2(self._stderr, 2)
-        os.close(self._stderr)
+        _flush_c()
+        for fd, saved in self._saved.items():
+            os.dup2(saved, fd)
+            os.close(saved)
         self._file.close()
 
     def text(self) -> str:
         """All that was written so far."""
+        _flush_c()
         size = os.fstat(self._file.fileno()).st_size
         return os.pread(self._file.fileno(), size, 0).decode(errors="replace")
+
+
+def _flush_c() -> None:
+    """Write out what C libraries have buffered; Python's own buffers are not touched."""
+    ctypes.CDLL(None).fflush(None)
 
 
 def first_useful_line(said: str) -> str:

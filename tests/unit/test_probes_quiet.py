@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import doctest
 import os
 
@@ -27,6 +28,13 @@ def test_stderr_is_set_aside_and_comes_back(capfd: pytest.CaptureFixture[str]) -
         assert aside.text() == "libbpf: chatter\n"
     os.write(2, b"after\n")
     assert capfd.readouterr().err == "after\n"
+
+
+def test_buffered_stdout_of_c_libraries_too(capfd: pytest.CaptureFixture[str]) -> None:
+    with Quiet() as aside:
+        ctypes.CDLL(None).puts(b"Unable to find kernel headers.")
+        assert aside.text() == "Unable to find kernel headers.\n"
+    assert capfd.readouterr().out == ""
 
 
 def test_the_verifiers_reason_is_found() -> None:

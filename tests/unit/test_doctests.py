@@ -1,0 +1,27 @@
+"""The examples in the docstrings are true."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+from collections.abc import Iterator
+
+import pytest
+
+import nvscope.exporter
+import nvscope.lab
+import nvscope.probes
+
+WINGS = (nvscope.probes, nvscope.exporter, nvscope.lab)
+
+
+def modules() -> Iterator[str]:
+    for wing in WINGS:
+        for found in pkgutil.walk_packages(wing.__path__, f"{wing.__name__}."):
+            yield found.name
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_doctests(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
