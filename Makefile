@@ -39,7 +39,8 @@ $(STAMP): setup.cfg pyproject.toml
 	  || sh lab/install-python.sh
 	@echo "Python environment in $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip --quiet --disable-pip-version-check install -e '.[dev]'
+	@$(BIN)/pip -qq --disable-pip-version-check install -e '.[dev]' \
+	  || { echo "the Python packages could not be installed: is PyPI in reach?" >&2; exit 3; }
 	@touch $@
 
 $(TREE): Makefile

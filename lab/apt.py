@@ -140,6 +140,8 @@ class Apt:
             "APT::Install-Recommends": "false",
             "APT::Sandbox::User": "root",
             "Acquire::Retries": "3",
+            # Without it an unreachable mirror is but a warning, and all packages seem gone.
+            "APT::Update::Error-Mode": "any",
         }
         if not self.on_host:
             lines |= {
@@ -171,8 +173,13 @@ class Apt:
 
 
 def _reason(stderr: str) -> str:
+    """The first error that apt gives, and what to do about it where that is known.
+
+    >>> _reason("E: Failed to fetch http://d/x  Could not connect to d:80\\nE: Some index files\\n")
+    'Failed to fetch http://d/x  Could not connect to d:80 (must be reachable: the Debian archive)'
+    """
     errors = [line[2:].strip() for line in stderr.splitlines() if line.startswith("E:")]
     reason = errors[0] if errors else (stderr.strip().splitlines() or ["no reason given"])[-1]
-    if "resolve" in stderr or "onnect" in stderr:
-        reason += " (is the network there? the Debian archive must be reachable)"
+    if "Failed to fetch" in stderr:
+        reason += " (must be reachable: the Debian archive)"
     return reason

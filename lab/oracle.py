@@ -96,7 +96,7 @@ def graph_stop() -> dict[str, float]:
 def parse_graph(text: str) -> list[float]:
     """The durations of the calls in function_graph's output, in seconds.
 
-    >>> parse_graph(" 1) ! 250.5 us |  unmap();\\n 0)   |  unmap() {\\n 1) $ 1500000 us |  } /* unmap */")
+    >>> parse_graph(" 1) ! 250.5 us |  f();\\n 0)   |  f() {\\n 1) $ 1500000 us |  } /* f */")
     [0.0002505, 1.5]
     """
     return [float(match["us"]) / 1e6 for match in _GRAPH_LINE.finditer(text)]
