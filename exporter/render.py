@@ -69,7 +69,7 @@ def _shadow_unmaps(rows: Sequence[ShadowUnmaps], vms: Vms, revmap: str) -> Itera
     )
     yield _counter(
         "nvscope_shadow_unmapped_bytes",
-        "Size of ranged unmaps of shadow stage 2s; full unmaps (the whole IPA space) add 0.",
+        "Nested IPA space asked to be unmapped; a full unmap asks for all of it, mapped or not.",
         ("vm",),
         (((vms[row.vm].label,), row.size_bytes) for row in rows),
     )

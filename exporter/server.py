@@ -6,6 +6,7 @@ threads: a few hundred half-open requests are a few hundred threads there.
 
 from __future__ import annotations
 
+import contextlib
 import html
 import socket
 import threading
@@ -138,7 +139,10 @@ class Server:
         # The workers first: one that ends a request wakes the loop through a pipe that
         # closing everything closes too.
         self._server.task_dispatcher.shutdown(timeout=STOP_SECONDS)
-        self._server.trigger.pull_trigger(self._close_all)
+        # It queues the call, then writes to a pipe: a loop that is awake by itself may have
+        # made the call, which closes the pipe, before the write.
+        with contextlib.suppress(OSError):
+            self._server.trigger.pull_trigger(self._close_all)
         self._thread.join()
 
     def _close_all(self) -> None:

@@ -17,17 +17,31 @@ GROUP = "nvscope_oracle"
 
 # struct kvm_s2_fault_desc, arch/arm64/kvm/mmu.c of 7.3: vcpu, fault_ipa, nested, ...
 NESTED_OFFSET = 16
+# struct kvm_s2_mmu, arch/arm64/include/asm/kvm_host.h of 7.3: tlb_vttbr. Only shadow MMUs have
+# one, bit 0 set where invalid (kvm_init_nested_s2_mmu()); the canonical MMU's stays 0.
+VTTBR_OFFSET = 96
+NOTIFIER = "kvm_unmap_gfn_range"
 
 # Name -> (kprobe event, histogram keys).
 EVENTS = {
-    "notifier": ("kvm_unmap_gfn_range", "common_pid"),
+    "notifier": (NOTIFIER, "common_pid"),
     "canonical": (f"user_mem_abort nested=+{NESTED_OFFSET}($arg1):u64", "common_pid"),
     "shadow": (f"user_mem_abort nested=+{NESTED_OFFSET}($arg1):u64", "common_pid"),
     "unmap": ("kvm_stage2_unmap_range size=$arg3:u64", "common_pid,size"),
+    # Memslot removal and a second KVM_ARM_VCPU_INIT unmap the canonical MMU by the same function.
+    "shadow_unmap": (
+        f"kvm_stage2_unmap_range size=$arg3:u64 vttbr=+{VTTBR_OFFSET}($arg1):u64",
+        "common_pid,size,common_stacktrace",
+    ),
+    "reflected": ("kvm_inject_s2_fault", "common_pid"),
 }
-FILTERS = {"canonical": " if nested == 0", "shadow": " if nested != 0"}
+FILTERS = {
+    "canonical": " if nested == 0",
+    "shadow": " if nested != 0",
+    "shadow_unmap": " if vttbr != 0",
+}
 
-_HIST_LINE = re.compile(r"\{ (?P<keys>[^}]*) \} hitcount:\s+(?P<count>\d+)")
+_HIST_LINE = re.compile(r"\{ (?P<keys>[^}]*)\} hitcount:\s+(?P<count>\d+)")
 # A call that ends: in one line with its begin, or, after a change of CPU, on a line of its own.
 _GRAPH_LINE = re.compile(r"(?P<us>\d+(\.\d+)?) us +\| +(\w+\(\);|\})")
 
@@ -53,7 +67,11 @@ def stop() -> None:
 
 
 def read() -> dict[str, dict[str, int]]:
-    """Name of the event -> its key values, e.g. "123" or "123,281474976710656" -> count."""
+    """Name of the event -> its key values -> count.
+
+    Key values are e.g. "123", "123,281474976710656" or, of shadow_unmap, "123,4096,notifier" and
+    "123,4096,other".
+    """
     return {name: parse_hist(_text(f"events/{GROUP}/{name}/hist")) for name in EVENTS}
 
 
@@ -62,12 +80,25 @@ def parse_hist(text: str) -> dict[str, int]:
 
     >>> parse_hist("# event\\n{ common_pid:  77, size: 4096 } hitcount:   3\\n\\nTotals:\\n")
     {'77,4096': 3}
+
+    Of a stack only this is kept: whether the call was made within a notifier unmap.
+
+    >>> row = "{ common_pid: 77, common_stacktrace:\\n   unmap+0x0/0x8\\n   %s+0x7/0x8\\n} hitcount: 3\\n"
+    >>> parse_hist(row % "kvm_unmap_gfn_range" + row % "handle_alle1is" + row % "check_requests")
+    {'77,notifier': 3, '77,other': 6}
     """
-    rows = {}
+    rows: dict[str, int] = {}
     for match in _HIST_LINE.finditer(text):
-        keys = [field.split(":")[1].strip() for field in match["keys"].split(",")]
-        rows[",".join(keys)] = int(match["count"])
+        key = ",".join(_value(field) for field in match["keys"].split(","))
+        rows[key] = rows.get(key, 0) + int(match["count"])
     return rows
+
+
+def _value(field: str) -> str:
+    name, value = field.strip().split(":", 1)
+    if name == "common_stacktrace":
+        return "notifier" if f" {NOTIFIER}+" in value else "other"
+    return value.strip()
 
 
 def graph_start(function: str) -> None:

@@ -124,12 +124,17 @@ class Metrics:
 
 
 class Synthetic(GuestProcess):
-    """The synthetic nested guest; with hold=True it stays until `release`."""
+    """The synthetic nested guest; with hold=True it stays until `release`.
 
-    def __init__(self, lab: Lab, name: str, *options: str, hold: bool = True) -> None:
+    script: the module of nvscope.lab.workloads that gives it its orders, "main" or "shuffle".
+    """
+
+    def __init__(
+        self, lab: Lab, name: str, *options: str, hold: bool = True, script: str = "main"
+    ) -> None:
         payload = ("--payload", "/mnt/artifacts/l1.bin")
         words = ["-name", name, *payload, *options, *(["--hold"] if hold else [])]
-        super().__init__(lab, f"python3 -m nvscope.lab.workloads.main {shlex.join(words)}")
+        super().__init__(lab, f"python3 -m nvscope.lab.workloads.{script} {shlex.join(words)}")
 
     def facts(self, timeout: float) -> dict[str, Any]:
         """What it has caused, as it says itself. timeout: seconds."""

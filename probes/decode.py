@@ -72,7 +72,8 @@ def snapshot(
     for raw_key, raw_values in rows:
         key = Key.from_buffer_copy(raw_key)
         vm = VmKey(key.kvm, key.pid)
-        durations, size_bytes = _sum(raw_values)
+        cpus = (Row * (len(raw_values) // SIZES[1])).from_buffer_copy(raw_values)
+        durations = _sum(cpus)
         point, bits = POINTS[key.labels >> POINT_SHIFT], key.labels
         if point == "notifier_unmap":
             notifier.append(NotifierUnmaps(vm, durations))
@@ -83,13 +84,18 @@ def snapshot(
             scope = "full" if bits & UNMAP_FULL else "ranged"
             within = "notifier" if bits & UNMAP_NOTIFIER else "other"
             within = within if notifier_seen else "unknown"
+            size_bytes = _size_bytes(cpus, scope, durations.count)
             unmaps.append(ShadowUnmaps(vm, scope, within, size_bytes, durations))
     return Snapshot(tuple(notifier), tuple(faults), tuple(unmaps), dict(lost))
 
 
-def _sum(raw_values: bytes) -> tuple[Durations, int]:
+def _sum(cpus: Iterable[Row]) -> Durations:
     """One row of all CPUs together. The count is the slots' sum: the two can never disagree."""
-    cpus = (Row * (len(raw_values) // ctypes.sizeof(Row))).from_buffer_copy(raw_values)
     slots = tuple(map(sum, zip(*(row.slots for row in cpus), strict=True)))
-    durations = Durations(sum(slots), sum(row.sum_ns for row in cpus), slots)
-    return durations, sum(row.size_bytes for row in cpus)
+    return Durations(sum(slots), sum(row.sum_ns for row in cpus), slots)
+
+
+def _size_bytes(cpus: Iterable[Row], scope: str, count: int) -> int:
+    """A full unmap's row holds the size of one: all shadow MMUs of a VM have the same."""
+    sizes = [row.size_bytes for row in cpus]
+    return max(sizes) * count if scope == "full" else sum(sizes)

@@ -54,8 +54,8 @@ class ShadowUnmaps:
     """Unmaps of shadow stage-2 MMUs of one VM.
 
     scope: "full" | "ranged"; within: "notifier" | "other", or "unknown" where notifier_unmap is not
-    attached; size_bytes: sum of the sizes asked for, of ranged unmaps only (a full one is the whole
-    IPA space, up to 2**52: 4,096 of them would overflow the sum), else 0.
+    attached; size_bytes: sum of the sizes asked for (a full one asks for the whole IPA space, 2**48
+    or 2**52, so that this soon exceeds 64 bits).
     """
 
     vm: VmKey

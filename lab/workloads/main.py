@@ -12,10 +12,12 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -29,7 +31,7 @@ NESTED_IPA = 0x8000_0000  # where L2 sees its pages
 _MAX_PAGES = 1 << 16
 
 
-class _Stop:
+class Stop:
     """Set by SIGTERM or SIGINT: the script then ends early, in order."""
 
     _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -46,6 +48,79 @@ class _Stop:
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
         self.asked = True
+
+
+@dataclass(frozen=True)
+class Request:
+    """What every script is asked for, by `request_options`.
+
+    name: the VM's; payload_file: L1's binary, None to assemble it; hold: keep the VM until stdin
+    is closed; reverse_map: expect a kernel with a reverse map.
+    """
+
+    name: str
+    payload_file: Path | None
+    hold: bool
+    reverse_map: bool
+
+
+_REQUEST_OPTIONS = (
+    click.option(
+        "-name", "--name", required=True, help="The VM's name, as on QEMU's command line."
+    ),
+    click.option(
+        "--payload",
+        "payload_file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="L1's binary; assembled from source without it.",
+    ),
+    click.option("--hold", is_flag=True, help="Keep the VM until stdin is closed."),
+    click.option("--reverse-map", is_flag=True, help="Expect a kernel with a reverse map."),
+)
+
+
+def request_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a script's command the options whose values make a Request."""
+    for option in reversed(_REQUEST_OPTIONS):
+        command = option(command)
+    return command
+
+
+# Plays on a guest until it is done or asked to stop; returns its own part of the facts.
+Play = Callable[[NestedGuest, Stop], Mapping[str, Any]]
+
+
+def run(request: Request, data_bytes: int, play: Play) -> None:
+    """Play on a new guest, print the facts as one line of JSON, and hold the VM if asked to.
+
+    data_bytes: as NestedGuest's. Raises a ClickException (one line) where anything goes wrong.
+    """
+    stop = Stop()
+    started = time.monotonic()
+    try:
+        code = _payload(request.payload_file)
+        with NestedGuest(code, data_bytes=data_bytes, reverse_map=request.reverse_map) as guest:
+            facts = {
+                "name": request.name,
+                "pid": os.getpid(),
+                **play(guest, stop),
+                "seconds": round(time.monotonic() - started, 3),
+                "reverse_map": request.reverse_map,
+                "shadow_ipa_bits": guest.shadow_ipa_bits,
+                "expected": guest.ledger.counts.as_dict(),
+            }
+            click.echo(json.dumps(facts))
+            stop.release()
+            if request.hold and not stop.asked:
+                sys.stdin.buffer.read()
+    except (KvmError, OSError) as error:
+        raise click.ClickException(f"{request.name}: {error}") from None
+
+
+def expect(what: str, found: int, expected: int) -> None:
+    """Raise KvmError, which names what is wrong, unless the two are equal."""
+    if found != expected:
+        raise KvmError(f"wrong {what}: {found:#x}, not {expected:#x}")
 
 
 class _Script:
@@ -65,72 +140,34 @@ class _Script:
         self._values[page] = value = (turn + 1) << 32 | page
         self._guest.take_back(canonical_ipa)
         self._guest.l2_write(nested_ipa, value)
-        self._expect(f"canonical {canonical_ipa:#x}", self._guest.host_read(canonical_ipa), value)
-        self._expect(f"nested {nested_ipa:#x}", self._guest.l2_read(nested_ipa).value, value)
+        found = self._guest.host_read(canonical_ipa)
+        expect(f"data at canonical {canonical_ipa:#x}", found, value)
+        found = self._guest.l2_read(nested_ipa).value
+        expect(f"data at nested {nested_ipa:#x}", found, value)
 
     def check_all(self) -> None:
         """L2 reads every page in one run."""
         total = self._guest.l2_read(NESTED_IPA, len(self._values)).sum
-        self._expect("sum of all pages", total, sum(self._values) % (1 << 64))
-
-    @staticmethod
-    def _expect(what: str, found: int, expected: int) -> None:
-        if found != expected:
-            raise KvmError(f"wrong data, {what}: {found:#x}, not {expected:#x}")
+        expect("sum of all pages", total, sum(self._values) % (1 << 64))
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("-name", "--name", required=True, help="The VM's name, as on QEMU's command line.")
+@request_options
 @click.option("--unmaps", type=click.IntRange(0), default=23, show_default=True)
 @click.option("--forever", is_flag=True, help="Go on until SIGTERM or SIGINT.")
 @click.option("--pages", type=click.IntRange(1, _MAX_PAGES), default=8, show_default=True)
 @click.option("--pace", type=click.FloatRange(0), default=0.0, help="Seconds between unmaps.")
-@click.option(
-    "--payload",
-    "payload_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="L1's binary; assembled from source without it.",
-)
-@click.option("--hold", is_flag=True, help="Keep the VM until stdin is closed.")
-@click.option("--reverse-map", is_flag=True, help="Expect a kernel with a reverse map.")
-def main(
-    name: str,
-    unmaps: int,
-    forever: bool,
-    pages: int,
-    pace: float,
-    payload_file: Path | None,
-    hold: bool,
-    reverse_map: bool,
-) -> None:
+def main(unmaps: int, forever: bool, pages: int, pace: float, **request: Any) -> None:
     """Run a nested guest, take back its pages, and print what that must have caused, as JSON."""
-    stop = _Stop()
-    started = time.monotonic()
-    try:
-        with NestedGuest(
-            _payload(payload_file), data_bytes=pages * PAGE_BYTES, reverse_map=reverse_map
-        ) as guest:
-            turns = _turns(None if forever else unmaps, pace, stop)
-            done = _run(guest, pages, turns)
-            facts = {
-                "name": name,
-                "pid": os.getpid(),
-                "seconds": round(time.monotonic() - started, 3),
-                "pages": pages,
-                "unmaps": done,
-                "reverse_map": reverse_map,
-                "shadow_ipa_bits": guest.shadow_ipa_bits,
-                "expected": guest.ledger.counts.as_dict(),
-            }
-            click.echo(json.dumps(facts))
-            stop.release()
-            if hold and not stop.asked:
-                sys.stdin.buffer.read()
-    except (KvmError, OSError) as error:
-        raise click.ClickException(f"{name}: {error}") from None
+
+    def play(guest: NestedGuest, stop: Stop) -> Mapping[str, Any]:
+        turns = _turns(None if forever else unmaps, pace, stop)
+        return {"pages": pages, "unmaps": _unmap(guest, pages, turns)}
+
+    run(Request(**request), pages * PAGE_BYTES, play)
 
 
-def _run(guest: NestedGuest, pages: int, turns: Iterator[int]) -> int:
+def _unmap(guest: NestedGuest, pages: int, turns: Iterator[int]) -> int:
     """The script; how many unmaps it did."""
     script = _Script(guest, pages)
     done = 0
@@ -141,7 +178,7 @@ def _run(guest: NestedGuest, pages: int, turns: Iterator[int]) -> int:
     return done
 
 
-def _turns(unmaps: int | None, pace: float, stop: _Stop) -> Iterator[int]:
+def _turns(unmaps: int | None, pace: float, stop: Stop) -> Iterator[int]:
     """0, 1, ... up to unmaps (None: without end), pace seconds apart, until stop is asked."""
     for turn in count() if unmaps is None else range(unmaps):
         if turn and pace:

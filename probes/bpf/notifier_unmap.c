@@ -26,6 +26,6 @@ int NV_NOTIFIER_UNMAP_EXIT(unsigned long long *ctx)
 	key.kvm = kvm;
 	key.pid = nv_load32(typed, kvm, NV_OFFSET_KVM_PID);
 	key.labels = NV_NOTIFIER_UNMAP << NV_POINT_SHIFT;
-	nv_count(&key, ns, 0);
+	nv_count(&key, ns);
 	return 0;
 }

@@ -178,10 +178,11 @@ nv_inline nv_u32 nv_slot(nv_u64 ns)
 	return slot < NV_SLOTS ? slot : NV_SLOTS - 1;
 }
 
-/* No other run of this program can come between on this CPU (the kernel
+/* Count a call; returns its row, or NULL where there is no room for one.
+ * No other run of this program can come between on this CPU (the kernel
  * counts it as a recursion miss instead): plain adds will do.
  */
-nv_inline void nv_count(struct nv_key *key, nv_u64 ns, nv_u64 size_bytes)
+nv_inline struct nv_row *nv_count(struct nv_key *key, nv_u64 ns)
 {
 	struct nv_row *row = rows.lookup(key);
 
@@ -192,13 +193,12 @@ nv_inline void nv_count(struct nv_key *key, nv_u64 ns, nv_u64 size_bytes)
 		row = rows.lookup(key);
 		if (!row) {
 			nv_lose(NV_LOST_VM_FULL);
-			return;
+			return 0;
 		}
 	}
 	row->sum_ns += ns;
-	if (size_bytes)
-		row->size_bytes += size_bytes;
 	row->slots[nv_slot(ns)]++;
+	return row;
 }
 
 #endif /* BPF_F_TABLE */

@@ -33,6 +33,6 @@ int NV_S2_FAULT_EXIT(unsigned long long *ctx)
 		key.labels |= NV_FAULT_SHADOW;
 	if ((int)ctx[NV_S2_FAULT_RETURN] < 0)
 		key.labels |= NV_FAULT_ERROR;
-	nv_count(&key, ns, 0);
+	nv_count(&key, ns);
 	return 0;
 }

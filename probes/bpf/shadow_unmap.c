@@ -24,6 +24,8 @@ int NV_SHADOW_UNMAP_EXIT(unsigned long long *ctx)
 	nv_u64 ns, mmu, arch, kvm, start, size, t0sz, *args;
 	struct nv_inflight *task;
 	struct nv_key key = {};
+	struct nv_row *row;
+	int full;
 
 	task = nv_end(NV_SHADOW_UNMAP, &ns);
 	if (!task)
@@ -39,12 +41,13 @@ int NV_SHADOW_UNMAP_EXIT(unsigned long long *ctx)
 	key.kvm = kvm;
 	key.pid = nv_load32(0, kvm, NV_OFFSET_KVM_PID);
 	key.labels = NV_SHADOW_UNMAP << NV_POINT_SHIFT;
-	if (start == 0 && t0sz && size >= 1ULL << (64 - t0sz)) {
+	full = start == 0 && t0sz && size >= 1ULL << (64 - t0sz);
+	if (full)
 		key.labels |= NV_UNMAP_FULL;
-		size = 0; /* up to 2^52 a time: the sum would overflow after 4,096 */
-	}
 	if (task->start_ns[NV_NOTIFIER_UNMAP])
 		key.labels |= NV_UNMAP_NOTIFIER;
-	nv_count(&key, ns, size);
+	row = nv_count(&key, ns);
+	if (row)
+		row->size_bytes = full ? size : row->size_bytes + size;
 	return 0;
 }

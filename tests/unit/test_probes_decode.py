@@ -59,8 +59,15 @@ def test_unmap_labels_and_bytes() -> None:
         ("ranged", "notifier"),
         ("full", "notifier"),
     ]
-    expected = ShadowUnmaps(VM, "full", "notifier", 12288, durations(5, s1=1))
-    assert found.shadow_unmaps[3] == expected
+    expected = ShadowUnmaps(VM, "ranged", "notifier", 4096 + 8192, durations(5, s1=1))
+    assert found.shadow_unmaps[2] == expected
+
+
+def test_bytes_of_full_unmaps_exceed_64_bits() -> None:
+    # Each CPU has the size of one; one CPU has seen none.
+    values = row(0, 1 << 52, s1=9000) + row(0, 1 << 52, s2=1) + row(0)
+    found = decode.snapshot([(key(2, 1), values)], {}, notifier_seen=True)
+    assert found.shadow_unmaps[0].size_bytes == 9001 << 52
 
 
 def test_without_the_notifier_nobody_knows_what_it_was_within() -> None:
