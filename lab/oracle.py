@@ -83,8 +83,8 @@ def parse_hist(text: str) -> dict[str, int]:
 
     Of a stack only this is kept: whether the call was made within a notifier unmap.
 
-    >>> row = "{ common_pid: 77, common_stacktrace:\\n   unmap+0x0/0x8\\n   %s+0x7/0x8\\n} hitcount: 3\\n"
-    >>> parse_hist(row % "kvm_unmap_gfn_range" + row % "handle_alle1is" + row % "check_requests")
+    >>> row = "{ pid: 77, common_stacktrace:\\n  unmap+0x0/0x8\\n  %s+0x7/0x8\\n} hitcount: 3\\n"
+    >>> parse_hist(row % "kvm_unmap_gfn_range" + row % "handle_alle1is" + row % "handle_ipas2e1is")
     {'77,notifier': 3, '77,other': 6}
     """
     rows: dict[str, int] = {}

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import click
@@ -23,7 +24,7 @@ from nvscope.lab.workloads.synthetic import DATA_IPA, L2AbortError, NestedGuest
 CONTEXTS = 4  # on two shadow MMUs: a switch recycles one as a rule
 PAGES = 16  # of guest memory, and of nested IPA space in which they are mapped, in any order
 BLOCK_IPA = 0x4000_0000  # the nested IPA at which a 2 MiB block aliases the same pages
-_MAPPED_AT_FIRST = 6  # nested pages of each context; the others are holes
+_MAPPED_AT_FIRST = 12  # nested pages of each context; the others are holes
 _WRITABLE = 0.8  # this share of L1's mappings
 _EC_DATA_ABORT = 0x24  # ESR_EL2.EC, data abort from a lower EL (Arm ARM D24.2, ESR_EL2)
 
@@ -55,38 +56,41 @@ class Shuffle:
             guest.map(BLOCK_IPA, DATA_IPA, BLOCK_BYTES, context)
             for nested in self._random.sample(range(PAGES), _MAPPED_AT_FIRST):
                 self._map(context, nested)
-        # With the weights by which one is chosen.
-        self._operations: dict[str, tuple[Callable[[], None], float]] = {
-            "l2_write": (self._l2_write, 20),
-            "l2_read": (self._l2_read, 20),
-            "block_write": (self._block_write, 5),
-            "block_read": (self._block_read, 5),
-            "l1_write": (self._l1_write, 5),
-            "l1_read": (self._l1_read, 5),
-            "host_write": (self._host_write, 4),
-            "host_read": (self._host_read, 4),
-            "take_back": (self._take_back, 3),
-            "remap": (self._remap, 6),
-            "unmap": (self._unmap, 1),
-            "switch": (self._switch, 4),
-            "tlbi_page": (self._tlbi_page, 6),
-            "tlbi_context": (guest.tlbi_context, 0.5),
-            "tlbi_all": (guest.tlbi_all, 0.5),
+        self._operations = self._weighted(guest)
+
+    def _weighted(self, guest: NestedGuest) -> dict[str, tuple[float, Callable[[], object]]]:
+        """Name of an operation -> the weight with which chance chooses it, what does it."""
+        return {
+            "l2_write": (20, self._l2_write),
+            "l2_read": (20, self._l2_read),
+            "block_write": (5, lambda: self._write(guest.l2_write, BLOCK_IPA)),
+            "block_read": (5, lambda: self._read(lambda ipa: guest.l2_read(ipa).value, BLOCK_IPA)),
+            "l1_write": (5, lambda: self._write(guest.l1_write, DATA_IPA)),
+            "l1_read": (5, lambda: self._read(lambda ipa: guest.l1_read(ipa).value, DATA_IPA)),
+            "host_write": (4, lambda: self._write(guest.host_write, DATA_IPA)),
+            "host_read": (4, lambda: self._read(guest.host_read, DATA_IPA)),
+            "take_back": (4, self._take_back),
+            "remap": (6, self._remap),
+            "unmap": (1, self._unmap),
+            "switch": (6, self._switch),
+            "tlbi_page": (6, self._tlbi_page),
+            "tlbi_context": (1, guest.tlbi_context),
+            "tlbi_all": (1, guest.tlbi_all),
         }
 
     def step(self, number: int) -> None:
         """Do one operation. number: for the message of the KvmError where a value is wrong."""
-        weights = [weight for _, weight in self._operations.values()]
+        weights = [weight for weight, _ in self._operations.values()]
         [name] = self._random.choices(list(self._operations), weights)
         self.done[name] += 1
         with self._naming(f"operation {number} ({name})"):
-            self._operations[name][0]()
+            self._operations[name][1]()
 
     def check_all(self) -> None:
         """L1 reads every page. Raises KvmError."""
         with self._naming("after the last operation"):
             for page in range(PAGES):
-                self._check(page, "L1", self._guest.l1_read(_canonical_ipa(page)).value)
+                self._check(page, DATA_IPA, self._guest.l1_read(_at(DATA_IPA, page)).value)
 
     @contextmanager
     def _naming(self, when: str) -> Iterator[None]:
@@ -98,87 +102,70 @@ class Shuffle:
     # ---- accesses
 
     def _l2_write(self) -> None:
-        nested, count, first = self._page(), self._count(), self._word()
-        for index, mapping in enumerate(self._l2_access(nested, count, write=True, value=first)):
-            self._words[mapping.page] = first + index
+        nested, count, word = self._page(), self._count(), self._word()
+        reached = self._reached(nested, count, write=True)
+        access = partial(self._guest.l2_write, _at(NESTED_IPA, nested), word, count)
+        if len(reached) < count:
+            self._abort(access, nested, len(reached))
+        else:
+            access()
+        for index, page in enumerate(reached):
+            self._words[page] = word + index
 
     def _l2_read(self) -> None:
-        self._l2_access(self._page(), self._count(), write=False)
+        nested, count = self._page(), self._count()
+        reached = self._reached(nested, count, write=False)
+        first_ipa = _at(NESTED_IPA, nested)
+        if len(reached) < count:
+            self._abort(partial(self._guest.l2_read, first_ipa, count), nested, len(reached))
+        if reached:  # again after an abort: what L2 read before it does not come back
+            total = self._guest.l2_read(first_ipa, len(reached)).sum
+            words = sum(self._words[page] for page in reached)
+            expect(f"sum of {len(reached)} pages from {first_ipa:#x} on", total, words % (1 << 64))
 
-    def _l2_access(self, nested: int, count: int, *, write: bool, value: int = 0) -> list[_Mapping]:
-        """L2 accesses nested pages up to a hole or, writing, up to one that is read-only.
+    def _reached(self, nested: int, count: int, *, write: bool) -> list[int]:
+        """The canonical pages behind the nested ones that L2 reaches before it aborts to L1.
 
-        Where it went through; what it read is checked unless it aborted.
+        It does so at a hole and, writing, at a page that is read-only.
         """
-        allowed = self._allowed(nested, count, write)
-        first_ipa, expected_ipa = _nested_ipa(nested), _nested_ipa(nested + len(allowed))
-        try:
-            if write:
-                self._guest.l2_write(first_ipa, value, count)
-            else:
-                total = self._guest.l2_read(first_ipa, count).sum
-        except L2AbortError as abort:
-            self.done["abort"] += 1
-            expect(f"number of accesses from {first_ipa:#x} on", abort.done, len(allowed))
-            expect("nested IPA of an abort", abort.nested_ipa, expected_ipa)
-            expect("exception class of an abort", abort.esr >> 26, _EC_DATA_ABORT)
-        else:
-            expect(f"number of accesses from {first_ipa:#x} on", count, len(allowed))
-            if not write:
-                words = (self._words[mapping.page] for mapping in allowed)
-                expect(
-                    f"sum of {count} pages from {first_ipa:#x} on", total, sum(words) % (1 << 64)
-                )
-        return allowed
-
-    def _allowed(self, nested: int, count: int, write: bool) -> list[_Mapping]:
-        """The mappings of the pages that L2 reaches before it aborts to L1."""
-        reached: list[_Mapping] = []
-        for page in range(nested, nested + count):
-            mapping = self._mappings[self._context].get(page)
+        reached: list[int] = []
+        for at in range(nested, nested + count):
+            mapping = self._mappings[self._context].get(at)
             if mapping is None or (write and not mapping.writable):
                 break
-            reached.append(mapping)
+            reached.append(mapping.page)
         return reached
 
-    def _block_write(self) -> None:
+    def _abort(self, access: Callable[[], object], nested: int, done: int) -> None:
+        """An access of nested pages that must abort to L1 after so many."""
+        try:
+            access()
+        except L2AbortError as abort:
+            self.done["abort"] += 1
+            expect("number of accesses before an abort", abort.done, done)
+            expect("nested IPA of an abort", abort.nested_ipa, _at(NESTED_IPA, nested + done))
+            expect("exception class of an abort", abort.esr >> 26, _EC_DATA_ABORT)
+        else:
+            raise KvmError(f"no abort at {_at(NESTED_IPA, nested + done):#x}")
+
+    def _write(self, write: Callable[[int, int], object], base_ipa: int) -> None:
+        page, word = self._page(), self._word()
+        write(_at(base_ipa, page), word)
+        self._words[page] = word
+
+    def _read(self, read: Callable[[int], int], base_ipa: int) -> None:
         page = self._page()
-        self._guest.l2_write(BLOCK_IPA + page * PAGE_BYTES, self._new_word(page))
+        self._check(page, base_ipa, read(_at(base_ipa, page)))
 
-    def _block_read(self) -> None:
-        page = self._page()
-        self._check(page, "L2", self._guest.l2_read(BLOCK_IPA + page * PAGE_BYTES).value)
-
-    def _l1_write(self) -> None:
-        page = self._page()
-        self._guest.l1_write(_canonical_ipa(page), self._new_word(page))
-
-    def _l1_read(self) -> None:
-        page = self._page()
-        self._check(page, "L1", self._guest.l1_read(_canonical_ipa(page)).value)
-
-    def _host_write(self) -> None:
-        page = self._page()
-        self._guest.host_write(_canonical_ipa(page), self._new_word(page))
-
-    def _host_read(self) -> None:
-        page = self._page()
-        self._check(page, "the host", self._guest.host_read(_canonical_ipa(page)))
-
-    def _new_word(self, page: int) -> int:
-        self._words[page] = word = self._word()
-        return word
-
-    def _check(self, page: int, reader: str, found: int) -> None:
-        where = f"canonical {_canonical_ipa(page):#x}, read by {reader}"
-        expect(f"data at {where}", found, self._words[page])
+    def _check(self, page: int, base_ipa: int, found: int) -> None:
+        expect(f"data at {_at(base_ipa, page):#x}", found, self._words[page])
 
     # ---- what makes mappings go
 
     def _take_back(self) -> None:
         page = self._page()
         count = min(self._random.choice([1, 1, 2, 3]), PAGES - page)
-        self._guest.take_back(_canonical_ipa(page), count * PAGE_BYTES)
+        self._guest.take_back(_at(DATA_IPA, page), count * PAGE_BYTES)
         for taken in range(page, page + count):
             self._words[taken] = 0
 
@@ -195,16 +182,16 @@ class Shuffle:
         """L1 maps a nested page that is invalid: no TLBI is due."""
         mapping = _Mapping(self._page(), self._random.random() < _WRITABLE)
         self._mappings[context][nested] = mapping
-        canonical_ipa = _canonical_ipa(mapping.page)
+        canonical_ipa = _at(DATA_IPA, mapping.page)
         self._guest.map(
-            _nested_ipa(nested), canonical_ipa, PAGE_BYTES, context, writable=mapping.writable
+            _at(NESTED_IPA, nested), canonical_ipa, PAGE_BYTES, context, writable=mapping.writable
         )
 
     def _break(self, nested: int) -> None:
         """Make a nested page of the current context invalid, and KVM forget it."""
         if self._mappings[self._context].pop(nested, None) is not None:
-            self._guest.unmap(_nested_ipa(nested), PAGE_BYTES, self._context)
-            self._guest.tlbi_page(_nested_ipa(nested))
+            self._guest.unmap(_at(NESTED_IPA, nested), PAGE_BYTES, self._context)
+            self._guest.tlbi_page(_at(NESTED_IPA, nested))
 
     def _switch(self) -> None:
         self._context = self._random.randrange(CONTEXTS)
@@ -212,7 +199,7 @@ class Shuffle:
 
     def _tlbi_page(self) -> None:
         base_ipa = self._random.choice([NESTED_IPA, BLOCK_IPA])
-        self._guest.tlbi_page(base_ipa + self._page() * PAGE_BYTES)
+        self._guest.tlbi_page(_at(base_ipa, self._page()))
 
     # ---- chance
 
@@ -226,12 +213,8 @@ class Shuffle:
         return self._random.getrandbits(60)
 
 
-def _nested_ipa(nested: int) -> int:
-    return NESTED_IPA + nested * PAGE_BYTES
-
-
-def _canonical_ipa(page: int) -> int:
-    return DATA_IPA + page * PAGE_BYTES
+def _at(base_ipa: int, page: int) -> int:
+    return base_ipa + page * PAGE_BYTES
 
 
 def _full_unmaps(guest: NestedGuest) -> int:
