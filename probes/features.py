@@ -67,7 +67,7 @@ def read_host(roots: Roots | None = None, arch: str | None = None) -> Host:
 
 
 def revmap(btf: Btf) -> str:
-    """Which reverse map the kernel has: "none" | "maple" | "tracking" (design/revmap.md)."""
+    """Which reverse map the kernel has: "none" | "maple" | "tracking"."""
     if btf.has_struct("kvm_guest_s2_mapping"):
         return "tracking"
     return "maple" if btf.has_member("kvm_s2_mmu", "nested_revmap_broken") else "none"

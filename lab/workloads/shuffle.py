@@ -71,11 +71,11 @@ class Shuffle:
             "host_read": (4, lambda: self._read(guest.host_read, DATA_IPA)),
             "take_back": (4, self._take_back),
             "remap": (6, self._remap),
-            "unmap": (1, self._unmap),
+            "unmap": (2, self._unmap),
             "switch": (6, self._switch),
             "tlbi_page": (6, self._tlbi_page),
-            "tlbi_context": (1, guest.tlbi_context),
-            "tlbi_all": (1, guest.tlbi_all),
+            "tlbi_context": (2, guest.tlbi_context),
+            "tlbi_all": (2, guest.tlbi_all),
         }
 
     def step(self, number: int) -> None:
@@ -180,12 +180,10 @@ class Shuffle:
 
     def _map(self, context: int, nested: int) -> None:
         """L1 maps a nested page that is invalid: no TLBI is due."""
-        mapping = _Mapping(self._page(), self._random.random() < _WRITABLE)
-        self._mappings[context][nested] = mapping
-        canonical_ipa = _at(DATA_IPA, mapping.page)
-        self._guest.map(
-            _at(NESTED_IPA, nested), canonical_ipa, PAGE_BYTES, context, writable=mapping.writable
-        )
+        page, writable = self._page(), self._random.random() < _WRITABLE
+        self._mappings[context][nested] = _Mapping(page, writable)
+        nested_ipa, canonical_ipa = _at(NESTED_IPA, nested), _at(DATA_IPA, page)
+        self._guest.map(nested_ipa, canonical_ipa, PAGE_BYTES, context, writable=writable)
 
     def _break(self, nested: int) -> None:
         """Make a nested page of the current context invalid, and KVM forget it."""
@@ -200,8 +198,6 @@ class Shuffle:
     def _tlbi_page(self) -> None:
         base_ipa = self._random.choice([NESTED_IPA, BLOCK_IPA])
         self._guest.tlbi_page(_at(base_ipa, self._page()))
-
-    # ---- chance
 
     def _page(self) -> int:
         return self._random.randrange(PAGES)
