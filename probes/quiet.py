@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import os
 import tempfile
-from types import TracebackType
 from typing import Self
 
 # Lines that say why, in clang's, libbpf's, the verifier's and bcc's words; the first one found
@@ -27,12 +26,7 @@ class Quiet:
             os.dup2(self._file.fileno(), fd)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         _flush_c()
         for fd, saved in self._saved.items():
             os.dup2(saved, fd)
