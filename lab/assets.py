@@ -8,7 +8,7 @@ from pathlib import Path
 from nvscope.lab import host, rootfs, steps, store
 from nvscope.lab.kernel import build, source, stock
 from nvscope.lab.machine import Machine, Share
-from nvscope.lab.paths import cache_dir, source_root
+from nvscope.lab.paths import source_root
 from nvscope.lab.vm import Lab
 from nvscope.lab.workloads import payload
 
@@ -17,22 +17,28 @@ KERNELS = ("lab", "stock")
 
 @dataclass(frozen=True)
 class Assets:
-    """What is ready to boot: a machine, and the folder of its root image."""
+    """What is ready to boot.
+
+    rootfs: folder of the root image and keys; artifacts: what the guest sees at /mnt/artifacts,
+    the kernel for guests of its own and the synthetic guest's payload.
+    """
 
     machine: Machine
     rootfs: Path
+    artifacts: Path
 
     def boot(self, **changes: object) -> Lab:
         """Start a lab host; `changes` replace fields of the machine. Not ready yet: wait_ready."""
-        return Lab(replace(self.machine, **changes), self.rootfs, _shares())  # type: ignore[arg-type]
+        machine = replace(self.machine, **changes)  # type: ignore[arg-type]
+        shares = [Share("src", source_root()), Share("artifacts", self.artifacts)]
+        return Lab(machine, self.rootfs, shares)
 
 
 def prepare(kernel: str = "lab", given_source: Path | None = None) -> Assets:
     """Make, or find in the cache, all that booting the kernel ("lab" or "stock") needs."""
     host.ready()
     machine = _stock() if kernel == "stock" else _lab(given_source)
-    _artifacts(machine)
-    return Assets(machine, rootfs.build(machine))
+    return Assets(machine, rootfs.build(machine), _artifacts(machine))
 
 
 def _lab(given_source: Path | None) -> Machine:
@@ -51,21 +57,12 @@ def _stock() -> Machine:
     return Machine(kernel=folder / "Image", initrd=folder / "initrd")
 
 
-def artifacts_dir() -> Path:
-    """What the guest sees at /mnt/artifacts: the kernel for its own guests, and the payload."""
-    return cache_dir() / "artifacts"
+def _artifacts(machine: Machine) -> Path:
+    """A folder for each kernel and payload: labs of different ones do not disturb each other."""
 
-
-def _artifacts(machine: Machine) -> None:
-    folder = artifacts_dir()
-    folder.mkdir(parents=True, exist_ok=True)
-    with store.locked("artifacts"):
+    def make(folder: Path) -> None:
         payload.build(folder)
-        image = folder / "Image"
-        if not image.exists() or not image.samefile(machine.kernel):
-            image.unlink(missing_ok=True)
-            image.hardlink_to(machine.kernel)
+        (folder / "Image").hardlink_to(machine.kernel)
 
-
-def _shares() -> list[Share]:
-    return [Share("src", source_root()), Share("artifacts", artifacts_dir())]
+    key = store.digest(str(machine.kernel), *payload.INPUTS)
+    return store.artifact("artifacts", key, make)

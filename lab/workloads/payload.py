@@ -11,6 +11,8 @@ from nvscope.lab.workloads import protocol
 from nvscope.probes.errors import LackError
 
 _SOURCE = Path(__file__).with_name("l1.S")
+# What the binary is made from; a change makes another one.
+INPUTS = (_SOURCE, Path(protocol.__file__))
 
 
 def build(dest_dir: Path) -> Path:

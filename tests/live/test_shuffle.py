@@ -11,7 +11,7 @@ from nvscope.lab.services import Exporter, Metrics, Synthetic
 from nvscope.lab.vm import Lab
 from tests.live.counts import SHADOW_UNMAPS, counted
 
-OPERATIONS = ("--operations", "400", "--max-full-unmaps", "120")
+OPERATIONS = ("--operations", "300", "--max-full-unmaps", "80")
 
 # The ledger's name -> the oracle's, of what has one event of its own.
 EVENTS = {
