@@ -24,5 +24,10 @@ def source_root() -> Path:
     The checkout, where the wings lie beside each other; for an installed wheel, the folder that
     holds the package `nvscope`.
     """
-    lab = Path(__file__).resolve().parent
-    return lab.parent.parent if lab.parent.name == "nvscope" else lab.parent
+    return _source_root(Path(__file__).resolve().parent)
+
+
+def _source_root(lab: Path) -> Path:
+    # Not by the folder's name: a clone is called nvscope too.
+    checkout = lab.parent
+    return checkout if (checkout / "setup.cfg").exists() else checkout.parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -10,11 +11,14 @@ import time
 from pathlib import Path
 from typing import Self
 
+import psutil
+
 from nvscope.lab.machine import METRICS_PORT, SSH_PORT, Machine, Share, qemu_arguments
 from nvscope.lab.process import die_with_parent
 from nvscope.lab.remote import GuestError, Remote
 
 READY = "nvscope-lab: ready"
+FOLDER_PREFIX = "nvscope-lab-"  # then the owner's pid
 CONSOLE_TAIL_LINES = 15
 CRASH_LINES = 60
 COMPLAINTS = ("WARNING:", "BUG:", "Oops", "Unable to handle", "rcu: INFO", "possible recursive")
@@ -28,7 +32,8 @@ class Lab:
     """
 
     def __init__(self, machine: Machine, rootfs: Path, shares: list[Share]) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="nvscope-lab-"))
+        _sweep()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
         self._console = self.folder / "console"
         ssh_port, self.metrics_port = _free_ports(2)
         self.remote = Remote(ssh_port, rootfs, self.folder / "ssh", self._error)
@@ -101,6 +106,14 @@ class Lab:
             self._log.flush()
             what += f" {(self.folder / 'qemu.log').read_text(errors='replace')[-1000:]}".rstrip()
         return GuestError(f"{what}; the end of its console:\n{_console_end(self.console())}")
+
+
+def _sweep() -> None:
+    """Remove the folders of labs whose owner was killed before it could."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*-*"):
+        owner = folder.name.removeprefix(FOLDER_PREFIX).split("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _console_end(console: str) -> str:

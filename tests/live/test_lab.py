@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -67,3 +68,7 @@ def test_nothing_is_left_when_the_command_is_ended(number: int) -> None:
     command.wait(30)
     _, alive = psutil.wait_procs(family, timeout=20)
     assert alive == []
+    # Of a command that was killed the next lab removes what it could not.
+    with assets.prepare().boot(cpus=1, memory_mib=1024):
+        left = list(Path(tempfile.gettempdir()).glob(f"nvscope-lab-{command.pid}-*"))
+    assert left == []
