@@ -55,20 +55,34 @@ def test_a_crash_is_told_with_the_consoles_end() -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_is_left_when_the_command_is_ended(number: int) -> None:
     nvscope = Path(sys.executable).with_name("nvscope")
-    command = subprocess.Popen(
+    with subprocess.Popen(
         [nvscope, "lab", "run", "echo up; sleep 600"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-    )
-    assert command.stdout and command.stdout.readline() == "up\n"
-    family = psutil.Process(command.pid).children(recursive=True)
-    assert any("qemu" in child.name() for child in family)
-    os.kill(command.pid, number)
-    command.wait(30)
+        # Where the tests run in the background, SIGINT is ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    ) as command:
+        try:
+            assert command.stdout and command.stdout.readline() == "up\n"
+            family = psutil.Process(command.pid).children(recursive=True)
+            assert any("qemu" in child.name() for child in family)
+            os.kill(command.pid, number)
+            command.wait(30)
+        finally:
+            command.kill()
+    # The shared ssh connection is nobody's child; it carries the lab's folder in its title.
+    family += [p for p in psutil.process_iter() if f"nvscope-lab-{command.pid}-" in title(p)]
     _, alive = psutil.wait_procs(family, timeout=20)
     assert alive == []
     # Of a command that was killed the next lab removes what it could not.
     with assets.prepare().boot(cpus=1, memory_mib=1024):
         left = list(Path(tempfile.gettempdir()).glob(f"nvscope-lab-{command.pid}-*"))
     assert left == []
+
+
+def title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
