@@ -76,7 +76,10 @@ def revmap(btf: Btf) -> str:
 def require_tracing(host: Host) -> None:
     """Raise LackError unless this process can put BPF programs on KVM's functions here."""
     if host.arch != ARCH:
-        raise LackError(f"this is {host.arch}, and KVM's nested stage 2 is arm64's: run it there")
+        raise LackError(
+            f"this is {host.arch}, and KVM's nested stage 2 is arm64's:"
+            " run it there, or in the emulated lab (nvscope lab)"
+        )
     if not may_trace(host):
         raise LackError(
             "no permission to load BPF programs: run as root, or with CAP_BPF and CAP_PERFMON"
