@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rich import box
 from rich.table import Table
 
 from nvscope.lab.services import Metrics
@@ -87,8 +88,9 @@ def quantile(buckets: Mapping[float, float], q: float) -> float:
 def table(now: list[Row], before: list[Row], seconds: float, title: str) -> Table:
     """The rows as a table; with `before` (`seconds` ago), what was added since then too."""
     earlier = {row.vm: row for row in before}
-    result = Table(title=title, title_justify="left", expand=False)
-    result.add_column("VM")
+    # No lines between columns and rates below counts: so it fits 80 characters.
+    result = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    result.add_column("VM", overflow="fold")
     for heading in ("notifier unmaps", "full", "ranged", "canonical faults", "shadow faults"):
         result.add_column(heading, justify="right")
     result.add_column("unmap p50", justify="right")
@@ -134,4 +136,4 @@ def duration(seconds: float) -> str:
 def _count(now: int, before: int | None, seconds: float) -> str:
     if before is None or seconds <= 0 or now == before:
         return str(now)
-    return f"{now} (+{(now - before) / seconds:.1f}/s)"
+    return f"{now}\n+{(now - before) / seconds:.1f}/s"
