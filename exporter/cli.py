@@ -90,6 +90,7 @@ Examples:
   nvscope export --listen 0.0.0.0:9810 --strict
   nvscope export --mechanism kprobe
   nvscope export --symbol s2_fault=user_mem_abort.isra.0
+  nvscope export --symbol revmap_record=add_to_my_reverse_map
 """
 
 
@@ -115,7 +116,9 @@ Examples:
     metavar="POINT=NAME",
     multiple=True,
     callback=_symbol_option,
-    help="Attach a probe point to this kernel symbol and no other; may be repeated.",
+    help="Attach a probe point to this kernel symbol and no other; may be repeated. A reverse"
+    " map by another patch may have other names for revmap_record, revmap_broken and"
+    " revmap_fallback.",
 )
 @click.option("--strict", is_flag=True, help="Fail unless every probe point could be attached.")
 @click.option(
@@ -201,7 +204,11 @@ def _report(attachments: tuple[Attachment, ...]) -> None:
     """Say on stderr what is not attached."""
     for a in attachments:
         if not a.mechanism:
-            click.echo(f"nvscope: not attached: {a.point} ({a.hook}): {a.problem}", err=True)
+            click.echo(
+                f"nvscope: not attached: {a.point} ({a.hook}): {a.problem}"
+                f" (another name for it: --symbol {a.point}=NAME)",
+                err=True,
+            )
 
 
 def _serving_line(url: str, attachments: tuple[Attachment, ...]) -> str:

@@ -112,4 +112,6 @@ def _vm_keys(snapshot: Snapshot) -> set[VmKey]:
         *(row.vm for row in snapshot.notifier_unmaps),
         *(row.vm for row in snapshot.s2_faults),
         *(row.vm for row in snapshot.shadow_unmaps),
+        *(row.vm for row in snapshot.revmap_records),
+        *snapshot.broken,
     }

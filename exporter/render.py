@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client.core import (
@@ -14,10 +15,20 @@ from prometheus_client.metrics_core import Metric
 
 from nvscope.exporter.histogram import buckets, seconds, total
 from nvscope.exporter.identity import Vm
-from nvscope.probes.snapshot import Attachment, Durations, ShadowUnmaps, Snapshot, VmKey
+from nvscope.probes.snapshot import (
+    Attachment,
+    Durations,
+    S2Faults,
+    ShadowUnmaps,
+    Snapshot,
+    VmKey,
+)
 
 Labels = tuple[str, ...]
 Vms = Mapping[VmKey, Vm]
+
+# The reasons that are shown at 0 too; "unknown" only where it is seen.
+FALLBACKS = ("broken", "unknown_ipa", "raced")
 
 
 def vm_metrics(snapshot: Snapshot, vms: Vms, revmap: str) -> Iterator[Metric]:
@@ -33,18 +44,32 @@ def vm_metrics(snapshot: Snapshot, vms: Vms, revmap: str) -> Iterator[Metric]:
             if row.vm in vms
         ),
     )
+    yield from _faults([row for row in snapshot.s2_faults if row.vm in vms], vms)
+    yield from _shadow_unmaps([row for row in snapshot.shadow_unmaps if row.vm in vms], vms, revmap)
+    if revmap != "none":
+        yield from _reverse_map(snapshot, vms)
+
+
+def _faults(rows: Sequence[S2Faults], vms: Vms) -> Iterator[Metric]:
     yield _histogram(
         "nvscope_s2_fault_duration_seconds",
         "Time KVM took to handle a stage-2 fault, in the canonical or a shadow stage 2.",
         ("vm", "stage", "result"),
-        (
-            ((vms[row.vm].label, row.stage, row.result), row.durations)
-            for row in snapshot.s2_faults
-            if row.vm in vms
-        ),
+        (((vms[row.vm].label, row.stage, row.result), row.durations) for row in rows),
     )
-    rows = [row for row in snapshot.shadow_unmaps if row.vm in vms]
-    yield from _shadow_unmaps(rows, vms, revmap)
+    refaults = [row for row in rows if row.refault]
+    yield _counter(
+        "nvscope_refaults",
+        "Shadow faults that bring back what notifier unmaps took; at most so many.",
+        ("vm",),
+        (((vms[row.vm].label,), _calls(row.durations)) for row in refaults),
+    )
+    yield _counter(
+        "nvscope_refault_seconds",
+        "Time of these faults.",
+        ("vm",),
+        (((vms[row.vm].label,), seconds(row.durations.sum_ns)) for row in refaults),
+    )
 
 
 def _shadow_unmaps(rows: Sequence[ShadowUnmaps], vms: Vms, revmap: str) -> Iterator[Metric]:
@@ -59,11 +84,7 @@ def _shadow_unmaps(rows: Sequence[ShadowUnmaps], vms: Vms, revmap: str) -> Itera
         "Unmaps of a shadow stage 2; reason: why a notifier unmap threw away the whole of it.",
         ("vm", "scope", "within", "reason"),
         (
-            # Not row.durations.count: the histogram of the same calls shows the sum of the slots.
-            (
-                (vms[row.vm].label, row.scope, row.within, reason(row.scope, row.within, revmap)),
-                sum(row.durations.slots),
-            )
+            ((vms[row.vm].label, row.scope, row.within, reason(row, revmap)), _calls(row.durations))
             for row in rows
         ),
     )
@@ -75,14 +96,49 @@ def _shadow_unmaps(rows: Sequence[ShadowUnmaps], vms: Vms, revmap: str) -> Itera
     )
 
 
-def reason(scope: str, within: str, revmap: str) -> str:
-    """Return why a shadow unmap was full: "no_revmap", or "none" where that says nothing.
+def _reverse_map(snapshot: Snapshot, vms: Vms) -> Iterator[Metric]:
+    """What only a kernel with a reverse map has; each VM's fallbacks and broken maps at 0 too."""
+    none = (((vm.label, why), 0) for vm in vms.values() for why in FALLBACKS)
+    fallbacks = (
+        ((vms[row.vm].label, row.reason), _calls(row.durations))
+        for row in snapshot.shadow_unmaps
+        if row.vm in vms and row.reason != "none"
+    )
+    yield _counter(
+        "nvscope_fallbacks",
+        "Notifier unmaps of a whole shadow stage 2 although there is a reverse map, by reason.",
+        ("vm", "reason"),
+        itertools.chain(none, fallbacks),
+    )
+    yield _counter(
+        "nvscope_revmap_records",
+        "Shadow mappings noted in a reverse map; outcome: what became of it.",
+        ("vm", "outcome"),
+        (
+            ((vms[row.vm].label, row.outcome), row.count)
+            for row in snapshot.revmap_records
+            if row.vm in vms
+        ),
+    )
+    broken = GaugeMetricFamily(
+        "nvscope_revmap_broken",
+        "Shadow stage 2s whose reverse map is broken now: their next notifier unmap is a fallback.",
+        labels=("vm",),
+    )
+    for key, vm in vms.items():
+        broken.add_metric((vm.label,), snapshot.broken.get(key, 0))
+    yield broken
 
-    >>> reason("full", "notifier", "none"), reason("full", "notifier", "maple")
-    ('no_revmap', 'none')
+
+def reason(row: ShadowUnmaps, revmap: str) -> str:
+    """Return why a shadow unmap was full: "no_revmap", a fallback's reason, or "none".
+
+    A full one in a notifier unmap has a reason in any case: "unknown" where the kernel's reverse
+    map does not tell.
     """
-    forced = scope == "full" and within == "notifier" and revmap == "none"
-    return "no_revmap" if forced else "none"
+    if row.scope != "full" or row.within != "notifier" or row.reason != "none":
+        return row.reason
+    return "no_revmap" if revmap == "none" else "unknown"
 
 
 def attached(attachments: Iterable[Attachment]) -> Metric:
@@ -120,6 +176,11 @@ def _vm_info(vms: Vms) -> Metric:
     for vm in vms.values():
         family.add_metric((vm.label, vm.uuid, str(vm.pid)), {})
     return family
+
+
+def _calls(durations: Durations) -> int:
+    """Not durations.count: the histogram of the same calls shows the sum of the slots."""
+    return sum(durations.slots)
 
 
 def _histogram(

@@ -18,7 +18,8 @@ class Machine:
     that runs no nested guests). icount: one guest instruction is one virtual nanosecond, so that
     durations are instruction counts (needs cpus=1). keep_writes: the guest writes to the root
     image itself, not to a copy that ends with it. lpa2: FEAT_LPA2, with which KVM's IPA spaces
-    have 52 bits, not 48, and a full shadow unmap walks 16 times as far.
+    have 52 bits, not 48, and a full shadow unmap walks 16 times as far. revmap: the lab kernel
+    uses its nested reverse map; other kernels have none to turn off.
     """
 
     kernel: Path
@@ -30,6 +31,7 @@ class Machine:
     append: str = ""
     keep_writes: bool = False
     lpa2: bool = False
+    revmap: bool = True
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ def kernel_command_line(machine: Machine) -> str:
     words = [
         "root=/dev/vda rw rootfstype=ext4 console=ttyAMA0 panic=-1 oops=panic",
         f"kvm-arm.mode={machine.kernel_mode}",
+        "" if machine.revmap else "kvm-arm.nested_revmap=0",
         machine.append,
     ]
     return " ".join(word for word in words if word)

@@ -44,6 +44,12 @@ class _Member(ctypes.Structure):
     )
 
 
+class _Enumerator(ctypes.Structure):
+    """struct btf_enum."""
+
+    _fields_ = (("name_off", ctypes.c_uint32), ("value", ctypes.c_int32))
+
+
 class _Param(ctypes.Structure):
     """struct btf_param."""
 
@@ -120,6 +126,26 @@ class Btf:
         except KeyError:
             return False
         return True
+
+    def enumerator(self, enum: str, name: str) -> int | None:
+        """The value of a name of an enum, or None where there is no such enum or name."""
+        type_id = self._find(enum, _ENUM)
+        if type_id <= 0:
+            return None
+        address, _, found = self._type(type_id)
+        first = address + ctypes.sizeof(_Type)
+        for each in (_Enumerator * _length(found)).from_address(first):
+            if self._name(each.name_off) == name:
+                return int(each.value)
+        return None
+
+    def points_to(self, pointer_type: int, struct: str) -> bool:
+        """Whether a type is a pointer to this struct."""
+        kind, _, pointer = self._resolve(pointer_type)
+        if kind != _PTR:
+            return False
+        kind, _, found = self._resolve(pointer.size_or_type)
+        return kind == _STRUCT and self._name(found.name_off) == struct
 
     def member_behind(self, pointer_type: int, name: str) -> int | None:
         """Offset in bytes of a member of the struct that a pointer type points to, or None."""

@@ -8,6 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Kind(Enum):
+    """What of a call a probe point sees."""
+
+    CALL = "its begin and its end"
+    RESULT = "its end, and there what it was called with"
+    BEGIN = "its begin only"
 
 
 @dataclass(frozen=True)
@@ -15,7 +24,8 @@ class Hook:
     """A kernel function that serves a probe point.
 
     values: C name -> the kernel's name for it: a parameter, or a member of the struct that a
-    parameter points to (kernel 7.3 gathers the parameters of user_mem_abort() in a struct).
+    parameter points to (kernel 7.3 gathers the parameters of user_mem_abort() in a struct), or
+    "struct NAME": the first parameter that points to one.
     """
 
     symbol: str
@@ -31,41 +41,128 @@ class Member:
 
 
 @dataclass(frozen=True)
+class Enumerator:
+    """A name out of an enum of the kernel, whose value the programs compare with."""
+
+    enum: str
+    name: str
+
+
+@dataclass(frozen=True)
 class ProbePoint:
-    """A logical event; hooks: in order of preference; members: C name -> place."""
+    """A logical event.
+
+    hooks: in order of preference; members: C name -> place; maybe: the same, of members that not
+    all kernels have; enums: C name -> enumerator, likewise not there in all kernels; revmap: the
+    kind of reverse map with which alone it makes sense ("" for all kernels); optional: another
+    point tells nearly the same where this one cannot be had.
+    """
 
     name: str
     hooks: tuple[Hook, ...]
     members: Mapping[str, Member] = field(default_factory=dict)
+    maybe: Mapping[str, Member] = field(default_factory=dict)
+    enums: Mapping[str, Enumerator] = field(default_factory=dict)
+    kind: Kind = Kind.CALL
+    revmap: str = ""
+    optional: bool = False
 
 
-_KVM_PID = Member("kvm", "userspace_pid")
+_KVM_PID = {"KVM_PID": Member("kvm", "userspace_pid")}
+# From a struct kvm_s2_mmu to the struct kvm that it belongs to.
+_MMU_KVM = _KVM_PID | {
+    "KVM_ARCH": Member("kvm", "arch"),
+    "MMU_ARCH": Member("kvm_s2_mmu", "arch"),
+}
+_BROKEN = {"MMU_BROKEN": Member("kvm_s2_mmu", "nested_revmap_broken")}
+_MMU = {"MMU": "struct kvm_s2_mmu"}
 _UNMAP = {"MMU": "mmu", "START": "start", "SIZE": "size"}
+_FALLBACK = "kvm_revmap_fallback"
+_RECORD = "kvm_revmap_record"
 
 PROBE_POINTS = (
     ProbePoint(
         "notifier_unmap",
         (Hook("kvm_unmap_gfn_range", {"KVM": "kvm"}),),
-        {"KVM_PID": _KVM_PID},
+        _KVM_PID,
     ),
     ProbePoint(
         "s2_fault",
         (Hook("user_mem_abort", {"VCPU": "vcpu", "NESTED": "nested"}),),
-        {"KVM_PID": _KVM_PID, "VCPU_KVM": Member("kvm_vcpu", "kvm")},
+        _KVM_PID
+        | {
+            "VCPU_KVM": Member("kvm_vcpu", "kvm"),
+            "VCPU_MMU": Member("kvm_vcpu", "arch.hw_mmu"),
+        },
     ),
     ProbePoint(
         "shadow_unmap",
         # The second does the work of the first. It also serves every canonical
         # notifier unmap: more calls to skip, hence second.
         (Hook("kvm_stage2_unmap_range", _UNMAP), Hook("__unmap_stage2_range", _UNMAP)),
-        {
-            "KVM_PID": _KVM_PID,
-            "KVM_ARCH": Member("kvm", "arch"),
+        _MMU_KVM
+        | {
             "ARCH_MMU": Member("kvm_arch", "mmu"),
-            "MMU_ARCH": Member("kvm_s2_mmu", "arch"),
             "MMU_VTCR": Member("kvm_s2_mmu", "vtcr"),
         },
+        maybe=_BROKEN,
+    ),
+    # What a shadow unmap ran within, beside a notifier unmap. All TLBIs by VMID and IPA go through
+    # the first, and all of TLBI ALLE1 through the second.
+    ProbePoint("tlbi_vmid", (Hook("kvm_s2_mmu_iterate_by_vmid", {}),)),
+    ProbePoint("tlbi_all", (Hook("handle_alle1is", {}),)),
+    # An MMU that was given to another context is unmapped before a vCPU enters it.
+    ProbePoint("mmu_recycle", (Hook("check_nested_vcpu_requests", {}),)),
+    ProbePoint("mmu_free", (Hook("kvm_free_stage2_pgd", _MMU),), kind=Kind.BEGIN),
+    ProbePoint(
+        "vm_exit",
+        (Hook("kvm_arch_destroy_vm", {"KVM": "kvm"}),),
+        _KVM_PID,
+        kind=Kind.BEGIN,
+    ),
+    ProbePoint(
+        "revmap_record",
+        (Hook("kvm_nested_revmap_record", _MMU),),
+        _MMU_KVM,
+        maybe=_BROKEN,
+        enums={
+            "RECORD_STORED": Enumerator(_RECORD, "KVM_REVMAP_STORED"),
+            "RECORD_UNCHANGED": Enumerator(_RECORD, "KVM_REVMAP_UNCHANGED"),
+            "RECORD_OVERLAPPED": Enumerator(_RECORD, "KVM_REVMAP_OVERLAPPED"),
+            "RECORD_FAILED": Enumerator(_RECORD, "KVM_REVMAP_FAILED"),
+            "RECORD_SKIPPED": Enumerator(_RECORD, "KVM_REVMAP_WAS_BROKEN"),
+        },
+        kind=Kind.RESULT,
+        revmap="maple",
+    ),
+    ProbePoint(
+        "revmap_broken",
+        (Hook("kvm_nested_revmap_break", _MMU),),
+        _MMU_KVM,
+        kind=Kind.BEGIN,
+        revmap="maple",
+        optional=True,  # else seen at the next record
+    ),
+    ProbePoint(
+        "revmap_fallback",
+        (Hook("kvm_nested_revmap_fallback", {"REASON": "reason"}),),
+        enums={
+            "FALLBACK_BROKEN": Enumerator(_FALLBACK, "KVM_REVMAP_FALLBACK_BROKEN"),
+            "FALLBACK_UNKNOWN_IPA": Enumerator(_FALLBACK, "KVM_REVMAP_FALLBACK_UNKNOWN_IPA"),
+            "FALLBACK_RACED": Enumerator(_FALLBACK, "KVM_REVMAP_FALLBACK_RACED"),
+        },
+        revmap="maple",
+        optional=True,  # else the reason is told by whether the map is broken
     ),
 )
 
 BY_NAME = {point.name: point for point in PROBE_POINTS}
+
+
+def applicable(revmap: str) -> tuple[str, ...]:
+    """The points that make sense on a kernel with this reverse map.
+
+    >>> "revmap_record" in applicable("maple"), "revmap_record" in applicable("none")
+    (True, False)
+    """
+    return tuple(point.name for point in PROBE_POINTS if point.revmap in ("", revmap))

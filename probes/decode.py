@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from nvscope.probes.snapshot import (
     SLOTS,
     Durations,
     NotifierUnmaps,
+    RevmapRecords,
     S2Faults,
     ShadowUnmaps,
     Snapshot,
@@ -16,21 +19,53 @@ from nvscope.probes.snapshot import (
 )
 
 # enum nv_point, in order.
-POINTS = ("notifier_unmap", "s2_fault", "shadow_unmap")
-POINT_SHIFT = 8
-FAULT_SHADOW, FAULT_ERROR = 1, 2
-UNMAP_FULL, UNMAP_NOTIFIER = 1, 2
+POINTS = (
+    "notifier_unmap",
+    "s2_fault",
+    "shadow_unmap",
+    "tlbi_vmid",
+    "tlbi_all",
+    "mmu_recycle",
+    "mmu_free",
+    "vm_exit",
+    "revmap_record",
+    "revmap_broken",
+    "revmap_fallback",
+)
+POINT_SHIFT, LABEL_BITS = 8, 64
+FAULT_SHADOW, FAULT_ERROR, FAULT_REFAULT = 1, 2, 4
+UNMAP_FULL, WITHIN_SHIFT, REASON_SHIFT = 1, 1, 3
+
+# enum nv_within, nv_reason, nv_outcome, in order.
+WITHIN = ("other", "notifier", "tlbi", "recycling")
+REASONS = ("none", "broken", "unknown_ipa", "raced", "unknown")
+OUTCOMES = ("unknown", "stored", "unchanged", "overlapped", "failed", "skipped")
 
 # enum nv_loss, in order: the causes of Snapshot.lost that the programs count.
-LOSSES = ("start_full", "vm_full", "missed_exit", "missed_entry")
+LOSSES = ("start_full", "vm_full", "missed_exit", "missed_entry", "mmu_full")
 # Counted by the kernel, per program, where it skipped one that was running already.
 RECURSION = "recursion"
 
+
+def _labels(point: str, bits: Iterable[int]) -> tuple[int, ...]:
+    return tuple(POINTS.index(point) << POINT_SHIFT | each for each in bits)
+
+
+_RANGED = [within << WITHIN_SHIFT for within in range(len(WITHIN))]
+_FULL_IN_NOTIFIER = UNMAP_FULL | WITHIN.index("notifier") << WITHIN_SHIFT
+
 # All values of nv_key.labels: a VM has at most so many rows.
 LABELS = (
-    0 << POINT_SHIFT,
-    *((1 << POINT_SHIFT) | bits for bits in range(4)),
-    *((2 << POINT_SHIFT) | bits for bits in range(4)),
+    *_labels("notifier_unmap", [0]),
+    *_labels("s2_fault", range(4)),
+    *_labels("s2_fault", [FAULT_SHADOW | FAULT_REFAULT]),
+    *_labels("shadow_unmap", _RANGED),
+    *_labels("shadow_unmap", (UNMAP_FULL | bits for bits in _RANGED)),
+    *_labels(
+        "shadow_unmap",
+        (_FULL_IN_NOTIFIER | reason << REASON_SHIFT for reason in range(1, len(REASONS))),
+    ),
+    *_labels("revmap_record", range(len(OUTCOMES))),
 )
 
 
@@ -50,8 +85,22 @@ class Row(ctypes.Structure):
     )
 
 
+class Mmu(ctypes.Structure):
+    """struct nv_mmu."""
+
+    _fields_ = (
+        ("kvm", ctypes.c_uint64),
+        ("pid", ctypes.c_uint32),
+        ("broken", ctypes.c_uint32),
+        ("mapped", ctypes.c_int64),
+        ("owed", ctypes.c_int64),
+    )
+
+
 # Of a key and of one CPU's value, in bytes.
 SIZES = (ctypes.sizeof(Key), ctypes.sizeof(Row))
+# Of the map of shadow MMUs: an address, and a value.
+MMU_SIZES = (8, ctypes.sizeof(Mmu))
 
 
 def keys_of(vm: VmKey) -> Iterator[bytes]:
@@ -60,33 +109,65 @@ def keys_of(vm: VmKey) -> Iterator[bytes]:
         yield bytes(Key(vm.kvm, vm.pid, labels))
 
 
+def mmus_of(vm: VmKey, mmus: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
+    """The keys of a VM's shadow MMUs among all of them."""
+    for key, value in mmus:
+        if _vm(Mmu.from_buffer_copy(value)) == vm:
+            yield key
+
+
 def snapshot(
-    rows: Iterable[tuple[bytes, bytes]], lost: Mapping[str, int], notifier_seen: bool
+    rows: Iterable[tuple[bytes, bytes]],
+    lost: Mapping[str, int],
+    notifier_seen: bool,
+    mmus: Iterable[tuple[bytes, bytes]] = (),
 ) -> Snapshot:
-    """Rows (key, values of all CPUs) as plain data.
+    """Rows (key, values of all CPUs) and shadow MMUs (key, value) as plain data.
 
     notifier_seen: notifier_unmap is attached; without it nobody knows what a shadow unmap ran
     within, and `within` is "unknown".
     """
-    notifier, faults, unmaps = [], [], []
+    notifier, faults, unmaps, records = [], [], [], []
     for raw_key, raw_values in rows:
         key = Key.from_buffer_copy(raw_key)
-        vm = VmKey(key.kvm, key.pid)
+        vm, bits = _vm(key), key.labels & (LABEL_BITS - 1)
         cpus = (Row * (len(raw_values) // SIZES[1])).from_buffer_copy(raw_values)
         durations = _sum(cpus)
-        point, bits = POINTS[key.labels >> POINT_SHIFT], key.labels
+        point = POINTS[key.labels >> POINT_SHIFT]
         if point == "notifier_unmap":
             notifier.append(NotifierUnmaps(vm, durations))
         elif point == "s2_fault":
-            stage = "shadow" if bits & FAULT_SHADOW else "canonical"
-            faults.append(S2Faults(vm, stage, "error" if bits & FAULT_ERROR else "ok", durations))
+            faults.append(_fault(vm, bits, durations))
+        elif point == "shadow_unmap":
+            unmap = _unmap(vm, bits, durations, cpus)
+            unmaps.append(unmap if notifier_seen else replace(unmap, within="unknown"))
         else:
-            scope = "full" if bits & UNMAP_FULL else "ranged"
-            within = "notifier" if bits & UNMAP_NOTIFIER else "other"
-            within = within if notifier_seen else "unknown"
-            size_bytes = _size_bytes(cpus, scope, durations.count)
-            unmaps.append(ShadowUnmaps(vm, scope, within, size_bytes, durations))
-    return Snapshot(tuple(notifier), tuple(faults), tuple(unmaps), dict(lost))
+            records.append(RevmapRecords(vm, OUTCOMES[bits], durations.count))
+    return Snapshot(
+        tuple(notifier), tuple(faults), tuple(unmaps), tuple(records), _broken(mmus), dict(lost)
+    )
+
+
+def _vm(of: Key | Mmu) -> VmKey:
+    return VmKey(of.kvm, of.pid)
+
+
+def _fault(vm: VmKey, bits: int, durations: Durations) -> S2Faults:
+    stage = "shadow" if bits & FAULT_SHADOW else "canonical"
+    result = "error" if bits & FAULT_ERROR else "ok"
+    return S2Faults(vm, stage, result, durations, bool(bits & FAULT_REFAULT))
+
+
+def _unmap(vm: VmKey, bits: int, durations: Durations, cpus: Iterable[Row]) -> ShadowUnmaps:
+    scope = "full" if bits & UNMAP_FULL else "ranged"
+    within = WITHIN[bits >> WITHIN_SHIFT & (len(WITHIN) - 1)]
+    size_bytes = _size_bytes(cpus, scope, durations.count)
+    return ShadowUnmaps(vm, scope, within, size_bytes, durations, REASONS[bits >> REASON_SHIFT])
+
+
+def _broken(mmus: Iterable[tuple[bytes, bytes]]) -> dict[VmKey, int]:
+    states = (Mmu.from_buffer_copy(value) for _, value in mmus)
+    return dict(Counter(_vm(state) for state in states if state.broken))
 
 
 def _sum(cpus: Iterable[Row]) -> Durations:

@@ -21,6 +21,9 @@ CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 
 ARCH = "aarch64"
 
+# kvm-arm.nested_revmap= of the lab's kernel, below /sys: "Y" or "N".
+REVMAP_SWITCH = "module/kvm_arm/parameters/nested_revmap"
+
 
 @dataclass(frozen=True)
 class Roots:
@@ -36,8 +39,9 @@ class Host:
     """This host.
 
     kvm: /dev/kvm exists; nv2: KVM offers guests EL2 (None: not allowed to ask); revmap:
-    "none" | "maple" | "tracking" | "unknown" (no BTF); capabilities: those of CAPABILITIES that
-    this process has; lockdown: "none" | "integrity" | "confidentiality" | "unknown".
+    "none" (or turned off) | "maple" | "tracking" | "unknown" (no BTF); capabilities: those of
+    CAPABILITIES that this process has; lockdown: "none" | "integrity" | "confidentiality" |
+    "unknown".
     """
 
     arch: str
@@ -60,7 +64,7 @@ def read_host(roots: Roots | None = None, arch: str | None = None) -> Host:
         kvm=(roots.dev / "kvm").exists(),
         nv2=_nv2(roots.dev / "kvm"),
         btf=btf_file.is_file(),
-        revmap=revmap(Btf(btf_file)) if btf_file.is_file() else "unknown",
+        revmap=_revmap_in_use(roots.sys),
         capabilities=_capabilities(roots.proc / "self/status"),
         lockdown=_lockdown(roots.sys / "kernel/security/lockdown"),
     )
@@ -71,6 +75,15 @@ def revmap(btf: Btf) -> str:
     if btf.has_struct("kvm_guest_s2_mapping"):
         return "tracking"
     return "maple" if btf.has_member("kvm_s2_mmu", "nested_revmap_broken") else "none"
+
+
+def _revmap_in_use(sys: Path) -> str:
+    """The kernel's reverse map; "none" too where it was turned off at boot."""
+    btf_file = sys / "kernel/btf/vmlinux"
+    if not btf_file.is_file():
+        return "unknown"
+    turned_off = _text(sys / REVMAP_SWITCH).strip() == "N"
+    return "none" if turned_off else revmap(Btf(btf_file))
 
 
 def require_tracing(host: Host) -> None:

@@ -44,7 +44,11 @@ def read_percpu_hash(fd: int, key_size: int, value_size: int) -> list[tuple[byte
 
     A value lies every value_size bytes, rounded up to 8. Complexity: one system call per BATCH.
     """
-    row_size = (value_size + 7) // 8 * 8 * possible_cpus()
+    return read_hash(fd, key_size, (value_size + 7) // 8 * 8 * possible_cpus())
+
+
+def read_hash(fd: int, key_size: int, row_size: int) -> list[tuple[bytes, bytes]]:
+    """All (key, value) of a hash map; sizes in bytes. Complexity: one system call per BATCH."""
     size, token, rows = BATCH, None, []
     while True:
         keys, values = ctypes.create_string_buffer(key_size * size), bytearray(row_size * size)

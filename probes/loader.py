@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from nvscope.probes import decode, features, libbpf, programs
 from nvscope.probes.btf import Btf
-from nvscope.probes.catalog import BY_NAME
+from nvscope.probes.catalog import BY_NAME, applicable
 from nvscope.probes.errors import LackError
 from nvscope.probes.programs import FENTRY, MECHANISMS, Plan, Program
 from nvscope.probes.quiet import Quiet, first_useful_line
@@ -27,7 +27,8 @@ class Loaded:
         self.attachments = tuple(attachments)
         self._module = module
         self._lock = threading.Lock()
-        self._rows, self._lost = (module[name].map_fd for name in (b"rows", b"lost"))
+        names = (b"rows", b"mmus", b"lost")
+        self._rows, self._mmus, self._lost = (module[name].map_fd for name in names)
 
     def snapshot(self) -> Snapshot:
         """All counters now. Raises RuntimeError after close()."""
@@ -36,12 +37,13 @@ class Loaded:
                 raise RuntimeError("the probes are closed")
             # The losses last: an event between the reads is then rather lost than forgotten.
             rows = libbpf.read_percpu_hash(self._rows, *decode.SIZES)
+            mmus = libbpf.read_hash(self._mmus, *decode.MMU_SIZES)
             losses = libbpf.read_array(self._lost, len(decode.LOSSES))
             functions = self._module.funcs.values()
             skipped = sum(libbpf.recursion_misses(function.fd) for function in functions)
         lost = dict(zip(decode.LOSSES, losses, strict=True)) | {decode.RECURSION: skipped}
         notifier_seen = any(a.point == "notifier_unmap" and a.mechanism for a in self.attachments)
-        return decode.snapshot(rows, lost, notifier_seen)
+        return decode.snapshot(rows, lost, notifier_seen, mmus)
 
     def forget(self, vm: VmKey) -> None:
         """Delete the rows of a VM that is gone. A VM that goes on gets new ones, from zero."""
@@ -49,6 +51,8 @@ class Loaded:
             if self._module is not None:
                 for key in decode.keys_of(vm):
                     libbpf.delete(self._rows, key)
+                for mmu in decode.mmus_of(vm, libbpf.read_hash(self._mmus, *decode.MMU_SIZES)):
+                    libbpf.delete(self._mmus, mmu)
 
     def close(self) -> None:
         """Detach everything; may be called twice."""
@@ -72,23 +76,26 @@ def load(
     strict: bool = False,
     max_vms: int = 1024,
 ) -> Loaded:
-    """Attach probe points (default: all), each by the first hook and mechanism that works.
+    """Attach probe points, each by the first hook and mechanism that works.
 
+    points: default all that make sense with this kernel's reverse map, and those in symbols.
     symbols: point -> the function to hook instead of the catalog's. max_vms: VMs that can have
     counters. Takes a second or so: bcc compiles; stdout and stderr are set aside meanwhile.
     Raises LackError when the host cannot be traced, when nothing can be attached or, with
     `strict`, when a point cannot; ValueError for an unknown point.
     """
-    names = tuple(BY_NAME) if points is None else tuple(points)
-    unknown = [name for name in (*names, *(symbols or {})) if name not in BY_NAME]
+    symbols = symbols or {}
+    unknown = [name for name in (*(points or ()), *symbols) if name not in BY_NAME]
     if unknown:
         raise ValueError(f"no probe point {unknown[0]}; there are {', '.join(BY_NAME)}")
     host = features.read_host()
     features.require_tracing(host)
     btf = Btf()
-    plans = {n: programs.plan(BY_NAME[n], mechanisms, (symbols or {}).get(n), btf) for n in names}
-    module = _attach_best(list(plans.values()), max_vms, host, strict)
-    attachments = [plan.attachment() for plan in plans.values()]
+    names = dict.fromkeys(applicable(features.revmap(btf)) if points is None else points)
+    names |= dict.fromkeys(symbols)
+    plans = [programs.plan(BY_NAME[n], mechanisms, symbols.get(n), btf) for n in names]
+    module = _attach_best(plans, max_vms, host, strict)
+    attachments = [plan.attachment() for plan in plans]
     if module is None:
         failed = [f"{a.point}: {a.problem}" for a in attachments if not a.mechanism]
         raise LackError("; ".join(failed) or "no probe points asked for")
@@ -99,11 +106,11 @@ def _attach_best(plans: Sequence[Plan], max_vms: int, host: features.Host, stric
     """A module with all that attaches (strict: with all), or None. A plan's first choice is then
     what it attached; a plan without choices failed.
 
-    One module for all points, for bcc takes as long for one as for three; what fails to attach
-    is replaced by its next choice, and all is compiled again.
+    One module for all points, for most of bcc's time goes by whatever their number; what fails to
+    attach is replaced by its next choice, and all is compiled again.
     """
     while chosen := [plan.choices[0] for plan in plans if plan.choices]:
-        if strict and len(chosen) < len(plans):
+        if strict and any(not plan.choices and not plan.optional for plan in plans):
             return None
         module = _compile(chosen, max_vms, host)
         problems = {program.point: _attach(module, program, host) for program in chosen}
@@ -152,19 +159,24 @@ def _attach(module: Any, program: Program, host: features.Host) -> str:
     the programs know by the time of arming that it is not a loss. The other way round an exit
     without an entry could not be told from one.
     """
-    entry, exit_, event = (n.encode() for n in (program.entry, program.exit, program.symbol))
     with Quiet() as quiet:
         try:
-            if program.mechanism == FENTRY:
-                module.attach_kfunc(fn_name=entry)
-                module.attach_kretfunc(fn_name=exit_)
-            else:
-                module.attach_kprobe(event=event, fn_name=entry)
-                module.attach_kretprobe(event=event, fn_name=exit_)
+            if program.entry:
+                _attach_edge(module, program, program.entry, "kfunc", "kprobe")
+            if program.exit:
+                _attach_edge(module, program, program.exit, "kretfunc", "kretprobe")
         except Exception as error:  # noqa: BLE001 (bcc raises nothing more precise)
             why = first_useful_line(f"{quiet.text()}\n{error}")
             return f"{program.mechanism} on {program.symbol}: {why}{_hint(why, host)}"
     return ""
+
+
+def _attach_edge(module: Any, program: Program, name: str, fentry: str, kprobe: str) -> None:
+    if program.mechanism == FENTRY:
+        getattr(module, f"attach_{fentry}")(fn_name=name.encode())
+    else:
+        event = program.symbol.encode()
+        getattr(module, f"attach_{kprobe}")(event=event, fn_name=name.encode())
 
 
 def _hint(why: str, host: features.Host) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nvscope.probes import decode
 from nvscope.probes.btf import Btf
-from nvscope.probes.catalog import Hook, ProbePoint
+from nvscope.probes.catalog import BY_NAME, Hook, Kind, ProbePoint
 from nvscope.probes.snapshot import Attachment
 
 SOURCES = Path(__file__).parent / "bpf"
@@ -19,6 +19,10 @@ MECHANISMS = (FENTRY, KPROBE)
 # A kprobe's context begins with the argument registers x0..x7 (struct pt_regs
 # of arm64); a return probe finds the result in x0.
 REGISTER_ARGS = 8
+# Shadow MMUs that a VM has room for on average: two for each vCPU (S2_MMU_PER_VCPU, nested.c).
+MMUS_PER_VM = 64
+# Stands for a member or an enumerator that this kernel does not have.
+ABSENT = -1
 
 
 @dataclass(frozen=True)
@@ -28,16 +32,24 @@ class Program:
     point: str
     symbol: str
     mechanism: str
+    kind: Kind
     flags: tuple[str, ...]
 
     @property
-    def entry(self) -> str:
-        """The entry program's name: for fentry bcc reads kind and place out of it."""
+    def entry(self) -> str | None:
+        """The entry program's name, if it has one: for fentry bcc reads kind and place out of it.
+
+        At the end of a call a kprobe no longer finds what it was called with, fexit does.
+        """
+        if self.kind is Kind.RESULT and self.mechanism == FENTRY:
+            return None
         return self._function("kfunc__vmlinux__", "entry")
 
     @property
-    def exit(self) -> str:
-        """The exit program's name."""
+    def exit(self) -> str | None:
+        """The exit program's name, if it has one."""
+        if self.kind is Kind.BEGIN:
+            return None
         return self._function("kretfunc__vmlinux__", "exit")
 
     def _function(self, prefix: str, suffix: str) -> str:
@@ -56,6 +68,7 @@ class Plan:
     symbol: str
     choices: list[Program]
     problem: str = ""
+    optional: bool = False
 
     def reject(self, problem: str) -> None:
         """The first choice failed."""
@@ -65,8 +78,9 @@ class Plan:
     def attachment(self) -> Attachment:
         """The first choice as attached, or why there is none."""
         if not self.choices:
-            return Attachment(self.point, self.symbol, "", self.problem)
-        return Attachment(self.point, self.choices[0].symbol, self.choices[0].mechanism)
+            return Attachment(self.point, self.symbol, "", self.problem, self.optional)
+        chosen = self.choices[0]
+        return Attachment(self.point, chosen.symbol, chosen.mechanism, optional=self.optional)
 
 
 def plan(point: ProbePoint, mechanisms: Sequence[str], symbol: str | None, btf: Btf) -> Plan:
@@ -75,7 +89,7 @@ def plan(point: ProbePoint, mechanisms: Sequence[str], symbol: str | None, btf: 
     symbol: hook this function instead, with the values of the catalog's first hook.
     """
     hooks = [replace(point.hooks[0], symbol=symbol)] if symbol else list(point.hooks)
-    made = Plan(point.name, hooks[0].symbol, [])
+    made = Plan(point.name, hooks[0].symbol, [], optional=point.optional)
     for hook in hooks:
         for mechanism in mechanisms:
             try:
@@ -92,8 +106,13 @@ def source(programs: Sequence[Program]) -> str:
 
 
 def compiler_flags(programs: Sequence[Program], max_vms: int) -> list[str]:
-    """The options for bcc's compiler; max_vms: VMs that have room in the map of rows."""
-    flags = [f"-I{SOURCES}", f"-DNV_ROWS={max_vms * len(decode.LABELS)}"]
+    """The options for bcc's compiler; max_vms: VMs that have room in the maps."""
+    flags = [
+        f"-I{SOURCES}",
+        f"-DNV_ROWS={max_vms * len(decode.LABELS)}",
+        f"-DNV_MMUS={max_vms * MMUS_PER_VM}",
+        *(f"-DNV_HAS_{name.upper()}={int(name in _points(programs))}" for name in BY_NAME),
+    ]
     return [*flags, *sorted({flag for program in programs for flag in program.flags})]
 
 
@@ -108,25 +127,51 @@ def _program(point: ProbePoint, hook: Hook, mechanism: str, btf: Btf) -> Program
             raise UnresolvedError(f"{hook.symbol}() takes {kernel_name} on the stack")
         defines |= {f"{prefix}_{name}_ARG": slot, f"{prefix}_{name}_AT": at}
     defines[f"{prefix}_RETURN"] = btf.slots(hook.symbol) if mechanism == FENTRY else 0
-    for name, member in point.members.items():
-        try:
-            defines[f"NV_OFFSET_{name}"] = btf.offset(member.struct, member.path)
-        except KeyError as error:
-            raise UnresolvedError(f"this kernel has no {error.args[0]}") from None
-    program = Program(point.name, hook.symbol, mechanism, ())
-    names = {f"{prefix}_ENTRY": program.entry, f"{prefix}_EXIT": program.exit}
+    defines |= _offsets(point, btf) | _enumerators(point, btf)
+    program = Program(point.name, hook.symbol, mechanism, point.kind, ())
+    functions = {"ENTRY": program.entry, "EXIT": program.exit}
+    names = {f"{prefix}_{edge}": name for edge, name in functions.items() if name}
     flags = tuple(f"-D{name}={value}" for name, value in (defines | names).items())
     return replace(program, flags=flags)
+
+
+def _offsets(point: ProbePoint, btf: Btf) -> dict[str, int]:
+    """Where the members lie that the point's program reads, in bytes."""
+    found = {}
+    for name, member in (dict(point.members) | dict(point.maybe)).items():
+        try:
+            found[f"NV_OFFSET_{name}"] = btf.offset(member.struct, member.path)
+        except KeyError as error:
+            if name in point.members:
+                raise UnresolvedError(f"this kernel has no {error.args[0]}") from None
+            found[f"NV_OFFSET_{name}"] = ABSENT
+    return found
+
+
+def _enumerators(point: ProbePoint, btf: Btf) -> dict[str, int]:
+    found = {}
+    for name, place in point.enums.items():
+        value = btf.enumerator(place.enum, place.name)
+        found[f"NV_KERNEL_{name}"] = ABSENT if value is None else value
+    return found
+
+
+def _points(programs: Sequence[Program]) -> set[str]:
+    return {program.point for program in programs}
 
 
 def _locate(function: str, name: str, btf: Btf) -> tuple[int, int]:
     """(argument slot, -1) of a parameter, or (slot, offset) of a member behind a parameter."""
     parameters = btf.parameters(function)
+    wanted = name.removeprefix("struct ")
     for parameter in parameters:
-        if parameter.name == name:
+        by_type = wanted != name and btf.points_to(parameter.type_id, wanted)
+        if by_type or parameter.name == name:
             return parameter.slot, -1
     for parameter in parameters:
         at = btf.member_behind(parameter.type_id, name)
         if at is not None:
             return parameter.slot, at
+    if wanted != name:
+        raise UnresolvedError(f"{function}() has no parameter that points to a {name}")
     raise UnresolvedError(f"{function}() has no parameter {name}, nor a struct with one")

@@ -41,21 +41,29 @@ class NotifierUnmaps:
 
 @dataclass(frozen=True)
 class S2Faults:
-    """Stage-2 faults of one VM; stage: "canonical" | "shadow", result: "ok" | "error"."""
+    """Stage-2 faults of one VM; stage: "canonical" | "shadow", result: "ok" | "error".
+
+    refault: those that bring back what notifier unmaps took from the same shadow MMU. A full one
+    takes as many mappings as there were faults since the MMU was last emptied, a ranged one takes
+    one; that many of the next faults are refaults, whatever their nested IPA: an upper bound.
+    """
 
     vm: VmKey
     stage: str
     result: str
     durations: Durations
+    refault: bool = False
 
 
 @dataclass(frozen=True)
 class ShadowUnmaps:
     """Unmaps of shadow stage-2 MMUs of one VM.
 
-    scope: "full" | "ranged"; within: "notifier" | "other", or "unknown" where notifier_unmap is not
-    attached; size_bytes: sum of the sizes asked for (a full one asks for the whole IPA space, 2**48
-    or 2**52, so that this soon exceeds 64 bits).
+    scope: "full" | "ranged"; within: "notifier" | "tlbi" | "recycling" | "other", or "unknown"
+    where notifier_unmap is not attached; size_bytes: sum of the sizes asked for (a full one asks
+    for the whole IPA space, 2**48 or 2**52, so that this soon exceeds 64 bits); reason: why a
+    notifier unmap fell back from the reverse map to a full one, "broken" | "unknown_ipa" | "raced"
+    | "unknown", or "none": it was no fallback.
     """
 
     vm: VmKey
@@ -63,6 +71,20 @@ class ShadowUnmaps:
     within: str
     size_bytes: int
     durations: Durations
+    reason: str = "none"
+
+
+@dataclass(frozen=True)
+class RevmapRecords:
+    """Shadow mappings noted in one VM's reverse maps.
+
+    outcome: "stored" | "unchanged" | "overlapped" | "failed" | "skipped" (the map was broken) |
+    "unknown" (this kernel does not say).
+    """
+
+    vm: VmKey
+    outcome: str
+    count: int
 
 
 @dataclass(frozen=True)
@@ -70,26 +92,32 @@ class Attachment:
     """Where a probe point attached, or why not.
 
     mechanism: "fentry" | "kprobe", or "" where nothing attached; hook: the symbol (the first
-    choice where nothing attached); problem: "" or the reason in one line.
+    choice where nothing attached); problem: "" or the reason in one line; optional: another point
+    tells nearly the same.
     """
 
     point: str
     hook: str
     mechanism: str
     problem: str = ""
+    optional: bool = False
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """All counters at one time. lost: cause -> events that happened but are not counted above.
 
-    Causes: start_full, vm_full (no memory or no room), missed_exit, missed_entry (half of a call
-    was not seen), recursion (the kernel skipped a program that was running on that CPU already).
-    One event can be under two causes, never under none: take "not 0" as the
-    signal, and the sum as an upper bound. A missed exit shows when its task makes its next call.
+    broken: VM -> its shadow MMUs whose reverse map is broken now, of those that broke since the
+    probes were attached; VMs that have none may be missing.
+    Causes: start_full, vm_full, mmu_full (no memory or no room), missed_exit, missed_entry (half
+    of a call was not seen), recursion (the kernel skipped a program that was running on that CPU
+    already). One event can be under two causes, never under none: take "not 0" as the signal, and
+    the sum as an upper bound. A missed exit shows when its task makes its next call.
     """
 
     notifier_unmaps: tuple[NotifierUnmaps, ...] = ()
     s2_faults: tuple[S2Faults, ...] = ()
     shadow_unmaps: tuple[ShadowUnmaps, ...] = ()
+    revmap_records: tuple[RevmapRecords, ...] = ()
+    broken: Mapping[VmKey, int] = field(default_factory=dict)
     lost: Mapping[str, int] = field(default_factory=dict)

@@ -23,15 +23,56 @@ enum nv_point {
 	NV_NOTIFIER_UNMAP,
 	NV_S2_FAULT,
 	NV_SHADOW_UNMAP,
+	NV_TLBI_VMID,
+	NV_TLBI_ALL,
+	NV_MMU_RECYCLE,
+	NV_MMU_FREE,
+	NV_VM_EXIT,
+	NV_REVMAP_RECORD,
+	NV_REVMAP_BROKEN,
+	NV_REVMAP_FALLBACK,
 	NV_POINTS,
 };
 
 /* nv_key.labels: the point above NV_POINT_SHIFT, its own bits below. */
 #define NV_POINT_SHIFT 8
+#define NV_LABEL_BITS 64     /* the bits of all points are below */
 #define NV_FAULT_SHADOW 1    /* s2_fault: of a shadow stage 2 */
 #define NV_FAULT_ERROR 2     /* s2_fault: returned an error */
+#define NV_FAULT_REFAULT 4   /* s2_fault: see struct nv_mmu */
 #define NV_UNMAP_FULL 1      /* shadow_unmap: the whole MMU */
-#define NV_UNMAP_NOTIFIER 2  /* shadow_unmap: inside a notifier unmap */
+#define NV_WITHIN_SHIFT 1    /* shadow_unmap: enum nv_within */
+#define NV_REASON_SHIFT 3    /* shadow_unmap, full ones in a notifier unmap: enum nv_reason */
+
+/* What a shadow unmap ran within. */
+enum nv_within {
+	NV_WITHIN_OTHER,
+	NV_WITHIN_NOTIFIER,
+	NV_WITHIN_TLBI,
+	NV_WITHIN_RECYCLING,
+	NV_WITHINS,
+};
+
+/* Why a notifier unmap fell back to a full one; NONE: it was no fallback. */
+enum nv_reason {
+	NV_REASON_NONE,
+	NV_REASON_BROKEN,
+	NV_REASON_UNKNOWN_IPA,
+	NV_REASON_RACED,
+	NV_REASON_UNKNOWN,
+	NV_REASONS,
+};
+
+/* revmap_record: what became of it; its label bits. */
+enum nv_outcome {
+	NV_OUTCOME_UNKNOWN,
+	NV_OUTCOME_STORED,
+	NV_OUTCOME_UNCHANGED,
+	NV_OUTCOME_OVERLAPPED,
+	NV_OUTCOME_FAILED,
+	NV_OUTCOME_SKIPPED,
+	NV_OUTCOMES,
+};
 
 /* Why an event is not in the rows: the index into the map "lost". */
 enum nv_loss {
@@ -39,6 +80,7 @@ enum nv_loss {
 	NV_LOST_VM_FULL,      /* no room for another VM's row */
 	NV_LOST_MISSED_EXIT,  /* a call began, and its end was not seen */
 	NV_LOST_MISSED_ENTRY, /* a call ended, and its begin was not seen */
+	NV_LOST_MMU_FULL,     /* no room for another shadow MMU's state */
 	NV_LOSSES,
 };
 
@@ -54,6 +96,21 @@ struct nv_row {
 	nv_u64 slots[NV_SLOTS];
 };
 
+/* What is known of a shadow MMU, keyed by its struct kvm_s2_mmu *.
+ *
+ * owed: mappings that notifier unmaps took and that have not come back. A full
+ * unmap takes all that is mapped, a ranged one one mapping. As long as it is
+ * positive a shadow fault is a refault. Racing vCPUs may each take the last
+ * one: it is then negative until the next unmap.
+ */
+struct nv_mmu {
+	nv_u64 kvm; /* struct kvm * */
+	nv_u32 pid; /* kvm->userspace_pid */
+	nv_u32 broken;
+	long long mapped; /* shadow faults since it was emptied */
+	long long owed;
+};
+
 #ifdef BPF_F_TABLE
 
 /* ---- programs: compiled by bcc ---- */
@@ -64,12 +121,15 @@ struct nv_row {
 struct nv_inflight {
 	nv_u64 start_ns[NV_POINTS];
 	nv_u64 args[NV_POINTS][NV_ARGS]; /* kprobes only: a return probe has none */
+	nv_u32 reason;     /* enum nv_reason, inside revmap_fallback */
+	nv_u32 was_broken; /* the MMU's map, when its shadow unmap began */
 };
 
 /* Task storage, not a hash of thread ids: a third of the cost, and never full. */
 BPF_F_TABLE("task_storage", int, struct nv_inflight, inflight, 0, BPF_F_NO_PREALLOC);
 /* Rows are allocated as VMs turn up: all of them at once would be 3 KiB per VM and CPU. */
 BPF_F_TABLE("percpu_hash", struct nv_key, struct nv_row, rows, NV_ROWS, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("hash", nv_u64, struct nv_mmu, mmus, NV_MMUS, BPF_F_NO_PREALLOC);
 BPF_ARRAY(lost, nv_u64, NV_LOSSES);
 /* When all was attached, on the programs' clock: calls before are not ours to miss. */
 BPF_ARRAY(armed, nv_u64, 1);
@@ -99,6 +159,16 @@ nv_inline nv_u32 nv_load32(int typed, nv_u64 base, int offset)
 	return value;
 }
 
+nv_inline nv_u32 nv_load8(int typed, nv_u64 base, int offset)
+{
+	unsigned char value = 0;
+
+	if (typed)
+		return *(unsigned char *)(base + offset);
+	bpf_probe_read_kernel(&value, sizeof(value), (void *)(base + offset));
+	return value;
+}
+
 /* Argument `index`, or what lies `at` bytes into the struct it points to (at >= 0). */
 nv_inline nv_u64 nv_value(int typed, const nv_u64 *args, int index, int at)
 {
@@ -122,16 +192,34 @@ nv_inline void nv_stale(nv_u64 start_ns)
 		nv_lose(NV_LOST_MISSED_EXIT);
 }
 
-/* A call begins. The clock is read last, so that this is not in the duration. */
-nv_inline void nv_begin(int point, int typed, const nv_u64 *ctx, int skip)
+/* The current task's state; NULL, and counted, where there is no memory for it. */
+nv_inline struct nv_inflight *nv_task(void)
 {
 	struct nv_inflight *task = inflight.task_storage_get(
 		(void *)bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 
-	if (!task) {
+	if (!task)
 		nv_lose(NV_LOST_START_FULL);
+	return task;
+}
+
+/* The current task enters or leaves a function that only matters to what is called in it. */
+nv_inline struct nv_inflight *nv_mark(int point, int inside)
+{
+	struct nv_inflight *task = nv_task();
+
+	if (task)
+		task->start_ns[point] = inside ? NV_SKIP : 0;
+	return task;
+}
+
+/* A call begins. The clock is read last, so that this is not in the duration. */
+nv_inline void nv_begin(int point, int typed, const nv_u64 *ctx, int skip)
+{
+	struct nv_inflight *task = nv_task();
+
+	if (!task)
 		return;
-	}
 	if (task->start_ns[point])
 		nv_stale(task->start_ns[point]);
 	if (!typed) {
@@ -199,6 +287,33 @@ nv_inline struct nv_row *nv_count(struct nv_key *key, nv_u64 ns)
 	row->sum_ns += ns;
 	row->slots[nv_slot(ns)]++;
 	return row;
+}
+
+/* The VM of a shadow MMU. container_of(): the type is lost on the way back, so no plain load. */
+#define NV_KVM_OF_MMU(typed, mmu) \
+	(nv_load64(typed, mmu, NV_OFFSET_MMU_ARCH) - NV_OFFSET_KVM_ARCH)
+
+nv_inline void nv_key_of(struct nv_key *key, nv_u64 kvm, nv_u32 labels)
+{
+	key->kvm = kvm;
+	key->pid = nv_load32(0, kvm, NV_OFFSET_KVM_PID);
+	key->labels = labels;
+}
+
+/* A shadow MMU's state, made when first asked for; NULL where there is no room. */
+nv_inline struct nv_mmu *nv_mmu_state(nv_u64 mmu, const struct nv_key *vm)
+{
+	struct nv_mmu *state = mmus.lookup(&mmu);
+
+	if (!state) {
+		struct nv_mmu fresh = { .kvm = vm->kvm, .pid = vm->pid };
+
+		mmus.insert(&mmu, &fresh);
+		state = mmus.lookup(&mmu);
+		if (!state)
+			nv_lose(NV_LOST_MMU_FULL);
+	}
+	return state;
 }
 
 #endif /* BPF_F_TABLE */

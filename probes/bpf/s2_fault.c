@@ -13,26 +13,45 @@ int NV_S2_FAULT_ENTRY(unsigned long long *ctx)
 	return 0;
 }
 
+/* Whether a shadow fault brings back what a notifier unmap took. */
+nv_inline int nv_refault(nv_u64 mmu, const struct nv_key *vm)
+{
+	struct nv_mmu *state = nv_mmu_state(mmu, vm);
+	int owed;
+
+	if (!state)
+		return 0;
+	owed = state->owed > 0;
+	if (owed)
+		__sync_fetch_and_add(&state->owed, -1);
+	__sync_fetch_and_add(&state->mapped, 1);
+	return owed;
+}
+
 int NV_S2_FAULT_EXIT(unsigned long long *ctx)
 {
 	const int typed = NV_S2_FAULT_TYPED;
 	struct nv_inflight *task;
 	struct nv_key key = {};
-	nv_u64 ns, kvm, *args;
+	nv_u64 ns, vcpu, kvm, *args;
 
 	task = nv_end(NV_S2_FAULT, &ns);
 	if (!task)
 		return 0;
 	args = typed ? ctx : task->args[NV_S2_FAULT];
-	kvm = nv_load64(typed, nv_value(typed, args, NV_S2_FAULT_VCPU_ARG, NV_S2_FAULT_VCPU_AT),
-			NV_OFFSET_VCPU_KVM);
+	vcpu = nv_value(typed, args, NV_S2_FAULT_VCPU_ARG, NV_S2_FAULT_VCPU_AT);
+	kvm = nv_load64(typed, vcpu, NV_OFFSET_VCPU_KVM);
 	key.kvm = kvm;
 	key.pid = nv_load32(typed, kvm, NV_OFFSET_KVM_PID);
 	key.labels = NV_S2_FAULT << NV_POINT_SHIFT;
-	if (nv_value(typed, args, NV_S2_FAULT_NESTED_ARG, NV_S2_FAULT_NESTED_AT))
-		key.labels |= NV_FAULT_SHADOW;
 	if ((int)ctx[NV_S2_FAULT_RETURN] < 0)
 		key.labels |= NV_FAULT_ERROR;
+	if (nv_value(typed, args, NV_S2_FAULT_NESTED_ARG, NV_S2_FAULT_NESTED_AT)) {
+		key.labels |= NV_FAULT_SHADOW;
+		if (!(key.labels & NV_FAULT_ERROR) &&
+		    nv_refault(nv_load64(typed, vcpu, NV_OFFSET_VCPU_MMU), &key))
+			key.labels |= NV_FAULT_REFAULT;
+	}
 	nv_count(&key, ns);
 	return 0;
 }

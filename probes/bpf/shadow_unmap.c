@@ -14,18 +14,62 @@ int NV_SHADOW_UNMAP_ENTRY(unsigned long long *ctx)
 	nv_u64 mmu = nv_value(typed, ctx, NV_SHADOW_UNMAP_MMU_ARG, NV_SHADOW_UNMAP_MMU_AT);
 	nv_u64 arch = nv_load64(typed, mmu, NV_OFFSET_MMU_ARCH);
 
+#if NV_OFFSET_MMU_BROKEN >= 0 && !NV_HAS_REVMAP_FALLBACK
+	struct nv_inflight *task = nv_task();
+
+	/* Now: the kernel clears it before it is done. */
+	if (task)
+		task->was_broken = nv_load8(typed, mmu, NV_OFFSET_MMU_BROKEN);
+#endif
 	nv_begin(NV_SHADOW_UNMAP, typed, ctx, mmu == arch + NV_OFFSET_ARCH_MMU);
 	return 0;
+}
+
+/* A notifier unmap comes first: nothing else that is told apart runs within another. */
+nv_inline nv_u32 nv_within(const struct nv_inflight *task)
+{
+	if (task->start_ns[NV_NOTIFIER_UNMAP])
+		return NV_WITHIN_NOTIFIER;
+	if (task->start_ns[NV_TLBI_VMID] || task->start_ns[NV_TLBI_ALL])
+		return NV_WITHIN_TLBI;
+	return task->start_ns[NV_MMU_RECYCLE] ? NV_WITHIN_RECYCLING : NV_WITHIN_OTHER;
+}
+
+/* Of a full unmap in a notifier unmap. */
+nv_inline nv_u32 nv_reason(const struct nv_inflight *task)
+{
+#if NV_HAS_REVMAP_FALLBACK
+	return task->start_ns[NV_REVMAP_FALLBACK] ? task->reason : NV_REASON_NONE;
+#elif NV_OFFSET_MMU_BROKEN >= 0
+	return task->was_broken ? NV_REASON_BROKEN : NV_REASON_UNKNOWN_IPA;
+#else
+	return NV_REASON_NONE;
+#endif
+}
+
+/* Follow what the MMU maps. May race with faults on another CPU, by one. */
+nv_inline void nv_forget(struct nv_mmu *state, int full, nv_u32 within, int broken)
+{
+	if (full) {
+		state->owed = within == NV_WITHIN_NOTIFIER ? state->owed + state->mapped : 0;
+		state->mapped = 0;
+		state->broken = broken;
+	} else if (within == NV_WITHIN_NOTIFIER && state->mapped > 0) {
+		__sync_fetch_and_add(&state->mapped, -1);
+		__sync_fetch_and_add(&state->owed, 1);
+	}
 }
 
 int NV_SHADOW_UNMAP_EXIT(unsigned long long *ctx)
 {
 	const int typed = NV_SHADOW_UNMAP_TYPED;
-	nv_u64 ns, mmu, arch, kvm, start, size, t0sz, *args;
+	nv_u64 ns, mmu, start, size, t0sz, *args;
 	struct nv_inflight *task;
 	struct nv_key key = {};
+	struct nv_mmu *state;
 	struct nv_row *row;
-	int full;
+	int full, broken = 0;
+	nv_u32 within;
 
 	task = nv_end(NV_SHADOW_UNMAP, &ns);
 	if (!task)
@@ -34,18 +78,22 @@ int NV_SHADOW_UNMAP_EXIT(unsigned long long *ctx)
 	mmu = nv_value(typed, args, NV_SHADOW_UNMAP_MMU_ARG, NV_SHADOW_UNMAP_MMU_AT);
 	start = nv_value(typed, args, NV_SHADOW_UNMAP_START_ARG, NV_SHADOW_UNMAP_START_AT);
 	size = nv_value(typed, args, NV_SHADOW_UNMAP_SIZE_ARG, NV_SHADOW_UNMAP_SIZE_AT);
-	arch = nv_load64(typed, mmu, NV_OFFSET_MMU_ARCH);
 	t0sz = nv_load64(typed, mmu, NV_OFFSET_MMU_VTCR) & NV_VTCR_T0SZ;
-	/* container_of(): the type is lost on the way back, so no plain load. */
-	kvm = arch - NV_OFFSET_KVM_ARCH;
-	key.kvm = kvm;
-	key.pid = nv_load32(0, kvm, NV_OFFSET_KVM_PID);
-	key.labels = NV_SHADOW_UNMAP << NV_POINT_SHIFT;
 	full = start == 0 && t0sz && size >= 1ULL << (64 - t0sz);
-	if (full)
+	within = nv_within(task);
+	nv_key_of(&key, NV_KVM_OF_MMU(typed, mmu),
+		  NV_SHADOW_UNMAP << NV_POINT_SHIFT | within << NV_WITHIN_SHIFT);
+	if (full) {
 		key.labels |= NV_UNMAP_FULL;
-	if (task->start_ns[NV_NOTIFIER_UNMAP])
-		key.labels |= NV_UNMAP_NOTIFIER;
+		if (within == NV_WITHIN_NOTIFIER)
+			key.labels |= nv_reason(task) << NV_REASON_SHIFT;
+	}
+#if NV_OFFSET_MMU_BROKEN >= 0
+	broken = nv_load8(typed, mmu, NV_OFFSET_MMU_BROKEN);
+#endif
+	state = mmus.lookup(&mmu);
+	if (state)
+		nv_forget(state, full, within, broken);
 	row = nv_count(&key, ns);
 	if (row)
 		row->size_bytes = full ? size : row->size_bytes + size;

@@ -10,6 +10,7 @@ from nvscope.probes.snapshot import (
     Attachment,
     Durations,
     NotifierUnmaps,
+    RevmapRecords,
     S2Faults,
     ShadowUnmaps,
     Snapshot,
@@ -30,24 +31,31 @@ def durations(slots: dict[int, int], sum_ns: int = 0) -> Durations:
 
 
 def busy(*vms: VmKey) -> Snapshot:
-    """A snapshot in which each VM has something of everything: 7 unmaps, 5 and 2 faults, …"""
+    """A snapshot in which each VM has something of everything; the first one a broken map."""
     return Snapshot(
         tuple(NotifierUnmaps(vm, durations({0: 1, 12: 4, 38: 2}, 2_500_000_000)) for vm in vms),
         tuple(
-            S2Faults(vm, stage, "ok", durations({14: n}, n * 10_000))
+            S2Faults(vm, stage, "ok", durations({14: n}, n * 10_000), refault)
             for vm in vms
-            for stage, n in (("canonical", 5), ("shadow", 2))
-        ),
-        tuple(
-            ShadowUnmaps(vm, scope, within, size_bytes, durations({20: n}, n))
-            for vm in vms
-            for scope, within, n, size_bytes in (
-                ("full", "notifier", 7, 0),
-                ("full", "other", 3, 0),
-                ("ranged", "notifier", 11, 8192),
-                ("ranged", "other", 1, 4096),
+            for stage, n, refault in (
+                ("canonical", 5, False),
+                ("shadow", 2, False),
+                ("shadow", 4, True),
             )
         ),
+        tuple(
+            ShadowUnmaps(vm, scope, within, size_bytes, durations({20: n}, n), reason)
+            for vm in vms
+            for scope, within, n, size_bytes, reason in (
+                ("full", "notifier", 7, 0, "none"),
+                ("full", "notifier", 13, 0, "broken"),
+                ("full", "other", 3, 0, "none"),
+                ("ranged", "notifier", 11, 8192, "none"),
+                ("ranged", "other", 1, 4096, "none"),
+            )
+        ),
+        tuple(RevmapRecords(vm, "stored", 17) for vm in vms),
+        dict.fromkeys(vms[:1], 1),
         LOST,
     )
 

@@ -39,6 +39,13 @@ class Blob:
             self._lib.btf__add_field(self._btf, member.encode(), type_id, offset * 8, 0)
         return made
 
+    def enum(self, name: str, *names: str) -> int:
+        """Values from 0 on."""
+        made = self._added(self._lib.btf__add_enum(self._btf, name.encode(), 4))
+        for value, each in enumerate(names):
+            self._lib.btf__add_enum_value(self._btf, each.encode(), ctypes.c_int64(value))
+        return made
+
     def function(self, name: str, returns: int, *parameters: tuple[str, int]) -> int:
         proto = self._added(self._lib.btf__add_func_proto(self._btf, returns))
         for parameter, type_id in parameters:
@@ -58,8 +65,19 @@ class Blob:
         return type_id
 
 
-def kernel(path: Path, *, old_fault: bool = False, revmap: str = "none") -> Path:
-    """A BTF file with what the catalog looks for, as kernel 7.3 has it or as older ones do."""
+# As the lab's patch has them.
+RECORD_ENUM = ("STORED", "UNCHANGED", "OVERLAPPED", "FAILED", "WAS_BROKEN")
+FALLBACK_ENUM = ("BROKEN", "UNKNOWN_IPA", "RACED")
+
+
+def kernel(
+    path: Path, *, old_fault: bool = False, revmap: str = "none", prefix: str = "kvm_nested_revmap"
+) -> Path:
+    """A BTF file with what the catalog looks for, as kernel 7.3 has it or as older ones do.
+
+    prefix: of a maple reverse map's functions; with another one than the lab's patch they return
+    nothing, and give no reason.
+    """
     blob = Blob()
     u64, s32 = blob.integer("unsigned long", 8), blob.integer("int", 4)
     size = blob.typedef("phys_addr_t", blob.typedef("u64", u64))
@@ -67,19 +85,27 @@ def kernel(path: Path, *, old_fault: bool = False, revmap: str = "none") -> Path
     mmu = blob.struct(
         "kvm_s2_mmu", 32, ("vmid", u64, 0), ("vtcr", u64, 8), ("arch", u64, 16), *broken
     )
+    mmu_pointer = blob.pointer(mmu)
     arch = blob.struct("kvm_arch", 40, ("fgu", u64, 0), ("mmu", mmu, 8))
     pids = blob.struct("", 8, ("pad", s32, 0), ("userspace_pid", s32, 4))
     kvm = blob.struct("kvm", 64, ("", pids, 8), ("arch", arch, 16))
-    vcpu = blob.struct("kvm_vcpu", 24, ("kvm", blob.pointer(kvm), 16))
+    kvm_pointer = blob.pointer(kvm)
+    vcpu_arch = blob.struct("kvm_vcpu_arch", 16, ("ctxt", u64, 0), ("hw_mmu", mmu_pointer, 8))
+    vcpu = blob.struct("kvm_vcpu", 40, ("kvm", kvm_pointer, 16), ("arch", vcpu_arch, 24))
     trans = blob.struct("kvm_s2_trans", 8, ("output", u64, 0))
     vcpu_pointer, trans_pointer = blob.pointer(vcpu), blob.pointer(trans)
     if revmap == "tracking":
         blob.struct("kvm_guest_s2_mapping", 8, ("node", u64, 0))
-    blob.function(
-        "kvm_unmap_gfn_range", s32, ("kvm", blob.pointer(kvm)), ("range", blob.pointer(0))
-    )
-    unmap = (("mmu", blob.pointer(mmu)), ("start", size), ("size", u64), ("may_block", s32))
+    blob.function("kvm_unmap_gfn_range", s32, ("kvm", kvm_pointer), ("range", blob.pointer(0)))
+    unmap = (("mmu", mmu_pointer), ("start", size), ("size", u64), ("may_block", s32))
     blob.function("kvm_stage2_unmap_range", 0, *unmap)
+    blob.function("kvm_s2_mmu_iterate_by_vmid", 0, ("kvm", kvm_pointer))
+    blob.function("handle_alle1is", s32, ("vcpu", vcpu_pointer))
+    blob.function("check_nested_vcpu_requests", 0, ("vcpu", vcpu_pointer))
+    blob.function("kvm_free_stage2_pgd", 0, ("mmu", mmu_pointer))
+    blob.function("kvm_arch_destroy_vm", 0, ("kvm", kvm_pointer))
+    if revmap == "maple":
+        _maple(blob, prefix, mmu_pointer, size)
     if old_fault:
         old = (("vcpu", vcpu_pointer), ("fault_ipa", size), ("nested", trans_pointer))
         blob.function("user_mem_abort", s32, *old)
@@ -88,3 +114,16 @@ def kernel(path: Path, *, old_fault: bool = False, revmap: str = "none") -> Path
         fault = blob.struct("kvm_s2_fault_desc", 24, *members)
         blob.function("user_mem_abort", s32, ("s2fd", blob.pointer(blob.const(fault))))
     return blob.write(path)
+
+
+def _maple(blob: Blob, prefix: str, mmu_pointer: int, size: int) -> None:
+    if prefix != "kvm_nested_revmap":
+        blob.function(f"{prefix}_record", 0, ("ipa", size), ("s2_mmu", mmu_pointer))
+        blob.function(f"{prefix}_break", 0, ("s2_mmu", mmu_pointer))
+        return
+    record = blob.enum("kvm_revmap_record", *(f"KVM_REVMAP_{name}" for name in RECORD_ENUM))
+    names = (f"KVM_REVMAP_FALLBACK_{name}" for name in FALLBACK_ENUM)
+    reason = blob.enum("kvm_revmap_fallback", *names)
+    blob.function(f"{prefix}_record", record, ("mmu", mmu_pointer), ("nested_ipa", size))
+    blob.function(f"{prefix}_break", 0, ("mmu", mmu_pointer))
+    blob.function(f"{prefix}_fallback", 0, ("mmu", mmu_pointer), ("reason", reason))

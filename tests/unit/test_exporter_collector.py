@@ -73,9 +73,11 @@ def test_counts(proc: FakeProc, scrape: Scrape) -> None:
     assert _value(page, name + "_bucket", vm="web", le="4.096e-06") == 5
     assert _value(page, name + "_bucket", vm="web", le="68.719476736") == 5
     name = "nvscope_s2_fault_duration_seconds_count"
-    assert _value(page, name, vm="web", stage="shadow", result="ok") == 2
+    assert _value(page, name, vm="web", stage="shadow", result="ok") == 2 + 4
+    assert _value(page, "nvscope_refaults_total", vm="web") == 4
+    assert _value(page, "nvscope_refault_seconds_total", vm="web") == pytest.approx(40e-6)
     name = "nvscope_shadow_unmap_duration_seconds_count"
-    assert _value(page, name, vm="web", scope="full") == 10
+    assert _value(page, name, vm="web", scope="full") == 23
     assert _value(page, "nvscope_shadow_unmapped_bytes_total", vm="web") == 8192 + 4096
     assert _value(page, "nvscope_vm_info", vm="web", uuid="", pid="50") == 1
     assert _value(page, "nvscope_vm_info", vm='d"b\\\ufffd\ufffd', uuid="", pid="40") == 1
@@ -83,7 +85,9 @@ def test_counts(proc: FakeProc, scrape: Scrape) -> None:
 
 
 @both_formats
-@pytest.mark.parametrize(("revmap", "reason"), [("none", "no_revmap"), ("maple", "none")])
+@pytest.mark.parametrize(
+    ("revmap", "reason"), [("none", "no_revmap"), ("maple", "unknown"), ("tracking", "unknown")]
+)
 def test_reason_of_a_full_unmap(proc: FakeProc, scrape: Scrape, revmap: str, reason: str) -> None:
     page = scrape(_registry(FakeSource(busy(WEB)), FakeHost(revmap=revmap)))
 
@@ -91,8 +95,38 @@ def test_reason_of_a_full_unmap(proc: FakeProc, scrape: Scrape, revmap: str, rea
         return _value(page, "nvscope_shadow_unmaps_total", vm="web", **labels)
 
     assert unmaps(scope="full", within="notifier", reason=reason) == 7
+    assert unmaps(scope="full", within="notifier", reason="broken") == 13
     assert unmaps(scope="full", within="other", reason="none") == 3
     assert unmaps(scope="ranged", within="notifier", reason="none") == 11
+
+
+@both_formats
+def test_the_reverse_map(proc: FakeProc, scrape: Scrape) -> None:
+    page = scrape(_registry(FakeSource(busy(DB, WEB)), FakeHost(revmap="maple")))
+    fallbacks = {
+        labels["reason"]: value
+        for name, pairs in page
+        if name == "nvscope_fallbacks_total" and (labels := dict(pairs))["vm"] == "web"
+        for value in [page[(name, pairs)]]
+    }
+    # At 0 too: a rate() begins where the first one happens.
+    assert fallbacks == {"broken": 13, "unknown_ipa": 0, "raced": 0}
+    assert _value(page, "nvscope_revmap_records_total", vm="web", outcome="stored") == 17
+    assert _value(page, "nvscope_revmap_broken", vm="web") == 0
+    assert _value(page, "nvscope_revmap_broken", vm='d"b\\\ufffd\ufffd') == 1
+
+
+@both_formats
+def test_without_a_reverse_map_there_is_nothing_to_fall_back_from(
+    proc: FakeProc, scrape: Scrape
+) -> None:
+    page = scrape(_registry(FakeSource(busy(WEB))))
+    names = {name for name, _ in page}
+    assert not names & {
+        "nvscope_fallbacks_total",
+        "nvscope_revmap_records_total",
+        "nvscope_revmap_broken",
+    }
 
 
 @both_formats

@@ -80,3 +80,17 @@ def test_a_file_that_is_not_btf_is_one_line(
     with pytest.raises(LackError, match="libbpf can read"):
         Btf(tmp_path / "btf")
     assert capfd.readouterr().err == ""
+
+
+def test_enumerators_have_values(tmp_path: Path) -> None:
+    btf = Btf(kernel(tmp_path / "btf", revmap="maple"))
+    assert btf.enumerator("kvm_revmap_fallback", "KVM_REVMAP_FALLBACK_RACED") == 2
+    assert btf.enumerator("kvm_revmap_fallback", "KVM_REVMAP_FALLBACK_OTHER") is None
+    assert btf.enumerator("no_such_enum", "KVM_REVMAP_FALLBACK_RACED") is None
+
+
+def test_what_a_parameter_points_to(btf: Btf) -> None:
+    mmu, start, *_ = btf.parameters("kvm_stage2_unmap_range")
+    assert btf.points_to(mmu.type_id, "kvm_s2_mmu")
+    assert not btf.points_to(mmu.type_id, "kvm")
+    assert not btf.points_to(start.type_id, "kvm_s2_mmu")

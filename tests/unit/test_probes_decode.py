@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from nvscope.probes import decode
-from nvscope.probes.decode import Key, Row
-from nvscope.probes.snapshot import SLOTS, Durations, NotifierUnmaps, S2Faults, ShadowUnmaps, VmKey
+from nvscope.probes.decode import Key, Mmu, Row
+from nvscope.probes.snapshot import (
+    SLOTS,
+    Durations,
+    NotifierUnmaps,
+    RevmapRecords,
+    S2Faults,
+    ShadowUnmaps,
+    VmKey,
+)
 
+RECORD = decode.POINTS.index("revmap_record")
 VM = VmKey(kvm=0xFFFF000012340000, pid=4711)
 
 
@@ -39,28 +48,53 @@ def test_cpus_are_added_up() -> None:
 
 
 def test_fault_labels() -> None:
-    rows = [(key(1, bits), row(bits, s0=1)) for bits in range(4)]
+    rows = [(key(1, bits), row(bits, s0=1)) for bits in (0, 1, 2, 3, 5)]
     found = decode.snapshot(rows, {}, notifier_seen=True)
-    assert [(f.stage, f.result) for f in found.s2_faults] == [
-        ("canonical", "ok"),
-        ("shadow", "ok"),
-        ("canonical", "error"),
-        ("shadow", "error"),
+    assert [(f.stage, f.result, f.refault) for f in found.s2_faults] == [
+        ("canonical", "ok", False),
+        ("shadow", "ok", False),
+        ("canonical", "error", False),
+        ("shadow", "error", False),
+        ("shadow", "ok", True),
     ]
     assert found.s2_faults[1] == S2Faults(VM, "shadow", "ok", durations(1, s0=1))
 
 
 def test_unmap_labels_and_bytes() -> None:
-    rows = [(key(2, bits), row(5, 4096, s1=1) + row(0, 8192)) for bits in range(4)]
+    rows = [(key(2, bits), row(5, 4096, s1=1) + row(0, 8192)) for bits in range(8)]
     found = decode.snapshot(rows, {}, notifier_seen=True)
     assert [(u.scope, u.within) for u in found.shadow_unmaps] == [
-        ("ranged", "other"),
-        ("full", "other"),
-        ("ranged", "notifier"),
-        ("full", "notifier"),
+        (scope, within)
+        for within in ("other", "notifier", "tlbi", "recycling")
+        for scope in ("ranged", "full")
     ]
     expected = ShadowUnmaps(VM, "ranged", "notifier", 4096 + 8192, durations(5, s1=1))
     assert found.shadow_unmaps[2] == expected
+
+
+def test_reasons_of_a_fallback() -> None:
+    rows = [(key(2, 0b011 | reason << 3), row(5, s1=1)) for reason in range(5)]
+    found = decode.snapshot(rows, {}, notifier_seen=True)
+    assert {(u.scope, u.within) for u in found.shadow_unmaps} == {("full", "notifier")}
+    reasons = ["none", "broken", "unknown_ipa", "raced", "unknown"]
+    assert [u.reason for u in found.shadow_unmaps] == reasons
+
+
+def test_records_by_outcome() -> None:
+    rows = [(key(RECORD, outcome), row(0, s0=7) + row(0, s0=1)) for outcome in range(6)]
+    found = decode.snapshot(rows, {}, notifier_seen=True)
+    outcomes = ("unknown", "stored", "unchanged", "overlapped", "failed", "skipped")
+    assert found.revmap_records == tuple(RevmapRecords(VM, name, 8) for name in outcomes)
+
+
+def test_broken_mmus_of_each_vm() -> None:
+    other = VmKey(kvm=5, pid=6)
+    mmus = [
+        (number.to_bytes(8, "little"), bytes(Mmu(vm.kvm, vm.pid, broken)))
+        for number, (vm, broken) in enumerate([(VM, 1), (VM, 0), (VM, 1), (other, 0)])
+    ]
+    assert decode.snapshot([], {}, notifier_seen=True, mmus=mmus).broken == {VM: 2}
+    assert list(decode.mmus_of(other, mmus)) == [mmus[3][0]]
 
 
 def test_bytes_of_full_unmaps_exceed_64_bits() -> None:
@@ -77,6 +111,11 @@ def test_without_the_notifier_nobody_knows_what_it_was_within() -> None:
 
 def test_keys_of_a_vm_are_all_that_decode() -> None:
     keys = list(decode.keys_of(VM))
-    assert len(set(keys)) == len(decode.LABELS) == 9
+    assert len(set(keys)) == len(decode.LABELS) == 24
     found = decode.snapshot([(k, row(1, s1=1)) for k in keys], {}, notifier_seen=True)
-    assert (len(found.notifier_unmaps), len(found.s2_faults), len(found.shadow_unmaps)) == (1, 4, 4)
+    assert (len(found.notifier_unmaps), len(found.s2_faults)) == (1, 5)
+    assert (len(found.shadow_unmaps), len(found.revmap_records)) == (12, 6)
+
+
+def test_all_labels_are_below_what_vm_exit_deletes() -> None:
+    assert all(label % (1 << decode.POINT_SHIFT) < decode.LABEL_BITS for label in decode.LABELS)

@@ -62,6 +62,15 @@ def test_revmap(tmp_path: Path, kind: str) -> None:
     assert features.revmap(features.Btf(kernel(tmp_path / "btf", revmap=kind))) == kind
 
 
+def test_a_reverse_map_that_was_turned_off_is_none(roots: Roots) -> None:
+    kernel(roots.sys / "kernel/btf/vmlinux", revmap="maple")
+    switch = roots.sys / features.REVMAP_SWITCH
+    switch.parent.mkdir(parents=True)
+    for state, kind in (("Y", "maple"), ("N", "none")):
+        switch.write_text(f"{state}\n")
+        assert features.read_host(roots).revmap == kind
+
+
 def test_all_capabilities_of_root(roots: Roots) -> None:
     (roots.proc / "self/status").write_text("CapEff:\t000001ffffffffff\n")
     found = features.read_host(roots)

@@ -15,19 +15,23 @@ from nvscope.probes.snapshot import SLOTS
 CONSTANTS = {
     "NV_SLOTS": SLOTS,
     "NV_POINTS": len(decode.POINTS),
-    "NV_NOTIFIER_UNMAP": decode.POINTS.index("notifier_unmap"),
-    "NV_S2_FAULT": decode.POINTS.index("s2_fault"),
-    "NV_SHADOW_UNMAP": decode.POINTS.index("shadow_unmap"),
     "NV_POINT_SHIFT": decode.POINT_SHIFT,
+    "NV_LABEL_BITS": decode.LABEL_BITS,
     "NV_FAULT_SHADOW": decode.FAULT_SHADOW,
     "NV_FAULT_ERROR": decode.FAULT_ERROR,
+    "NV_FAULT_REFAULT": decode.FAULT_REFAULT,
     "NV_UNMAP_FULL": decode.UNMAP_FULL,
-    "NV_UNMAP_NOTIFIER": decode.UNMAP_NOTIFIER,
+    "NV_WITHIN_SHIFT": decode.WITHIN_SHIFT,
+    "NV_REASON_SHIFT": decode.REASON_SHIFT,
+    "NV_WITHINS": len(decode.WITHIN),
+    "NV_REASONS": len(decode.REASONS),
+    "NV_OUTCOMES": len(decode.OUTCOMES),
     "NV_LOSSES": len(decode.LOSSES),
-    "NV_LOST_START_FULL": decode.LOSSES.index("start_full"),
-    "NV_LOST_VM_FULL": decode.LOSSES.index("vm_full"),
-    "NV_LOST_MISSED_EXIT": decode.LOSSES.index("missed_exit"),
-    "NV_LOST_MISSED_ENTRY": decode.LOSSES.index("missed_entry"),
+    **{f"NV_{name.upper()}": i for i, name in enumerate(decode.POINTS)},
+    **{f"NV_WITHIN_{name.upper()}": i for i, name in enumerate(decode.WITHIN)},
+    **{f"NV_REASON_{name.upper()}": i for i, name in enumerate(decode.REASONS)},
+    **{f"NV_OUTCOME_{name.upper()}": i for i, name in enumerate(decode.OUTCOMES)},
+    **{f"NV_LOST_{name.upper()}": i for i, name in enumerate(decode.LOSSES)},
 }
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
@@ -51,7 +55,9 @@ def test_constants(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "mirror"), [("nv_key", decode.Key), ("nv_row", decode.Row)], ids=["key", "row"]
+    ("name", "mirror"),
+    [("nv_key", decode.Key), ("nv_row", decode.Row), ("nv_mmu", decode.Mmu)],
+    ids=["key", "row", "mmu"],
 )
 def test_structs(tmp_path: Path, name: str, mirror: type[ctypes.Structure]) -> None:
     fields = [field[0] for field in mirror._fields_]

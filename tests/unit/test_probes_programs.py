@@ -10,7 +10,7 @@ from probes_btf import Blob, kernel
 
 from nvscope.probes import programs
 from nvscope.probes.btf import Btf
-from nvscope.probes.catalog import BY_NAME
+from nvscope.probes.catalog import BY_NAME, applicable
 from nvscope.probes.programs import MECHANISMS, Plan
 from nvscope.probes.snapshot import Attachment
 
@@ -31,6 +31,11 @@ def file(tmp_path: Path) -> Path:
     return kernel(tmp_path / "btf")
 
 
+@pytest.fixture
+def maple(tmp_path: Path) -> Path:
+    return kernel(tmp_path / "maple", revmap="maple")
+
+
 def test_values_behind_a_struct_parameter(file: Path) -> None:
     assert defines(plan_of("s2_fault", file)) == {
         "TYPED": "1",
@@ -43,6 +48,7 @@ def test_values_behind_a_struct_parameter(file: Path) -> None:
         "EXIT": "kretfunc__vmlinux__user_mem_abort",
         "NV_OFFSET_KVM_PID": "12",
         "NV_OFFSET_VCPU_KVM": "16",
+        "NV_OFFSET_VCPU_MMU": "32",
     }
 
 
@@ -105,7 +111,7 @@ def test_the_first_problem_is_kept(file: Path) -> None:
     assert plan.attachment().problem == "fentry: refused"
 
 
-def test_every_name_in_a_program_is_defined(file: Path) -> None:
+def test_every_name_in_a_program_is_defined(maple: Path) -> None:
     """The compiler would tell; but it is not on every machine."""
     header = programs.HEADER.read_text()
     for point in BY_NAME:
@@ -113,16 +119,85 @@ def test_every_name_in_a_program_is_defined(file: Path) -> None:
         used = set(re.findall(r"\bNV_[A-Z0-9_]+\b", re.sub(r"/\*.*?\*/", "", text, flags=re.S)))
         known = set(re.findall(r"\bNV_[A-Z0-9_]+\b", header))
         known |= set(re.findall(r"#define (\w+)", text))
-        chosen = plan_of(point, file).choices[0]
-        given = {flag.removeprefix("-D").split("=")[0] for flag in chosen.flags}
+        # One choice for each mechanism: with kprobes some points have one program more.
+        chosen = plan_of(point, maple).choices
+        flags = [*chosen[0].flags, *chosen[1].flags, *programs.compiler_flags(chosen[:1], 1)]
+        given = {flag.removeprefix("-D").split("=")[0] for flag in flags}
         assert used - known <= given, point
 
 
-def test_the_source_begins_with_the_header_once(file: Path) -> None:
-    chosen = [plan_of(point, file).choices[0] for point in BY_NAME]
+def test_the_source_begins_with_the_header_once(maple: Path) -> None:
+    chosen = [plan_of(point, maple).choices[0] for point in BY_NAME]
     text = programs.source(chosen)
     assert text.startswith('#line 1 "nvscope.h"')
     assert text.count("BPF_ARRAY(lost,") == 1
     flags = programs.compiler_flags(chosen, max_vms=10)
-    assert "-DNV_ROWS=90" in flags
+    assert "-DNV_ROWS=240" in flags
+    assert "-DNV_MMUS=640" in flags
     assert len(flags) == len(set(flags))
+
+
+def test_the_programs_know_which_points_there_are(file: Path) -> None:
+    flags = programs.compiler_flags([plan_of("s2_fault", file).choices[0]], max_vms=1)
+    assert "-DNV_HAS_S2_FAULT=1" in flags
+    assert "-DNV_HAS_REVMAP_FALLBACK=0" in flags
+
+
+def test_points_of_a_reverse_map_are_for_kernels_that_have_one() -> None:
+    assert set(BY_NAME) == set(applicable("maple"))
+    missing = set(BY_NAME) - set(applicable("none"))
+    assert missing == {"revmap_record", "revmap_broken", "revmap_fallback"}
+    assert applicable("tracking") == applicable("none")
+
+
+def test_what_a_record_returns_is_an_enum_of_the_kernel(maple: Path) -> None:
+    found = defines(plan_of("revmap_record", maple))
+    assert (found["MMU_ARG"], found["MMU_AT"], found["RETURN"]) == ("0", "-1", "2")
+    outcomes = {n.removeprefix("NV_KERNEL_RECORD_"): v for n, v in found.items() if "KERNEL" in n}
+    assert outcomes == {
+        "STORED": "0",
+        "UNCHANGED": "1",
+        "OVERLAPPED": "2",
+        "FAILED": "3",
+        "SKIPPED": "4",
+    }
+    assert found["NV_OFFSET_MMU_BROKEN"] == "24"
+
+
+def test_functions_of_another_patch_are_served_by_their_names(tmp_path: Path) -> None:
+    other = kernel(tmp_path / "other", revmap="maple", prefix="s2_rmap")
+    assert plan_of("revmap_record", other).problem == (
+        "this kernel has no function kvm_nested_revmap_record"
+    )
+    found = defines(plan_of("revmap_record", other, symbol="s2_rmap_record"))
+    assert found["MMU_ARG"] == "1"  # found by its type
+    assert {v for n, v in found.items() if "KERNEL" in n} == {"-1"}  # says no outcome
+    assert defines(plan_of("revmap_broken", other, symbol="s2_rmap_break"))["MMU_ARG"] == "0"
+    assert plan_of("revmap_fallback", other).attachment().optional
+
+
+def test_a_function_that_is_given_no_mmu_is_the_problem(maple: Path) -> None:
+    plan = plan_of("revmap_record", maple, symbol="kvm_unmap_gfn_range")
+    assert plan.problem == (
+        "kvm_unmap_gfn_range() has no parameter that points to a struct kvm_s2_mmu"
+    )
+
+
+def test_a_member_that_not_all_kernels_have(file: Path, maple: Path) -> None:
+    assert defines(plan_of("shadow_unmap", file))["NV_OFFSET_MMU_BROKEN"] == "-1"
+    assert defines(plan_of("shadow_unmap", maple))["NV_OFFSET_MMU_BROKEN"] == "24"
+
+
+def test_programs_of_a_point(maple: Path) -> None:
+    def names(point: str) -> list[tuple[str | None, str | None]]:
+        return [(program.entry, program.exit) for program in plan_of(point, maple).choices]
+
+    symbol = "kvm_nested_revmap_record"
+    assert names("revmap_record") == [
+        (None, f"kretfunc__vmlinux__{symbol}"),  # fexit still finds the arguments
+        ("revmap_record_entry", "revmap_record_exit"),
+    ]
+    assert names("vm_exit") == [
+        ("kfunc__vmlinux__kvm_arch_destroy_vm", None),
+        ("vm_exit_entry", None),
+    ]

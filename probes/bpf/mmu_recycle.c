@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * mmu_recycle: a vCPU is about to enter a shadow MMU that may have belonged to
+ * another context: it is then unmapped. Only marks what runs within.
+ */
+#include "nvscope.h"
+
+int NV_MMU_RECYCLE_ENTRY(unsigned long long *ctx)
+{
+	nv_mark(NV_MMU_RECYCLE, 1);
+	return 0;
+}
+
+int NV_MMU_RECYCLE_EXIT(unsigned long long *ctx)
+{
+	nv_mark(NV_MMU_RECYCLE, 0);
+	return 0;
+}

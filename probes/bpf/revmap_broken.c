@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * revmap_broken: a reverse map becomes unreliable, until the next full unmap
+ * of its MMU.
+ */
+#include "nvscope.h"
+
+int NV_REVMAP_BROKEN_ENTRY(unsigned long long *ctx)
+{
+	const int typed = NV_REVMAP_BROKEN_TYPED;
+	nv_u64 mmu = nv_value(typed, ctx, NV_REVMAP_BROKEN_MMU_ARG, NV_REVMAP_BROKEN_MMU_AT);
+	struct nv_key key = {};
+	struct nv_mmu *state;
+
+	nv_key_of(&key, NV_KVM_OF_MMU(typed, mmu), 0);
+	state = nv_mmu_state(mmu, &key);
+	if (state)
+		state->broken = 1;
+	return 0;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * revmap_fallback: a notifier unmap gives up on the reverse map and unmaps all
+ * of a shadow MMU. Keeps the reason for the shadow unmap that runs within.
+ */
+#include "nvscope.h"
+
+nv_inline nv_u32 nv_fallback_reason(int reason)
+{
+	if (reason == NV_KERNEL_FALLBACK_BROKEN)
+		return NV_REASON_BROKEN;
+	if (reason == NV_KERNEL_FALLBACK_UNKNOWN_IPA)
+		return NV_REASON_UNKNOWN_IPA;
+	if (reason == NV_KERNEL_FALLBACK_RACED)
+		return NV_REASON_RACED;
+	return NV_REASON_UNKNOWN;
+}
+
+int NV_REVMAP_FALLBACK_ENTRY(unsigned long long *ctx)
+{
+	struct nv_inflight *task = nv_mark(NV_REVMAP_FALLBACK, 1);
+
+	if (task)
+		task->reason = nv_fallback_reason(nv_value(NV_REVMAP_FALLBACK_TYPED, ctx,
+							   NV_REVMAP_FALLBACK_REASON_ARG,
+							   NV_REVMAP_FALLBACK_REASON_AT));
+	return 0;
+}
+
+int NV_REVMAP_FALLBACK_EXIT(unsigned long long *ctx)
+{
+	nv_mark(NV_REVMAP_FALLBACK, 0);
+	return 0;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * revmap_record: a shadow mapping is noted in the reverse map. What became of
+ * it is the function's result, an enum whose names are looked up in BTF.
+ */
+#include "nvscope.h"
+
+#if !NV_REVMAP_RECORD_TYPED
+int NV_REVMAP_RECORD_ENTRY(unsigned long long *ctx)
+{
+	nv_begin(NV_REVMAP_RECORD, 0, ctx, 0);
+	return 0;
+}
+#endif
+
+nv_inline nv_u32 nv_outcome(const nv_u64 *ctx)
+{
+#if NV_KERNEL_RECORD_STORED >= 0
+	int result = ctx[NV_REVMAP_RECORD_RETURN];
+
+	if (result == NV_KERNEL_RECORD_STORED)
+		return NV_OUTCOME_STORED;
+	if (result == NV_KERNEL_RECORD_UNCHANGED)
+		return NV_OUTCOME_UNCHANGED;
+	if (result == NV_KERNEL_RECORD_OVERLAPPED)
+		return NV_OUTCOME_OVERLAPPED;
+	if (result == NV_KERNEL_RECORD_FAILED)
+		return NV_OUTCOME_FAILED;
+	if (result == NV_KERNEL_RECORD_SKIPPED)
+		return NV_OUTCOME_SKIPPED;
+#endif
+	return NV_OUTCOME_UNKNOWN;
+}
+
+int NV_REVMAP_RECORD_EXIT(unsigned long long *ctx)
+{
+	const int typed = NV_REVMAP_RECORD_TYPED;
+	const nv_u64 *args = ctx;
+	struct nv_key key = {};
+	nv_u64 mmu;
+
+#if !NV_REVMAP_RECORD_TYPED
+	struct nv_inflight *task;
+	nv_u64 ns;
+
+	task = nv_end(NV_REVMAP_RECORD, &ns);
+	if (!task)
+		return 0;
+	args = task->args[NV_REVMAP_RECORD];
+#endif
+	mmu = nv_value(typed, args, NV_REVMAP_RECORD_MMU_ARG, NV_REVMAP_RECORD_MMU_AT);
+	nv_key_of(&key, NV_KVM_OF_MMU(typed, mmu),
+		  NV_REVMAP_RECORD << NV_POINT_SHIFT | nv_outcome(ctx));
+#if !NV_HAS_REVMAP_BROKEN && NV_OFFSET_MMU_BROKEN >= 0
+	if (nv_load8(typed, mmu, NV_OFFSET_MMU_BROKEN)) {
+		struct nv_mmu *state = nv_mmu_state(mmu, &key);
+
+		if (state)
+			state->broken = 1;
+	}
+#endif
+	nv_count(&key, 0);
+	return 0;
+}
