@@ -204,11 +204,10 @@ def _report(attachments: tuple[Attachment, ...]) -> None:
     """Say on stderr what is not attached."""
     for a in attachments:
         if not a.mechanism:
-            click.echo(
-                f"nvscope: not attached: {a.point} ({a.hook}): {a.problem}"
-                f" (another name for it: --symbol {a.point}=NAME)",
-                err=True,
-            )
+            known = f"no function {a.hook}" not in a.problem
+            remedy = "" if known else f" (if it has another name: --symbol {a.point}=NAME)"
+            said = f"nvscope: not attached: {a.point} ({a.hook}): {a.problem}{remedy}"
+            click.echo(said, err=True)
 
 
 def _serving_line(url: str, attachments: tuple[Attachment, ...]) -> str:

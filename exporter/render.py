@@ -136,9 +136,11 @@ def reason(row: ShadowUnmaps, revmap: str) -> str:
     A full one in a notifier unmap has a reason in any case: "unknown" where the kernel's reverse
     map does not tell.
     """
-    if row.scope != "full" or row.within != "notifier" or row.reason != "none":
-        return row.reason
-    return "no_revmap" if revmap == "none" else "unknown"
+    if row.scope != "full" or row.within != "notifier":
+        return "none"
+    if revmap == "none":
+        return "no_revmap"
+    return "unknown" if row.reason == "none" else row.reason
 
 
 def attached(attachments: Iterable[Attachment]) -> Metric:

@@ -22,11 +22,11 @@ LINES_SECONDS = 5.0
 LINUX_BOOT_SECONDS = 600
 
 
-def demo(seconds: float, keep: bool, kernel: str, guest: str) -> bool:
-    """Run it all; returns whether events were seen. seconds: of the live view."""
+def demo(seconds: float, keep: bool, kernel: str, guest: str, revmap: bool) -> bool:
+    """Run it all; returns whether events were seen. seconds: of the live view; revmap: use it."""
     assets = prepare(kernel)
     with ExitStack() as stack:
-        host = stack.enter_context(assets.boot())
+        host = stack.enter_context(assets.boot(revmap=revmap))
         with step("lab host boots: arm64 with FEAT_NV2, emulated"):
             host.wait_ready()
         stack.enter_context(running.announced(host, kernel))

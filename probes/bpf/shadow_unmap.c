@@ -17,7 +17,7 @@ int NV_SHADOW_UNMAP_ENTRY(unsigned long long *ctx)
 #if NV_OFFSET_MMU_BROKEN >= 0 && !NV_HAS_REVMAP_FALLBACK
 	struct nv_inflight *task = nv_task();
 
-	/* Now: the kernel clears it before it is done. */
+	/* Now, as the kernel clears it before it is done. */
 	if (task)
 		task->was_broken = nv_load8(typed, mmu, NV_OFFSET_MMU_BROKEN);
 #endif
@@ -35,13 +35,18 @@ nv_inline nv_u32 nv_within(const struct nv_inflight *task)
 	return task->start_ns[NV_MMU_RECYCLE] ? NV_WITHIN_RECYCLING : NV_WITHIN_OTHER;
 }
 
-/* Of a full unmap in a notifier unmap. */
-nv_inline nv_u32 nv_reason(const struct nv_inflight *task)
+/* Of a full unmap in a notifier unmap. Where the kernel does not say it, a map
+ * that was not broken met an unknown IPA. It may have been cleared before the
+ * unmap began: hence also what was seen of the MMU earlier.
+ */
+nv_inline nv_u32 nv_reason(const struct nv_inflight *task, const struct nv_mmu *state)
 {
 #if NV_HAS_REVMAP_FALLBACK
 	return task->start_ns[NV_REVMAP_FALLBACK] ? task->reason : NV_REASON_NONE;
 #elif NV_OFFSET_MMU_BROKEN >= 0
-	return task->was_broken ? NV_REASON_BROKEN : NV_REASON_UNKNOWN_IPA;
+	if (task->was_broken || (state && state->broken))
+		return NV_REASON_BROKEN;
+	return NV_REASON_UNKNOWN_IPA;
 #else
 	return NV_REASON_NONE;
 #endif
@@ -83,15 +88,15 @@ int NV_SHADOW_UNMAP_EXIT(unsigned long long *ctx)
 	within = nv_within(task);
 	nv_key_of(&key, NV_KVM_OF_MMU(typed, mmu),
 		  NV_SHADOW_UNMAP << NV_POINT_SHIFT | within << NV_WITHIN_SHIFT);
+	state = mmus.lookup(&mmu);
 	if (full) {
 		key.labels |= NV_UNMAP_FULL;
 		if (within == NV_WITHIN_NOTIFIER)
-			key.labels |= nv_reason(task) << NV_REASON_SHIFT;
+			key.labels |= nv_reason(task, state) << NV_REASON_SHIFT;
 	}
 #if NV_OFFSET_MMU_BROKEN >= 0
 	broken = nv_load8(typed, mmu, NV_OFFSET_MMU_BROKEN);
 #endif
-	state = mmus.lookup(&mmu);
 	if (state)
 		nv_forget(state, full, within, broken);
 	row = nv_count(&key, ns);

@@ -19,8 +19,21 @@ def _boot(kernel: str, **changes: object) -> Iterator[Lab]:
 
 @pytest.fixture(scope="session")
 def lab_host() -> Iterator[Lab]:
-    """A host with the lab kernel."""
+    """A host with the lab kernel, which has a nested reverse map."""
     yield from _boot("lab")
+
+
+@pytest.fixture(scope="session")
+def plain_host() -> Iterator[Lab]:
+    """The same kernel with its reverse map off: it then does as mainline does."""
+    yield from _boot("lab", revmap=False)
+
+
+@pytest.fixture(scope="session", params=["revmap", "plain"])
+def host(request: pytest.FixtureRequest) -> Lab:
+    """Both of them, one after the other."""
+    lab: Lab = request.getfixturevalue({"revmap": "lab_host", "plain": "plain_host"}[request.param])
+    return lab
 
 
 @pytest.fixture(scope="session")

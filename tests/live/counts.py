@@ -1,26 +1,105 @@
-"""What the live tests read off the exporter."""
+"""What the live tests read off the exporter and off ftrace, under the ledger's names."""
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from nvscope.lab.services import Metrics
+from nvscope.lab.vm import Lab
 
 UNMAPS = "nvscope_notifier_unmap_duration_seconds"
 FAULTS = "nvscope_s2_fault_duration_seconds_count"
 SHADOW_UNMAPS = "nvscope_shadow_unmaps_total"
 SHADOW_BYTES = "nvscope_shadow_unmapped_bytes_total"
-FULL_BYTES = 1 << 48  # the VM's PARange is 48 bits
+
+SCOPES = ("full", "ranged")
+# The ledger's word -> the metric's label. There is no ranged unmap in recycling.
+WITHIN = {"in_notifier": "notifier", "in_tlbi": "tlbi", "in_recycling": "recycling"}
+FALLBACKS = ("broken", "unknown_ipa")
+OUTCOMES = ("stored", "unchanged", "overlapped", "failed", "skipped")
+# enum kvm_revmap_record and enum kvm_revmap_fallback of the lab kernel's patch, in order.
+RETURNED = OUTCOMES
+REASONS = ("broken", "unknown_ipa", "raced")
+
+# Of the ledger's counts, what ftrace has no event for.
+NOT_TRACED = {"refaults", "broken_mmus"}
 
 
-def counted(metrics: Metrics, vm: str) -> dict[str, int]:
-    """The exporter's counts of one VM, under the ledger's names."""
-    return {
-        "notifier_unmaps": int(metrics.sum(f"{UNMAPS}_count", vm=vm)),
-        "canonical_faults": int(metrics.sum(FAULTS, vm=vm, stage="canonical")),
-        "shadow_faults": int(metrics.sum(FAULTS, vm=vm, stage="shadow")),
-        "full_unmaps_in_notifier": int(
-            metrics.sum(SHADOW_UNMAPS, vm=vm, scope="full", within="notifier")
-        ),
-        "ranged_unmaps_in_notifier": int(
-            metrics.sum(SHADOW_UNMAPS, vm=vm, scope="ranged", within="notifier")
-        ),
+def by_exporter(metrics: Metrics, vm: str, ipa_bits: int) -> dict[str, int]:
+    """The exporter's counts of one VM. ipa_bits: a full shadow unmap has 2**ipa_bits bytes."""
+
+    def total(name: str, **labels: str) -> int:
+        return int(metrics.sum(name, vm=vm, **labels))
+
+    unmaps = {
+        f"{scope}_unmaps_{word}": total(SHADOW_UNMAPS, scope=scope, within=label)
+        for scope in SCOPES
+        for word, label in WITHIN.items()
     }
+    assert unmaps.pop("ranged_unmaps_in_recycling") == 0
+    assert total(SHADOW_UNMAPS, within="other") == 0
+    full_bytes = total(SHADOW_UNMAPS, scope="full") << ipa_bits
+    return {
+        "notifier_unmaps": total(f"{UNMAPS}_count"),
+        "canonical_faults": total(FAULTS, stage="canonical"),
+        "shadow_faults": total(FAULTS, stage="shadow"),
+        **unmaps,
+        "ranged_bytes": total(SHADOW_BYTES) - full_bytes,
+        **{f"fallbacks_{why}": total("nvscope_fallbacks_total", reason=why) for why in FALLBACKS},
+        **{f"records_{o}": total("nvscope_revmap_records_total", outcome=o) for o in OUTCOMES},
+        "refaults": total("nvscope_refaults_total"),
+        "broken_mmus": total("nvscope_revmap_broken"),
+    }
+
+
+def by_ftrace(seen: dict[str, dict[str, int]], pid: int, ipa_bits: int) -> dict[str, int]:
+    """The oracle's counts of one VM, whose only vCPU runs in the process's first thread."""
+
+    def keys(event: str) -> list[tuple[list[str], int]]:
+        rows = [(key.split(","), count) for key, count in seen.get(event, {}).items()]
+        return [(key[1:], count) for key, count in rows if key[0] == str(pid)]
+
+    counts = {f"{scope}_unmaps_{word}": 0 for scope in SCOPES for word in WITHIN}
+    words = {label: word for word, label in WITHIN.items()}
+    counts["ranged_bytes"] = 0
+    for (size, within), count in keys("shadow_unmap"):
+        full = int(size) == 1 << ipa_bits
+        counts[f"{'full' if full else 'ranged'}_unmaps_{words[within]}"] += count
+        counts["ranged_bytes"] += 0 if full else int(size) * count
+    assert counts.pop("ranged_unmaps_in_recycling") == 0
+    for name, event in (
+        ("notifier_unmaps", "notifier"),
+        ("canonical_faults", "canonical"),
+        ("shadow_faults", "shadow"),
+        ("reflected_aborts", "reflected"),
+    ):
+        counts[name] = sum(count for _, count in keys(event))
+    counts |= {f"records_{outcome}": 0 for outcome in OUTCOMES}
+    for (value,), count in keys("record"):
+        counts[f"records_{RETURNED[int(value, 0)]}"] += count
+    counts |= {f"fallbacks_{why}": 0 for why in FALLBACKS}
+    for (value,), count in keys("fallback"):
+        counts[f"fallbacks_{REASONS[int(value, 0)]}"] += count
+    return counts
+
+
+def oracle(lab: Lab, command: str) -> Any:
+    """Run the guest's ftrace oracle; what it prints."""
+    done = lab.run(f"python3 -m nvscope.lab.oracle {command}")
+    return json.loads(done.stdout) if done.stdout else None
+
+
+def assert_all_agree(
+    facts: dict[str, Any], metrics: Metrics, seen: dict[str, dict[str, int]] | None
+) -> None:
+    """The workload's ledger, the exporter and, if it was on, ftrace say the same of all counts."""
+    expected: dict[str, int] = dict(facts["expected"])
+    bits = facts["shadow_ipa_bits"]
+    print(facts)  # pytest shows it when the test fails
+    if seen is not None:
+        traced = {name: count for name, count in expected.items() if name not in NOT_TRACED}
+        assert by_ftrace(seen, facts["pid"], bits) == traced
+    del expected["reflected_aborts"]  # has no metric
+    assert by_exporter(metrics, facts["name"], bits) == expected
+    assert metrics.sum("nvscope_events_lost_total") == 0

@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
-from nvscope.lab.services import Exporter, Linux
+from nvscope.lab.services import Exporter, Linux, Metrics
 from nvscope.lab.vm import Lab
-from tests.live.counts import counted
+from tests.live.counts import FAULTS, SHADOW_UNMAPS, UNMAPS
 
 BOOT_SECONDS = 420
+VM = "linux-l1"
 
 
-def test_a_linux_guest_under_reclaim(lab_host: Lab) -> None:
-    with Exporter(lab_host, "--strict") as exporter, Linux(lab_host, "linux-l1") as guest:
+def counted(metrics: Metrics) -> dict[str, int]:
+    """Some counts of the VM, by name."""
+    unmaps = {"vm": VM, "within": "notifier"}
+    return {
+        "notifier_unmaps": int(metrics.sum(f"{UNMAPS}_count", vm=VM)),
+        "canonical_faults": int(metrics.sum(FAULTS, vm=VM, stage="canonical")),
+        "shadow_faults": int(metrics.sum(FAULTS, vm=VM, stage="shadow")),
+        "full_unmaps": int(metrics.sum(SHADOW_UNMAPS, scope="full", **unmaps)),
+        "ranged_unmaps": int(metrics.sum(SHADOW_UNMAPS, scope="ranged", **unmaps)),
+        "fallbacks": int(metrics.sum("nvscope_fallbacks_total", vm=VM)),
+        "stored": int(metrics.sum("nvscope_revmap_records_total", vm=VM, outcome="stored")),
+    }
+
+
+def test_a_linux_guest_under_reclaim(host: Lab) -> None:
+    with Exporter(host, "--strict") as exporter, Linux(host, VM) as guest:
         assert guest.event(BOOT_SECONDS)["event"] == "nested guest works"
-        before = counted(exporter.scrape(), "linux-l1")
+        before = counted(exporter.scrape())
         assert guest.event(BOOT_SECONDS)["swapped_bytes"] > 0
-        after = counted(exporter.scrape(), "linux-l1")
+        after = counted(exporter.scrape())
         # Reclaim is what takes pages back here, and the nested guest is what faults them in.
         assert after["notifier_unmaps"] > before["notifier_unmaps"]
         assert after["shadow_faults"] > before["shadow_faults"]
         assert guest.event(BOOT_SECONDS)["event"] == "MADV_PAGEOUT"
         assert guest.event(BOOT_SECONDS)["event"] == "MADV_COLLAPSE"
-        last = counted(exporter.scrape(), "linux-l1")
+        last = counted(exporter.scrape())
         assert last["notifier_unmaps"] > after["notifier_unmaps"]
         done = guest.event(BOOT_SECONDS)
         assert done["event"] == "done"
         assert done["rounds"] >= 6  # L2 went on, and found its data whole each time
         metrics = exporter.scrape()
-    counts = counted(metrics, "linux-l1")
+    counts = counted(metrics)
     assert all(counts[key] > 0 for key in ("canonical_faults", "shadow_faults"))
-    assert counts["full_unmaps_in_notifier"] > 0
     assert metrics.sum("nvscope_events_lost_total") == 0
+    [revmap] = metrics.values("nvscope_host_info", "revmap")
+    if revmap == "maple":
+        assert counts["ranged_unmaps"] > 0
+        assert counts["stored"] > 0
+        # With the reverse map in use each full unmap has a reason why it was not.
+        assert counts["full_unmaps"] == counts["fallbacks"]
+    else:
+        assert counts["full_unmaps"] > 0
+        assert counts["ranged_unmaps"] == counts["fallbacks"] == counts["stored"] == 0
