@@ -10,7 +10,7 @@ import fcntl
 import mmap
 import os
 import struct
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from errno import EACCES, EPERM
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 from nvscope.probes.errors import LackError
 
 _DEVICE = Path("/dev/kvm")
+_REVMAP_SWITCH = Path("/sys/module/kvm_arm/parameters/nested_revmap")
 
 # ioctls, _IO*(0xAE, nr, size).
 _KVM_CREATE_VM = 0xAE01
@@ -63,19 +64,9 @@ class Mmio:
     data: int
 
 
-def populated_memory(size: int) -> mmap.mmap:
-    """Private anonymous memory of size bytes (a multiple of the page size) for a guest.
-
-    Never huge pages, so that one page is one fault; never copied on fork, for that would write
-    protect it; all written, so that no page is the zero page.
-    """
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(OSError):  # EINVAL: a kernel without transparent huge pages
-        memory.madvise(mmap.MADV_NOHUGEPAGE)
-    memory.madvise(mmap.MADV_DONTFORK)
-    for offset in range(0, size, mmap.PAGESIZE):
-        memory[offset] = 0
-    return memory
+def has_reverse_map() -> bool:
+    """Whether this kernel finds what shadow MMUs map by the lab patch's reverse map."""
+    return _REVMAP_SWITCH.exists() and _REVMAP_SWITCH.read_text().strip() == "Y"
 
 
 class Vm:
@@ -108,10 +99,9 @@ class Vm:
         """Give back all file descriptors and mappings; KVM then destroys the VM."""
         self._open.close()
 
-    def set_memory(self, ipa: int, memory: mmap.mmap) -> None:
-        """Make memory the guest's at that IPA: memslot 0."""
-        address = _address(memory)
-        region = struct.pack("=IIQQQ", 0, 0, ipa, len(memory), address)
+    def set_memory(self, ipa: int, address: int, size: int) -> None:
+        """Make size bytes of this process the guest's at the IPA: memslot 0."""
+        region = struct.pack("=IIQQQ", 0, 0, ipa, size, address)
         fcntl.ioctl(self._fd, _KVM_SET_USER_MEMORY_REGION, region)
 
     def create_vcpu(self) -> Vcpu:
@@ -189,8 +179,3 @@ def _open() -> int:
     except OSError as error:
         remedy = "run as root" if error.errno in (EACCES, EPERM) else "run on a KVM/arm64 host"
         raise LackError(f"{_DEVICE}: {error.strerror}: {remedy}") from None
-
-
-def _address(memory: mmap.mmap) -> int:
-    """Where a mapping lies in this process."""
-    return ctypes.addressof(ctypes.c_char.from_buffer(memory))

@@ -1,46 +1,24 @@
 """Ground truth: what each operation on the synthetic nested guest makes KVM do, exactly.
 
-A model of one VM with one vCPU whose memory is one private anonymous mapping of 4 KiB pages,
-populated by writing. Told of every operation, it follows which pages the host holds, what the
-canonical stage 2 and each shadow MMU map, and counts what KVM must have been asked to do. Sources
-named are functions of arch/arm64/kvm/{mmu,nested,sys_regs}.c, Linux 7.3.
+A model of one VM with one vCPU whose memory is one private anonymous mapping of 4 KiB pages or,
+in part, of huge ones, populated by writing. Told of every operation, it follows which pages the
+host holds, what the canonical stage 2 and each shadow MMU map, and counts what KVM must have been
+asked to do. Sources named are functions of arch/arm64/kvm/{mmu,nested,sys_regs}.c, Linux 7.3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import Enum
 
-from nvscope.lab.workloads.shadow import Leaf, ShadowMmu, Unmap
-from nvscope.lab.workloads.stage2 import PAGE_BYTES, Translation
+from nvscope.lab.workloads.counts import Counts
+from nvscope.lab.workloads.revmap import Stores
+from nvscope.lab.workloads.shadow import Cause, Leaf, ShadowMmu
+from nvscope.lab.workloads.stage2 import BLOCK_BYTES, PAGE_BYTES, Translation
 
 # kvm_vcpu_init_nested(): S2_MMU_PER_VCPU shadow MMUs for each vCPU.
 MMUS_PER_VCPU = 2
-
-
-@dataclass
-class Counts:
-    """What must have happened since the VM was made.
-
-    notifier_unmaps: calls of kvm_unmap_gfn_range. canonical_faults, shadow_faults: calls of
-    user_mem_abort that returned >= 0, without and with `nested`. full_* and ranged_*: calls of
-    kvm_stage2_unmap_range on shadow MMUs, within a notifier unmap or not (TLBI, recycling).
-    reflected_aborts: L2's stage-2 aborts given to L1; no call of any of the above.
-    """
-
-    notifier_unmaps: int = 0
-    canonical_faults: int = 0
-    shadow_faults: int = 0
-    full_unmaps_in_notifier: int = 0
-    full_unmaps_elsewhere: int = 0
-    ranged_unmaps_in_notifier: int = 0
-    ranged_unmaps_elsewhere: int = 0
-    reflected_aborts: int = 0
-
-    def as_dict(self) -> dict[str, int]:
-        """The counts by name."""
-        return asdict(self)
 
 
 class _Host(Enum):
@@ -85,17 +63,29 @@ class Ledger:
     """
 
     def __init__(self, *, reverse_map: bool = False) -> None:
-        self.counts = Counts()
-        self._reverse_map = reverse_map
+        self._counts = Counts()
+        self.stores = Stores()
         self._host: dict[int, _Host] = {}
+        self._huge: tuple[int, int] = (0, 0)
         self._canonical: dict[int, bool] = {}  # canonical page -> mapped writable
-        self._mmus = [ShadowMmu() for _ in range(MMUS_PER_VCPU)]
+        self._mmus = [ShadowMmu(self.stores, reverse_map=reverse_map) for _ in range(MMUS_PER_VCPU)]
         self._next_mmu = 0
+
+    @property
+    def counts(self) -> Counts:
+        """What was caused so far."""
+        self._counts.broken_mmus = sum(bool(m.revmap and m.revmap.broken) for m in self._mmus)
+        return self._counts
 
     def populate(self, canonical_ipa: int, size: int) -> None:
         """The host wrote this memory before KVM knew of it."""
         for page in _pages(canonical_ipa, size):
             self._host[page] = _Host.OWNED
+
+    def populate_huge(self, canonical_ipa: int, size: int) -> None:
+        """As populate, and in huge pages; whole ones, and only as wholes are they taken back."""
+        self.populate(canonical_ipa, size)
+        self._huge = (canonical_ipa, canonical_ipa + size)
 
     def host_read(self, canonical_ipa: int) -> None:
         """The host program read a byte: what was taken back becomes the zero page."""
@@ -109,7 +99,14 @@ class Ledger:
         self._host[page] = _Host.OWNED
 
     def take_back(self, canonical_ipa: int, size: int) -> None:
-        """madvise(MADV_DONTNEED) of one range: one notifier, whatever was populated."""
+        """madvise(MADV_DONTNEED) of one range: one notifier, whatever was populated.
+
+        Raises ValueError where it would split a huge page, which is another notifier.
+        """
+        start, end = self._huge
+        whole = canonical_ipa % BLOCK_BYTES == size % BLOCK_BYTES == 0
+        if canonical_ipa < end and canonical_ipa + size > start and not whole:
+            raise ValueError(f"{canonical_ipa:#x} + {size:#x} would split a huge page")
         self._notifier_unmap(canonical_ipa, size)
         for page in _pages(canonical_ipa, size):
             self._host.pop(page, None)
@@ -118,9 +115,11 @@ class Ledger:
         """L1 reads, writes or fetches at a canonical IPA, through the canonical stage 2."""
         page = _page(canonical_ipa)
         while page not in self._canonical or (write and not self._canonical[page]):
-            self.counts.canonical_faults += 1
+            self._counts.canonical_faults += 1
             if self._fault_in(page, write):
-                self._canonical[page] = self._host[page] is _Host.OWNED
+                writable = self._host[page] is _Host.OWNED
+                for mapped in _pages(*self._host_page(page)):
+                    self._canonical[mapped] = writable
 
     def l2_run(self, context: Context, nested_ipas: Iterable[int], *, write: bool) -> int:
         """L1 enters L2, which accesses each address. How many it did before an abort to L1."""
@@ -128,7 +127,7 @@ class Ledger:
         done = 0
         for nested_ipa in nested_ipas:
             if not self._l2_access(mmu, context, nested_ipa, write):
-                self.counts.reflected_aborts += 1
+                self._counts.reflected_aborts += 1
                 return done
             done += 1
         self._fetch(mmu, context)  # the hvc
@@ -137,17 +136,17 @@ class Ledger:
     def tlbi_vmid(self, vmid: int) -> None:
         """TLBI VMALLS12E1IS: handle_vmalls12e1is(), every valid MMU of the VMID, whole."""
         for mmu in self._of_vmid(vmid):
-            self._count([mmu.unmap_all()], in_notifier=False)
+            self._counts.add_unmap(mmu.unmap_all(Cause.TLBI), Cause.TLBI)
 
     def tlbi_all(self) -> None:
         """TLBI ALLE1IS: handle_alle1is(), every valid MMU, whole."""
         for mmu in self._valid():
-            self._count([mmu.unmap_all()], in_notifier=False)
+            self._counts.add_unmap(mmu.unmap_all(Cause.TLBI), Cause.TLBI)
 
     def tlbi_ipa(self, vmid: int, nested_ipa: int) -> None:
         """TLBI IPAS2E1IS without a level hint: s2_mmu_unmap_ipa(), each MMU of the VMID."""
         for mmu in self._of_vmid(vmid):
-            self._count([mmu.unmap_tlbi(nested_ipa)], in_notifier=False)
+            self._counts.add_unmap(mmu.unmap_tlbi(nested_ipa), Cause.TLBI)
 
     def _l2_access(self, mmu: ShadowMmu, context: Context, nested_ipa: int, write: bool) -> bool:
         """One access, retried until it neither faults nor aborts to L1 (then False).
@@ -175,12 +174,28 @@ class Ledger:
     def _shadow_fault(
         self, mmu: ShadowMmu, nested_ipa: int, translation: Translation, write: bool
     ) -> None:
-        """user_mem_abort() with `nested`: maps one 4 KiB page, whatever L1's own size."""
-        self.counts.shadow_faults += 1
-        canonical_page = _page(translation.canonical_ipa)
-        if self._fault_in(canonical_page, write):
-            writable = translation.writable and self._host[canonical_page] is _Host.OWNED
-            mmu.map(nested_ipa, Leaf(canonical_page, translation.level, writable))
+        """user_mem_abort() with `nested`."""
+        self._counts.shadow_faults += 1
+        page = _page(translation.canonical_ipa)
+        if self._fault_in(page, write):
+            self._shadow_map(mmu, nested_ipa, translation)
+        self._counts.refaults += mmu.fault()
+
+    def _shadow_map(self, mmu: ShadowMmu, nested_ipa: int, translation: Translation) -> None:
+        """kvm_s2_fault_map(): a 2 MiB block where L1 and the host both have one, else a page."""
+        start, size = self._host_page(_page(translation.canonical_ipa))
+        if translation.level == 3:
+            start, size = _page(translation.canonical_ipa), PAGE_BYTES
+        writable = translation.writable and self._host[start] is _Host.OWNED
+        outcome = mmu.map(nested_ipa, Leaf(start, size, translation.level, writable))
+        if outcome:
+            self._counts.add_record(outcome)
+
+    def _host_page(self, page: int) -> tuple[int, int]:
+        """(start, size) of the host's page behind a canonical page."""
+        if self._huge[0] <= page < self._huge[1]:
+            return page & ~(BLOCK_BYTES - 1), BLOCK_BYTES
+        return page, PAGE_BYTES
 
     def _fault_in(self, page: int, write: bool) -> bool:
         """kvm_s2_fault_pin_pfn(): False where a notifier meanwhile makes KVM retry (-EAGAIN)."""
@@ -188,20 +203,19 @@ class Ledger:
             self.host_read(page)
             return True
         copied = self._host.get(page) is _Host.ZERO
+        if page not in self._host:
+            self.populate(*self._host_page(page))
         self.host_write(page)
         return not copied
 
     def _notifier_unmap(self, canonical_ipa: int, size: int) -> None:
         """kvm_unmap_gfn_range()."""
-        self.counts.notifier_unmaps += 1
+        self._counts.notifier_unmaps += 1
         for page in _pages(canonical_ipa, size):
             self._canonical.pop(page, None)
         for mmu in self._valid():
-            if self._reverse_map:
-                unmaps = mmu.unmap_canonical(canonical_ipa, size)
-            else:
-                unmaps = [mmu.unmap_all()]
-            self._count(unmaps, in_notifier=True)
+            for unmap in mmu.unmap_canonical(canonical_ipa, size):
+                self._counts.add_unmap(unmap, Cause.NOTIFIER)
 
     def _enter(self, vttbr: int) -> ShadowMmu:
         """get_s2_mmu_nested(): the context's MMU, or the next one in turn, recycled."""
@@ -211,7 +225,7 @@ class Ledger:
         mmu = self._mmus[self._next_mmu]
         self._next_mmu = (self._next_mmu + 1) % len(self._mmus)
         if mmu.vttbr is not None:
-            self._count([mmu.unmap_all()], in_notifier=False)
+            self._counts.add_unmap(mmu.unmap_all(Cause.RECYCLING), Cause.RECYCLING)
         mmu.vttbr = vttbr
         return mmu
 
@@ -220,16 +234,6 @@ class Ledger:
 
     def _of_vmid(self, vmid: int) -> list[ShadowMmu]:
         return [mmu for mmu in self._mmus if mmu.vttbr is not None and mmu.vttbr >> 48 == vmid]
-
-    def _count(self, unmaps: Iterable[Unmap], *, in_notifier: bool) -> None:
-        for unmap in unmaps:
-            full = unmap is Unmap.FULL
-            if in_notifier:
-                self.counts.full_unmaps_in_notifier += full
-                self.counts.ranged_unmaps_in_notifier += not full
-            else:
-                self.counts.full_unmaps_elsewhere += full
-                self.counts.ranged_unmaps_elsewhere += not full
 
 
 def _page(ipa: int) -> int:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from statistics import median
 from types import FrameType
 from typing import Any
 
@@ -55,13 +56,12 @@ class Request:
     """What every script is asked for, by `request_options`.
 
     name: the VM's; payload_file: L1's binary, None to assemble it; hold: keep the VM until stdin
-    is closed; reverse_map: expect a kernel with a reverse map.
+    is closed.
     """
 
     name: str
     payload_file: Path | None
     hold: bool
-    reverse_map: bool
 
 
 _REQUEST_OPTIONS = (
@@ -75,7 +75,6 @@ _REQUEST_OPTIONS = (
         help="L1's binary; assembled from source without it.",
     ),
     click.option("--hold", is_flag=True, help="Keep the VM until stdin is closed."),
-    click.option("--reverse-map", is_flag=True, help="Expect a kernel with a reverse map."),
 )
 
 
@@ -90,22 +89,24 @@ def request_options(command: Callable[..., None]) -> Callable[..., None]:
 Play = Callable[[NestedGuest, Stop], Mapping[str, Any]]
 
 
-def run(request: Request, data_bytes: int, play: Play) -> None:
+def run(request: Request, data_bytes: int, play: Play, *, huge: bool = False) -> None:
     """Play on a new guest, print the facts as one line of JSON, and hold the VM if asked to.
 
-    data_bytes: as NestedGuest's. Raises a ClickException (one line) where anything goes wrong.
+    data_bytes, huge: as NestedGuest's. Raises a ClickException (one line) where anything goes
+    wrong.
     """
     stop = Stop()
     started = time.monotonic()
     try:
         code = _payload(request.payload_file)
-        with NestedGuest(code, data_bytes=data_bytes, reverse_map=request.reverse_map) as guest:
+        with NestedGuest(code, data_bytes=data_bytes, huge=huge) as guest:
             facts = {
                 "name": request.name,
                 "pid": os.getpid(),
                 **play(guest, stop),
                 "seconds": round(time.monotonic() - started, 3),
-                "reverse_map": request.reverse_map,
+                "reverse_map": guest.reverse_map,
+                "take_back_ns": median(guest.take_back_ns or [0]),
                 "shadow_ipa_bits": guest.shadow_ipa_bits,
                 "expected": guest.ledger.counts.as_dict(),
             }

@@ -213,11 +213,6 @@ def _at(base_ipa: int, page: int) -> int:
     return base_ipa + page * PAGE_BYTES
 
 
-def _full_unmaps(guest: NestedGuest) -> int:
-    counts = guest.ledger.counts
-    return counts.full_unmaps_in_notifier + counts.full_unmaps_elsewhere
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @request_options
 @click.option("--seed", type=int, required=True, help="Of the random operations.")
@@ -235,7 +230,11 @@ def main(seed: int, operations: int, max_full_unmaps: int, **request: Any) -> No
     def play(guest: NestedGuest, stop: Stop) -> Mapping[str, Any]:
         shuffle = Shuffle(guest, seed)
         number = 0
-        while number < operations and _full_unmaps(guest) < max_full_unmaps and not stop.asked:
+        while (
+            number < operations
+            and guest.ledger.counts.full_unmaps < max_full_unmaps
+            and not stop.asked
+        ):
             number += 1
             shuffle.step(number)
         shuffle.check_all()

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import mmap
 import struct
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from nvscope.lab.workloads import protocol
-from nvscope.lab.workloads.kvm import (
-    REG_PC,
-    KvmError,
-    Mmio,
-    Vm,
-    populated_memory,
-)
+from nvscope.lab.workloads.kvm import REG_PC, KvmError, Mmio, Vm, has_reverse_map
 from nvscope.lab.workloads.ledger import Context, Ledger
+from nvscope.lab.workloads.memory import address_of, populated
 from nvscope.lab.workloads.stage2 import BLOCK_BYTES, PAGE_BYTES, VTCR, Stage2, TableMemory
 
 # Guest memory: the payload's page, L1's tables, and from DATA_IPA on what tests work with.
@@ -60,11 +56,12 @@ class NestedGuest:
     """The VM, booted and waiting for orders. A context manager; not thread safe.
 
     payload: what payload.build made; data_bytes: guest memory from DATA_IPA on (rounded up to
-    2 MiB); reverse_map: whether the kernel has a maple-tree reverse map, for the ledger.
+    2 MiB); huge: that memory is in huge pages. reverse_map: whether this kernel has one.
+    take_back_ns: how long each take-back took, its system call included.
     """
 
     def __init__(
-        self, payload: bytes, *, data_bytes: int = BLOCK_BYTES, reverse_map: bool = False
+        self, payload: bytes, *, data_bytes: int = BLOCK_BYTES, huge: bool = False
     ) -> None:
         if len(payload) != protocol.PAYLOAD_BYTES:
             raise ValueError(f"the payload has {len(payload)} bytes, not {protocol.PAYLOAD_BYTES}")
@@ -72,11 +69,15 @@ class NestedGuest:
         whole = blocks * BLOCK_BYTES
         self._vm = Vm()
         self.shadow_ipa_bits = self._vm.ipa_limit_bits  # a full shadow unmap has 2**bits bytes
-        self._memory = populated_memory(whole)
+        self._memory = populated(whole, BLOCK_BYTES if huge else None)
         self._memory[: len(payload)] = payload
         self.data_end_ipa = protocol.RAM_IPA + whole
-        self.ledger = Ledger(reverse_map=reverse_map)
+        self.reverse_map = has_reverse_map()
+        self.take_back_ns: list[int] = []
+        self.ledger = Ledger(reverse_map=self.reverse_map)
         self.ledger.populate(protocol.RAM_IPA, whole)
+        if huge:
+            self.ledger.populate_huge(DATA_IPA, whole - BLOCK_BYTES)
         self._tables = TableMemory(self._memory, protocol.RAM_IPA, _TABLES_IPA, DATA_IPA)
         self._stage2: dict[int, Stage2] = {}
         self._current: int | None = None
@@ -88,7 +89,7 @@ class NestedGuest:
             raise
 
     def _boot(self) -> None:
-        self._vm.set_memory(protocol.RAM_IPA, self._memory)
+        self._vm.set_memory(protocol.RAM_IPA, address_of(self._memory), len(self._memory))
         self._vcpu = self._vm.create_vcpu()
         self._vm.create_gic(protocol.GIC_DIST_IPA, protocol.GIC_REDIST_IPA)
         self._vcpu.set_register(REG_PC, protocol.RAM_IPA)
@@ -179,7 +180,10 @@ class NestedGuest:
         self._check_data(canonical_ipa, size)
         if canonical_ipa % PAGE_BYTES or size % PAGE_BYTES:
             raise ValueError(f"canonical IPA {canonical_ipa:#x} + {size:#x} is not page aligned")
-        self._memory.madvise(mmap.MADV_DONTNEED, canonical_ipa - protocol.RAM_IPA, size)
+        offset = canonical_ipa - protocol.RAM_IPA
+        begun_ns = time.perf_counter_ns()
+        self._memory.madvise(mmap.MADV_DONTNEED, offset, size)
+        self.take_back_ns.append(time.perf_counter_ns() - begun_ns)
         self.ledger.take_back(canonical_ipa, size)
 
     # ---- life

@@ -1,0 +1,368 @@
+"""What a reverse map can meet, case by case, each with the counts that it must cause.
+
+The counts are written by hand, from what the kernel's patch and mainline say they do, and are
+held against the ledger's when a case runs: on with the reverse map, off without it. What is not
+named is 0. All begin with L1's first instruction (1 canonical fault), and the first L2 run of a
+context or after a full unmap faults in L2's code, besides its pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from nvscope.lab.workloads.inject import Injection
+from nvscope.lab.workloads.main import NESTED_IPA, expect
+from nvscope.lab.workloads.stage2 import BLOCK_BYTES, PAGE_BYTES
+from nvscope.lab.workloads.synthetic import DATA_IPA, NestedGuest
+
+BLOCK_IPA = 0x4000_0000  # a second nested place for the same canonical memory
+
+
+class Player:
+    """A guest, and short words for what the cases do with it. Every word written is checked."""
+
+    def __init__(self, guest: NestedGuest, injection: Injection | None) -> None:
+        self.guest = guest
+        self._injection = injection
+        self._next = 1
+
+    def map(self, nested: int, canonical: int, context: int = 0, *, writable: bool = True) -> None:
+        """L1 maps one page; both by number."""
+        ipas = NESTED_IPA + nested * PAGE_BYTES, DATA_IPA + canonical * PAGE_BYTES
+        self.guest.map(*ipas, PAGE_BYTES, context, writable=writable)
+
+    def write(self, *nested: int, base: int = NESTED_IPA) -> None:
+        """L2 writes pages, and reads back what it wrote."""
+        for page in nested:
+            nested_ipa, word = base + page * PAGE_BYTES, self._next
+            self._next += 1
+            self.guest.l2_write(nested_ipa, word)
+            expect(f"data at {nested_ipa:#x}", self.guest.l2_read(nested_ipa).value, word)
+
+    def take_back(self, canonical: int, pages: int = 1) -> None:
+        """The host takes pages: what is read there next is 0."""
+        self.guest.take_back(DATA_IPA + canonical * PAGE_BYTES, pages * PAGE_BYTES)
+
+    def fail_in(self, stores: int) -> None:
+        """Let that store into a reverse map fail. Without one there is none to fail."""
+        assert self._injection
+        self._injection.fail_in(stores)
+        self.guest.ledger.stores.fail_in = stores
+
+
+@dataclass(frozen=True)
+class Case:
+    """play: the case; on, off: its counts; huge: needs huge pages; injects: makes stores fail."""
+
+    play: Callable[[Player], None]
+    on: Mapping[str, int]
+    off: Mapping[str, int]
+    huge: bool = False
+    injects: bool = False
+
+
+CASES: dict[str, Case] = {}
+
+
+def case(
+    *, on: Mapping[str, int], off: Mapping[str, int], huge: bool = False, injects: bool = False
+) -> Callable[[Callable[[Player], None]], Callable[[Player], None]]:
+    """Enter a function into CASES, by its name with dashes."""
+
+    def enter(play: Callable[[Player], None]) -> Callable[[Player], None]:
+        boot = {"canonical_faults": 1}
+        name = play.__name__.replace("_", "-")
+        CASES[name] = Case(play, boot | dict(on), boot | dict(off), huge, injects)
+        return play
+
+    return enter
+
+
+def _counts(**counts: int) -> dict[str, int]:
+    return counts
+
+
+@case(
+    # The one page comes back alone.
+    on=_counts(
+        notifier_unmaps=1, ranged_unmaps_in_notifier=1, ranged_bytes=4096,
+        shadow_faults=6, records_stored=6, refaults=1,
+    ),
+    # All 5 come back.
+    off=_counts(notifier_unmaps=1, full_unmaps_in_notifier=1, shadow_faults=10, refaults=5),
+)  # fmt: skip
+def plain_ranged(player: Player) -> None:
+    """One page of four is taken back."""
+    for page in range(4):
+        player.map(page, page)
+    player.write(0, 1, 2, 3)
+    player.take_back(1)
+    player.write(1, 0, 2, 3)
+
+
+@case(
+    on=_counts(
+        notifier_unmaps=1, ranged_unmaps_in_notifier=1, ranged_bytes=4096,
+        shadow_faults=3, records_stored=3, refaults=1,
+    ),
+    off=_counts(notifier_unmaps=1, full_unmaps_in_notifier=1, shadow_faults=4, refaults=2),
+)  # fmt: skip
+def nested_ipa_0(player: Player) -> None:
+    """A mapping whose nested IPA is 0 is an entry like any other."""
+    player.guest.map(0, DATA_IPA, PAGE_BYTES)
+    player.write(0, base=0)
+    player.take_back(0)
+    player.write(0, base=0)
+
+
+@case(
+    # 3 records: code, the page read-only, the page again. None for the permission.
+    on=_counts(
+        notifier_unmaps=1, ranged_unmaps_in_notifier=1, ranged_bytes=4096,
+        shadow_faults=4, records_stored=3, refaults=1,
+    ),
+    off=_counts(notifier_unmaps=1, full_unmaps_in_notifier=1, shadow_faults=5, refaults=2),
+)  # fmt: skip
+def permission_upgrade(player: Player) -> None:
+    """L1 makes a page writable that L2 has read."""
+    player.map(0, 0, writable=False)
+    expect("a page never written", player.guest.l2_read(NESTED_IPA).value, 0)
+    player.map(0, 0)
+    player.write(0)
+    player.take_back(0)
+    player.write(0)
+
+
+@case(
+    # The fallback clears the map: the two that follow are ranged.
+    on=_counts(
+        notifier_unmaps=3, full_unmaps_in_notifier=1, fallbacks_unknown_ipa=1,
+        ranged_unmaps_in_notifier=2, ranged_bytes=8192,
+        shadow_faults=9, records_stored=8, records_overlapped=1, refaults=5,
+    ),
+    off=_counts(notifier_unmaps=3, full_unmaps_in_notifier=3, shadow_faults=10, refaults=6),
+)  # fmt: skip
+def pollution(player: Player) -> None:
+    """Two nested IPAs for one canonical page: its entry no longer knows them."""
+    for nested, canonical in ((0, 0), (1, 0), (2, 1)):
+        player.map(nested, canonical)
+    player.write(0, 1, 2)
+    player.take_back(0)
+    player.write(0, 2)
+    player.take_back(1)
+    player.take_back(0)
+    player.write(0, 2)
+
+
+@case(
+    # Code, 2 pages, the block (overlaps both); code and block; block.
+    on=_counts(
+        notifier_unmaps=2, full_unmaps_in_notifier=1, fallbacks_unknown_ipa=1,
+        ranged_unmaps_in_notifier=1, ranged_bytes=2 << 20,
+        shadow_faults=7, records_stored=6, records_overlapped=1, refaults=3,
+    ),
+    off=_counts(notifier_unmaps=2, full_unmaps_in_notifier=2, shadow_faults=8, refaults=4),
+    huge=True,
+)  # fmt: skip
+def block_over_pages(player: Player) -> None:
+    """A 2 MiB block is mapped over pages that are mapped elsewhere already."""
+    for page in range(4):
+        player.map(page, page)
+    player.guest.map(BLOCK_IPA, DATA_IPA, BLOCK_BYTES)
+    player.write(0, 1)
+    player.write(100, base=BLOCK_IPA)
+    player.take_back(0, 512)
+    player.write(7, base=BLOCK_IPA)
+    player.take_back(0, 512)
+    player.write(8, base=BLOCK_IPA)
+
+
+@case(
+    # Code, the block, a page (overlaps), a page (in what is unknown already); code, page; page.
+    on=_counts(
+        notifier_unmaps=2, full_unmaps_in_notifier=1, fallbacks_unknown_ipa=1,
+        ranged_unmaps_in_notifier=1, ranged_bytes=4096,
+        shadow_faults=7, records_stored=5, records_overlapped=1, records_unchanged=1, refaults=3,
+    ),
+    off=_counts(notifier_unmaps=2, full_unmaps_in_notifier=2, shadow_faults=8, refaults=4),
+    huge=True,
+)  # fmt: skip
+def pages_over_block(player: Player) -> None:
+    """Pages are mapped that a 2 MiB block maps elsewhere already."""
+    player.guest.map(BLOCK_IPA, DATA_IPA, BLOCK_BYTES)
+    for page in range(4):
+        player.map(page, page)
+    player.write(100, base=BLOCK_IPA)
+    player.write(0, 1)
+    player.take_back(0, 512)
+    player.write(0)
+    player.take_back(0, 512)
+    player.write(0)
+
+
+@case(
+    on=_counts(
+        notifier_unmaps=1, ranged_unmaps_in_notifier=3, ranged_bytes=12288,
+        shadow_faults=12, records_stored=12, refaults=3,
+    ),
+    off=_counts(notifier_unmaps=1, full_unmaps_in_notifier=1, shadow_faults=18, refaults=9),
+)  # fmt: skip
+def several_entries(player: Player) -> None:
+    """One take-back hits three entries, whose nested IPAs run the other way."""
+    for page in range(8):
+        player.map(page, 7 - page)
+    player.write(*range(8))
+    player.take_back(2, 3)
+    player.write(*range(8))
+
+
+@case(
+    # L1's write and its read after the take-back are the 2 canonical faults more.
+    on=_counts(notifier_unmaps=2, canonical_faults=3, shadow_faults=2, records_stored=2),
+    off=_counts(
+        notifier_unmaps=2, full_unmaps_in_notifier=2,
+        canonical_faults=3, shadow_faults=4, refaults=2,
+    ),
+)  # fmt: skip
+def no_entry(player: Player) -> None:
+    """What L2 never touched is taken back: no business of its shadow MMU."""
+    player.map(0, 0)
+    player.write(0)
+    player.guest.l1_write(DATA_IPA + 5 * PAGE_BYTES, 55)
+    player.take_back(5)
+    player.take_back(6)
+    expect("data of L1", player.guest.l1_read(DATA_IPA + 5 * PAGE_BYTES).value, 0)
+    player.write(0)
+
+
+@case(
+    # The first take-back hits one MMU, the second both.
+    on=_counts(
+        notifier_unmaps=2, ranged_unmaps_in_notifier=3, ranged_bytes=12288,
+        shadow_faults=9, records_stored=9, refaults=3,
+    ),
+    off=_counts(notifier_unmaps=2, full_unmaps_in_notifier=4, shadow_faults=12, refaults=6),
+)  # fmt: skip
+def two_mmus(player: Player) -> None:
+    """Two contexts map different pages at the same nested IPAs, one page in common."""
+    for context, first in ((0, 0), (1, 1)):
+        player.map(0, first, context)
+        player.map(1, first + 1, context)
+    player.write(0, 1)
+    player.guest.switch(1)
+    player.write(0, 1)
+    player.take_back(0)
+    player.take_back(1)
+    player.guest.switch(0)
+    player.write(0, 1)
+    player.guest.switch(1)
+    player.write(0, 1)
+
+
+@case(
+    # Context 2 takes the MMU of context 0, which then takes that of context 1.
+    on=_counts(
+        notifier_unmaps=1, ranged_unmaps_in_notifier=2, ranged_bytes=8192,
+        full_unmaps_in_recycling=2, shadow_faults=9, records_stored=9, refaults=1,
+    ),
+    off=_counts(
+        notifier_unmaps=1, full_unmaps_in_notifier=2,
+        full_unmaps_in_recycling=2, shadow_faults=10, refaults=2,
+    ),
+)  # fmt: skip
+def recycling(player: Player) -> None:
+    """Three contexts on two shadow MMUs."""
+    for context in range(3):
+        player.map(0, 0, context)
+        player.guest.switch(context)
+        player.write(0)
+    player.take_back(0)
+    for context in (0, 2):
+        player.guest.switch(context)
+        player.write(0)
+
+
+@case(
+    # The take-back meets an entry whose mapping has gone. The last record finds its like.
+    on=_counts(
+        notifier_unmaps=1, ranged_unmaps_in_notifier=1, ranged_unmaps_in_tlbi=2,
+        ranged_bytes=12288, shadow_faults=4, records_stored=3, records_unchanged=1, refaults=1,
+    ),
+    off=_counts(
+        notifier_unmaps=1, full_unmaps_in_notifier=1, ranged_unmaps_in_tlbi=2,
+        ranged_bytes=8192, shadow_faults=5, refaults=2,
+    ),
+)  # fmt: skip
+def stale_entry(player: Player) -> None:
+    """A TLBI by L1 unmaps a page; its entry stays."""
+    player.map(0, 0)
+    player.write(0)
+    player.guest.tlbi_page(NESTED_IPA)
+    player.take_back(0)
+    player.write(0)
+    player.guest.tlbi_page(NESTED_IPA)
+    player.write(0)
+
+
+@case(
+    # Page 1 is not recorded, page 2 not even tried; after the fallback all is well again.
+    on=_counts(
+        notifier_unmaps=2, full_unmaps_in_notifier=1, fallbacks_broken=1,
+        ranged_unmaps_in_notifier=1, ranged_bytes=4096, shadow_faults=9,
+        records_stored=7, records_failed=1, records_skipped=1, refaults=5,
+    ),
+    off=_counts(notifier_unmaps=2, full_unmaps_in_notifier=2, shadow_faults=10, refaults=6),
+    injects=True,
+)  # fmt: skip
+def broken_at_record(player: Player) -> None:
+    """No memory to record a mapping."""
+    for page in range(4):
+        player.map(page, page)
+    player.write(0)
+    player.fail_in(1)
+    player.write(1, 2)
+    player.take_back(0)
+    player.write(0, 1, 2)
+    player.take_back(1)
+    player.write(1)
+
+
+@case(
+    on=_counts(
+        notifier_unmaps=2, full_unmaps_in_notifier=1, fallbacks_broken=1,
+        ranged_unmaps_in_notifier=1, ranged_bytes=4096,
+        shadow_faults=7, records_stored=6, records_skipped=1, refaults=4,
+    ),
+    off=_counts(notifier_unmaps=2, full_unmaps_in_notifier=2, shadow_faults=8, refaults=5),
+    injects=True,
+)  # fmt: skip
+def broken_at_erase(player: Player) -> None:
+    """No memory to take out the entry of what was unmapped."""
+    for page in range(2):
+        player.map(page, page)
+    player.write(0, 1)
+    player.fail_in(1)
+    player.take_back(0)
+    player.write(0)
+    player.take_back(1)
+    player.write(0, 1)
+
+
+@case(
+    on=_counts(
+        shadow_faults=6, records_stored=3, records_overlapped=1,
+        records_failed=1, records_skipped=1, broken_mmus=1,
+    ),
+    off=_counts(shadow_faults=6),
+    injects=True,
+)  # fmt: skip
+def teardown(player: Player) -> None:
+    """The VM ends with entries, an unknown one among them, in one MMU, and another broken."""
+    for nested, canonical in ((0, 0), (1, 0), (2, 1)):
+        player.map(nested, canonical)
+    player.map(0, 3, context=1)
+    player.write(0, 1, 2)
+    player.guest.switch(1)
+    player.fail_in(1)
+    player.write(0)

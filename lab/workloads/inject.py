@@ -1,0 +1,66 @@
+"""Makes one store into a reverse map fail, by the kernel's own fault injection.
+
+Documentation/fault-injection/fault-injection.rst of the kernel: fail_function, with a filter by
+task, so that only this process's vCPU is hit.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nvscope.probes.errors import LackError
+
+FUNCTION = "kvm_nested_revmap_store"
+_FOLDER = Path("/sys/kernel/debug/fail_function")
+_MAKE_IT_FAIL = Path("/proc/self/make-it-fail")
+_ENOMEM = hex((1 << 64) - errno.ENOMEM)
+
+
+class Injection:
+    """Fault injection that is set up, with nothing armed."""
+
+    def fail_in(self, stores: int) -> None:
+        """Let the stores-th call from now fail, that one only. stores: from 1 on.
+
+        should_fail_ex() (lib/fault-inject.c) takes 1 from `space` for each call, and lets calls
+        pass as long as it is above 1.
+        """
+        _set("times", 0)
+        _set("space", stores)
+        _set("times", 1)
+
+    def pending(self) -> bool:
+        """Whether the failure that was armed is yet to come."""
+        return int((_FOLDER / "times").read_text()) != 0
+
+
+@contextmanager
+def injection() -> Iterator[Injection]:
+    """Set up for this process; at the end all is as before. Raises LackError."""
+    if not _FOLDER.exists():
+        raise LackError(f"{_FOLDER} is not there: it needs CONFIG_FAIL_FUNCTION and debugfs")
+    settings: dict[str, str | int] = {
+        "task-filter": "Y",
+        "probability": 100,
+        "interval": 1,
+        "verbose": 0,
+        "times": 0,
+    }
+    try:
+        for name, value in settings.items():
+            _set(name, value)
+        _set("inject", FUNCTION)
+        _set(f"{FUNCTION}/retval", _ENOMEM)
+        _MAKE_IT_FAIL.write_text("1")
+        yield Injection()
+    finally:
+        _MAKE_IT_FAIL.write_text("0")
+        _set("probability", 0)
+        _set("inject", "")
+
+
+def _set(name: str, value: str | int) -> None:
+    (_FOLDER / name).write_text(f"{value}\n")
