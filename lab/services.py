@@ -52,6 +52,12 @@ class GuestProcess:
         """Send it a signal."""
         self._lab.run(f"kill -{number} {self.pid}")
 
+    def send(self, text: str) -> None:
+        """Write to its standard input."""
+        assert self._ssh.stdin
+        self._ssh.stdin.write(text)
+        self._ssh.stdin.flush()
+
     def release(self) -> None:
         """Close its standard input: what a workload with --hold waits for."""
         if self._ssh.stdin and not self._ssh.stdin.closed:

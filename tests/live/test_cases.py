@@ -1,0 +1,59 @@
+"""Each thing that a reverse map can meet: stated counts, ledger, exporter and ftrace agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from nvscope.lab.services import Exporter, Synthetic
+from nvscope.lab.vm import Lab
+from nvscope.lab.workloads.cases import CASES
+from tests.live.counts import assert_all_agree, oracle
+
+FACTS_SECONDS = 120
+
+
+@pytest.fixture(
+    scope="module", params=["revmap-fentry", "revmap-kprobe", "plain-fentry", "plain-kprobe"]
+)
+def observed(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, Exporter]]:
+    """A host under exporter and ftrace. One exporter for all cases: compiling takes the time."""
+    kind, mechanism = request.param.split("-")
+    host: Lab = request.getfixturevalue({"revmap": "lab_host", "plain": "plain_host"}[kind])
+    with Exporter(host, "--strict", "--mechanism", mechanism) as exporter:
+        oracle(host, "start")
+        yield host, exporter
+        oracle(host, "stop")
+
+
+def play(lab: Lab, exporter: Exporter, name: str, *options: str, timeout: float) -> dict[str, Any]:
+    """Run a case on a VM of its name; all counts must agree."""
+    with Synthetic(lab, name, name, *options, script="case") as guest:
+        facts = guest.facts(timeout)
+        assert_all_agree(facts, exporter.scrape(), oracle(lab, "read"))
+        guest.release()
+        assert guest.wait() == 0
+    return facts
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_counts_of_a_case_are_as_stated(observed: tuple[Lab, Exporter], name: str) -> None:
+    lab, exporter = observed
+    facts = play(lab, exporter, name, timeout=FACTS_SECONDS)
+    case = CASES[name]
+    assert facts["stated"] == (case.on if facts["reverse_map"] else case.off)
+    assert {key: count for key, count in facts["expected"].items() if count} == facts["stated"]
+
+
+def test_a_thousand_records_of_which_a_tenth_fail(observed: tuple[Lab, Exporter]) -> None:
+    lab, exporter = observed
+    facts = play(lab, exporter, "failures", timeout=600)
+    if not facts["reverse_map"]:
+        return
+    counts = facts["expected"]
+    assert facts["tried"] >= 1000
+    assert 0.05 < counts["records_failed"] / facts["tried"] < 0.2
+    # Each failure made some notifier unmap fall back, unless another came before it.
+    assert counts["fallbacks_broken"] > counts["records_failed"] / 2

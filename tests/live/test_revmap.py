@@ -1,0 +1,113 @@
+"""The reverse map beyond what the cases state: real failures, other names, the end of a VM."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+import pytest
+
+from nvscope.lab.services import Exporter, GuestProcess, Synthetic
+from nvscope.lab.vm import Lab
+from tests.live.counts import by_exporter, by_ftrace, oracle
+
+PAYLOAD = "--payload /mnt/artifacts/l1.bin"
+
+# Documentation/fault-injection/fault-injection.rst of the kernel: every allocation of a single
+# tree node fails that may not wait, in a task that asks for it.
+FAILSLAB = """
+echo 1 > /sys/kernel/slab/maple_node/failslab
+cd /sys/kernel/debug/failslab
+for setting in cache-filter=Y task-filter=Y verbose=0 times=-1 interval=1 space=0 probability={}
+do echo ${{setting#*=}} > ${{setting%=*}}; done
+"""
+
+
+def test_allocations_that_really_fail(lab_host: Lab) -> None:
+    """With no memory for a tree's first node each map is broken from its first record on."""
+    unmaps, pages = 23, 16
+    script = f"python3 -m nvscope.lab.workloads.main -name starved {PAYLOAD} --hold"
+    sizes = f"--unmaps {unmaps} --pages {pages}"
+    starved = shlex.quote(f"echo 1 > /proc/self/make-it-fail; exec {script} {sizes}")
+    with Exporter(lab_host, "--strict") as exporter:
+        oracle(lab_host, "start")
+        lab_host.run(FAILSLAB.format(100))
+        try:
+            with GuestProcess(lab_host, f"sh -c {starved}") as guest:
+                guest.line(timeout=180)  # it checks its data itself
+                metrics = exporter.scrape()
+                seen = oracle(lab_host, "stop")
+                pid = guest.pid
+        finally:
+            lab_host.run(FAILSLAB.format(0))
+    counts = by_exporter(metrics, "starved", ipa_bits=48)
+    assert counts["notifier_unmaps"] == counts["fallbacks_broken"] == unmaps
+    assert counts["records_failed"] == unmaps + 1  # the first one, and after each fallback
+    assert counts["records_stored"] == 0
+    assert counts["broken_mmus"] == 1
+    traced = by_ftrace(seen, pid, ipa_bits=48)
+    del traced["reflected_aborts"]
+    assert {name: counts[name] for name in traced} == traced
+    assert metrics.sum("nvscope_events_lost_total") == 0
+
+
+@pytest.mark.parametrize("case", ["pollution", "broken-at-record", "broken-at-erase"])
+def test_reasons_are_told_from_the_state_where_no_function_says_them(
+    lab_host: Lab, case: str, nameless: Exporter
+) -> None:
+    with Synthetic(lab_host, case, case, script="case") as guest:
+        facts = guest.facts(120)
+        counts = by_exporter(nameless.scrape(), case, facts["shadow_ipa_bits"])
+    del facts["expected"]["reflected_aborts"]
+    assert counts == facts["expected"]
+
+
+@pytest.fixture(scope="module")
+def nameless(lab_host: Lab) -> Iterator[Exporter]:
+    """As on a kernel by another patch: records by a name that is given, the rest unknown."""
+    symbols = {
+        "revmap_record": "kvm_nested_revmap_record",
+        "revmap_broken": "elsewhere_named_break",
+        "revmap_fallback": "elsewhere_named_fallback",
+    }
+    options = [f"--symbol={point}={name}" for point, name in symbols.items()]
+    with Exporter(lab_host, "--strict", *options) as exporter:
+        attached = exporter.scrape().values("nvscope_probe_attached", "probe")
+        assert {point for point, value in attached.items() if not value} == {
+            "revmap_broken",
+            "revmap_fallback",
+        }
+        assert "elsewhere_named_break" in exporter.errors()
+        yield exporter
+
+
+TWO_VMS = """
+import sys
+from pathlib import Path
+from nvscope.lab.workloads.synthetic import DATA_IPA, NestedGuest
+code = Path("/mnt/artifacts/l1.bin").read_bytes()
+for unmaps in (5, 3):
+    guest = NestedGuest(code)
+    guest.map(0, DATA_IPA, 4096)
+    for _ in range(unmaps):
+        guest.l2_write(0, 1)
+        guest.take_back(DATA_IPA)
+    print(unmaps, flush=True)
+    sys.stdin.readline()
+    guest.close()
+print("closed", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_counts_end_with_the_vm_though_its_process_goes_on(lab_host: Lab) -> None:
+    unmaps = "nvscope_notifier_unmap_duration_seconds_count"
+    command = f"python3 -c {shlex.quote(TWO_VMS)} -name twice"
+    with Exporter(lab_host, "--strict") as exporter, GuestProcess(lab_host, command) as process:
+        for expected in (5, 3):
+            assert process.line(60) == str(expected)
+            # The second one may well have the address of the first.
+            assert exporter.scrape().values(unmaps, "vm") == {"twice": expected}
+            process.send("\n")
+        assert process.line(60) == "closed"
+        assert exporter.scrape().values("nvscope_vm_info", "vm") == {}
