@@ -177,14 +177,20 @@ class NestedGuest:
 
     def take_back(self, canonical_ipa: int, size: int = PAGE_BYTES) -> None:
         """The host takes pages from the guest: one madvise(MADV_DONTNEED), one MMU notifier."""
+        begun_ns = time.perf_counter_ns()
+        self.take_back_unheard(canonical_ipa, size)
+        self.take_back_ns.append(time.perf_counter_ns() - begun_ns)
+        self.ledger.take_back(canonical_ipa, size)
+
+    def take_back_unheard(self, canonical_ipa: int, size: int = PAGE_BYTES) -> None:
+        """The same, and the ledger is not told: its counts are of no use from then on.
+
+        May be called from another thread while L1 or L2 runs.
+        """
         self._check_data(canonical_ipa, size)
         if canonical_ipa % PAGE_BYTES or size % PAGE_BYTES:
             raise ValueError(f"canonical IPA {canonical_ipa:#x} + {size:#x} is not page aligned")
-        offset = canonical_ipa - protocol.RAM_IPA
-        begun_ns = time.perf_counter_ns()
-        self._memory.madvise(mmap.MADV_DONTNEED, offset, size)
-        self.take_back_ns.append(time.perf_counter_ns() - begun_ns)
-        self.ledger.take_back(canonical_ipa, size)
+        self._memory.madvise(mmap.MADV_DONTNEED, canonical_ipa - protocol.RAM_IPA, size)
 
     # ---- life
 

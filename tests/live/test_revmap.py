@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
 
-import pytest
-
+from nvscope.lab import assets, compare
 from nvscope.lab.services import Exporter, GuestProcess, Synthetic
 from nvscope.lab.vm import Lab
-from tests.live.counts import by_exporter, by_ftrace, oracle
+from tests.live.counts import REASONS, UNMAPS, by_exporter, by_ftrace, oracle
 
+RACED = REASONS.index("raced")
 PAYLOAD = "--payload /mnt/artifacts/l1.bin"
 
 # Documentation/fault-injection/fault-injection.rst of the kernel: every allocation of a single
@@ -51,20 +50,8 @@ def test_allocations_that_really_fail(lab_host: Lab) -> None:
     assert metrics.sum("nvscope_events_lost_total") == 0
 
 
-@pytest.mark.parametrize("case", ["pollution", "broken-at-record", "broken-at-erase"])
-def test_reasons_are_told_from_the_state_where_no_function_says_them(
-    lab_host: Lab, case: str, nameless: Exporter
-) -> None:
-    with Synthetic(lab_host, case, case, script="case") as guest:
-        facts = guest.facts(120)
-        counts = by_exporter(nameless.scrape(), case, facts["shadow_ipa_bits"])
-    del facts["expected"]["reflected_aborts"]
-    assert counts == facts["expected"]
-
-
-@pytest.fixture(scope="module")
-def nameless(lab_host: Lab) -> Iterator[Exporter]:
-    """As on a kernel by another patch: records by a name that is given, the rest unknown."""
+def test_a_patch_whose_functions_have_other_names(lab_host: Lab) -> None:
+    """Records by a name that is given; reasons and broken maps are told from the MMUs' state."""
     symbols = {
         "revmap_record": "kvm_nested_revmap_record",
         "revmap_broken": "elsewhere_named_break",
@@ -73,12 +60,40 @@ def nameless(lab_host: Lab) -> Iterator[Exporter]:
     options = [f"--symbol={point}={name}" for point, name in symbols.items()]
     with Exporter(lab_host, "--strict", *options) as exporter:
         attached = exporter.scrape().values("nvscope_probe_attached", "probe")
-        assert {point for point, value in attached.items() if not value} == {
-            "revmap_broken",
-            "revmap_fallback",
-        }
+        missing = {point for point, value in attached.items() if not value}
+        assert missing == {"revmap_broken", "revmap_fallback"}
         assert "elsewhere_named_break" in exporter.errors()
-        yield exporter
+        for case in ("pollution", "broken-at-record", "broken-at-erase"):
+            with Synthetic(lab_host, case, case, script="case") as guest:
+                facts = guest.facts(120)
+                counts = by_exporter(exporter.scrape(), case, facts["shadow_ipa_bits"])
+            del facts["expected"]["reflected_aborts"]
+            assert counts == facts["expected"]
+
+
+def test_notifiers_that_race_with_full_unmaps(lab_host: Lab) -> None:
+    """They come while a full unmap has let go of mmu_lock, and must not trust the emptied map."""
+    with Exporter(lab_host, "--strict") as exporter:
+        oracle(lab_host, "start")
+        options = ("--seconds", "10")
+        with Synthetic(lab_host, "race", *options, script="race", hold=True) as guest:
+            facts = guest.facts(timeout=180)  # it checks that no mapping survived
+            metrics = exporter.scrape()
+            seen = oracle(lab_host, "stop")
+    raced = metrics.sum("nvscope_fallbacks_total", vm="race", reason="raced")
+    assert raced > 0
+    # By the thread that took pages back, which is not the vCPU's.
+    assert raced == sum(n for key, n in seen["fallback"].items() if key.endswith(f",{RACED}"))
+    assert metrics.sum(f"{UNMAPS}_count", vm="race") == sum(seen["notifier"].values())
+    assert sum(seen["notifier"].values()) == facts["taken"] + 1
+    assert metrics.sum("nvscope_events_lost_total") == 0
+
+
+def test_a_notifier_unmap_is_cheaper_by_four_orders_of_magnitude() -> None:
+    """In instructions, with 52-bit IPA spaces: 2**52 bytes are not walked for one page."""
+    ready = assets.prepare()
+    counted = {on: compare.instructions(ready, revmap=on, lpa2=True) for on in (False, True)}
+    assert counted[False] > 10_000 * counted[True]
 
 
 TWO_VMS = """

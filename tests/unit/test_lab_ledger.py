@@ -2,49 +2,11 @@
 
 from __future__ import annotations
 
-from nvscope.lab.workloads.ledger import Context, Counts, Ledger
-from nvscope.lab.workloads.stage2 import BLOCK_BYTES, PAGE_BYTES, Translation
+import pytest
 
-RAM = 0x4000_0000
-DATA = RAM + BLOCK_BYTES
-CODE = 0xF_FFFF_F000
-NESTED = 0x8000_0000
-
-
-class Guest:
-    """L1's stage 2 as a dictionary, and a ledger that has seen L1 boot."""
-
-    def __init__(self, *, reverse_map: bool = False) -> None:
-        self.ledger = Ledger(reverse_map=reverse_map)
-        self.ledger.populate(RAM, 2 * BLOCK_BYTES)
-        self.ledger.l1_access(RAM)
-        self.pages: dict[int, Translation] = {CODE: Translation(RAM, 3, False, True)}
-
-    def map(self, page: int, to: int, *, level: int = 3, writable: bool = True) -> None:
-        translation = Translation(DATA + to * PAGE_BYTES, level, writable, False)
-        self.pages[NESTED + page * PAGE_BYTES] = translation
-
-    def run(self, *pages: int, write: bool = True, vmid: int = 1) -> int:
-        context = Context(vmid << 48 | RAM, self.pages.get, CODE)
-        return self.ledger.l2_run(context, [nested(page) for page in pages], write=write)
-
-    def counted(self, **expected: int) -> None:
-        assert self.ledger.counts == Counts(canonical_faults=1, **expected)
-
-
-def nested(page: int) -> int:
-    return NESTED + page * PAGE_BYTES
-
-
-def canonical(page: int) -> int:
-    return DATA + page * PAGE_BYTES
-
-
-def mapped(pages: int, *, reverse_map: bool = False) -> Guest:
-    guest = Guest(reverse_map=reverse_map)
-    for page in range(pages):
-        guest.map(page, page)
-    return guest
+from nvscope.lab.workloads.counts import Counts
+from nvscope.lab.workloads.stage2 import BLOCK_BYTES, PAGE_BYTES
+from tests.unit.ledger_guest import DATA, NESTED_BLOCK, Guest, canonical, mapped, nested
 
 
 def test_boot_is_one_canonical_fault() -> None:
@@ -65,7 +27,7 @@ def test_a_notifier_drops_every_shadow_page() -> None:
     guest.ledger.take_back(canonical(3), PAGE_BYTES)
     guest.counted(notifier_unmaps=1, full_unmaps_in_notifier=1, shadow_faults=9)
     guest.run(3)
-    guest.counted(notifier_unmaps=1, full_unmaps_in_notifier=1, shadow_faults=11)
+    guest.counted(notifier_unmaps=1, full_unmaps_in_notifier=1, shadow_faults=11, refaults=2)
 
 
 def test_the_standard_script_in_closed_form() -> None:
@@ -79,6 +41,7 @@ def test_the_standard_script_in_closed_form() -> None:
         notifier_unmaps=unmaps,
         full_unmaps_in_notifier=unmaps,
         shadow_faults=1 + pages + 2 * unmaps + pages - 1,
+        refaults=2 * unmaps + pages - 1,
     )
 
 
@@ -102,7 +65,7 @@ def test_write_after_read_of_a_taken_page_is_a_notifier_of_its_own() -> None:
     guest.counted(notifier_unmaps=1, shadow_faults=2)
     # The copy drops the shadow MMU under the fault: it is retried, after L2's code is refetched.
     guest.run(0)
-    guest.counted(notifier_unmaps=2, full_unmaps_in_notifier=1, shadow_faults=5)
+    guest.counted(notifier_unmaps=2, full_unmaps_in_notifier=1, shadow_faults=5, refaults=2)
 
 
 def test_host_write_to_the_zero_page_is_a_notifier() -> None:
@@ -147,7 +110,9 @@ def test_l1_without_invalidation_keeps_the_old_mapping() -> None:
     assert guest.run(0) == 1
     guest.ledger.tlbi_ipa(1, nested(0))
     assert guest.run(0) == 0
-    guest.counted(shadow_faults=2, ranged_unmaps_elsewhere=1, reflected_aborts=1)
+    guest.counted(
+        shadow_faults=2, ranged_unmaps_in_tlbi=1, ranged_bytes=PAGE_BYTES, reflected_aborts=1
+    )
 
 
 def test_tlbi_by_address_takes_one_page_where_the_page_is_known() -> None:
@@ -155,7 +120,7 @@ def test_tlbi_by_address_takes_one_page_where_the_page_is_known() -> None:
     guest.run(0, 1, 2)
     guest.ledger.tlbi_ipa(1, nested(1))
     guest.run(0, 1, 2)
-    guest.counted(shadow_faults=5, ranged_unmaps_elsewhere=1)
+    guest.counted(shadow_faults=5, ranged_unmaps_in_tlbi=1, ranged_bytes=PAGE_BYTES)
 
 
 def test_tlbi_by_address_takes_a_gigabyte_where_it_is_not() -> None:
@@ -163,7 +128,7 @@ def test_tlbi_by_address_takes_a_gigabyte_where_it_is_not() -> None:
     guest.run(0, 1, 2)
     guest.ledger.tlbi_ipa(1, nested(7))
     guest.run(0, 1, 2)  # the code page lies in another gigabyte
-    guest.counted(shadow_faults=7, ranged_unmaps_elsewhere=1)
+    guest.counted(shadow_faults=7, ranged_unmaps_in_tlbi=1, ranged_bytes=1 << 30)
 
 
 def test_tlbi_by_address_takes_l1s_block() -> None:
@@ -174,7 +139,7 @@ def test_tlbi_by_address_takes_l1s_block() -> None:
     guest.run(0, 5, 9, 512)
     guest.ledger.tlbi_ipa(1, nested(5))
     guest.run(0, 5, 9, 512)
-    guest.counted(shadow_faults=8, ranged_unmaps_elsewhere=1)
+    guest.counted(shadow_faults=8, ranged_unmaps_in_tlbi=1, ranged_bytes=BLOCK_BYTES)
 
 
 def test_tlbis_of_a_whole_context_and_of_all() -> None:
@@ -182,11 +147,11 @@ def test_tlbis_of_a_whole_context_and_of_all() -> None:
     guest.run(0, vmid=1)
     guest.run(0, vmid=2)
     guest.ledger.tlbi_vmid(2)
-    guest.counted(shadow_faults=4, full_unmaps_elsewhere=1)
+    guest.counted(shadow_faults=4, full_unmaps_in_tlbi=1)
     guest.ledger.tlbi_all()
-    guest.counted(shadow_faults=4, full_unmaps_elsewhere=3)
+    guest.counted(shadow_faults=4, full_unmaps_in_tlbi=3)
     guest.run(0, vmid=1)
-    guest.counted(shadow_faults=6, full_unmaps_elsewhere=3)
+    guest.counted(shadow_faults=6, full_unmaps_in_tlbi=3)
 
 
 def test_a_notifier_unmaps_each_valid_mmu() -> None:
@@ -203,41 +168,69 @@ def test_a_third_context_recycles_the_mmus_in_turn() -> None:
         guest.run(0, vmid=vmid)
     guest.counted(shadow_faults=4)
     guest.run(0, vmid=3)  # takes the first one's
-    guest.counted(shadow_faults=6, full_unmaps_elsewhere=1)
+    guest.counted(shadow_faults=6, full_unmaps_in_recycling=1)
     guest.run(0, vmid=2)  # still there
-    guest.counted(shadow_faults=6, full_unmaps_elsewhere=1)
+    guest.counted(shadow_faults=6, full_unmaps_in_recycling=1)
     guest.run(0, vmid=1)  # takes the second one's
-    guest.counted(shadow_faults=8, full_unmaps_elsewhere=2)
+    guest.counted(shadow_faults=8, full_unmaps_in_recycling=2)
 
 
-def test_with_a_reverse_map_only_the_page_goes() -> None:
-    guest = mapped(8, reverse_map=True)
-    guest.run(*range(8))
-    guest.ledger.take_back(canonical(3), PAGE_BYTES)
-    guest.run(*range(8))
-    guest.counted(notifier_unmaps=1, ranged_unmaps_in_notifier=1, shadow_faults=10)
-
-
-def test_with_a_reverse_map_an_alias_is_a_full_unmap() -> None:
-    guest = Guest(reverse_map=True)
-    guest.map(0, 0)
-    guest.map(1, 0)
-    guest.map(2, 2)
-    guest.run(0, 1, 2)
-    guest.ledger.take_back(canonical(0), 3 * PAGE_BYTES)
-    guest.counted(notifier_unmaps=1, full_unmaps_in_notifier=1, shadow_faults=4)
-    guest.ledger.take_back(canonical(0), 3 * PAGE_BYTES)  # the tree is empty
-    guest.counted(notifier_unmaps=2, full_unmaps_in_notifier=1, shadow_faults=4)
-
-
-def test_with_a_reverse_map_tlbi_leaves_stale_entries() -> None:
-    guest = mapped(1, reverse_map=True)
-    guest.run(0)
-    guest.ledger.tlbi_ipa(1, nested(0))
-    guest.ledger.take_back(canonical(0), PAGE_BYTES)
+def test_what_l1_gives_up_itself_is_no_refault() -> None:
+    guest = mapped(4)
+    guest.run(*range(4))
+    guest.take_back(0)  # owes all 5
+    guest.run(0)  # pays back 2
+    guest.ledger.tlbi_vmid(1)  # the other 3 are forgotten
+    guest.run(*range(4))
     guest.counted(
         notifier_unmaps=1,
-        ranged_unmaps_in_notifier=1,
-        ranged_unmaps_elsewhere=1,
-        shadow_faults=2,
+        full_unmaps_in_notifier=1,
+        full_unmaps_in_tlbi=1,
+        shadow_faults=12,
+        refaults=2,
     )
+
+
+def test_a_fault_with_a_notifier_in_it_ends_after_that() -> None:
+    guest = mapped(1)
+    guest.take_back(0)
+    guest.run(0, write=False)  # the zero page
+    guest.run(0)  # copied within the fault: that itself is then the first refault
+    assert guest.ledger.counts.refaults == 2
+
+
+def test_refaults_are_an_mmus_own() -> None:
+    guest = mapped(1)
+    guest.run(0, vmid=1)
+    guest.take_back(0)
+    guest.run(0, vmid=2)
+    assert guest.ledger.counts.refaults == 0
+    guest.run(0, vmid=1)
+    assert guest.ledger.counts.refaults == 2
+
+
+def test_a_huge_page_is_one_fault_where_l1_has_a_block() -> None:
+    guest = Guest(huge=True)
+    guest.map_block()
+    guest.map(0, 0)
+    guest.run(0, base=NESTED_BLOCK)
+    guest.run(100, 511, base=NESTED_BLOCK)
+    guest.counted(shadow_faults=2)
+    guest.run(0)  # L1's page of it is a page
+    guest.counted(shadow_faults=3)
+    guest.ledger.l1_access(DATA, write=True)
+    guest.ledger.l1_access(DATA + BLOCK_BYTES - 8, write=True)
+    assert guest.ledger.counts.canonical_faults == 2
+
+
+def test_small_pages_behind_a_block_of_l1_are_mapped_as_pages() -> None:
+    guest = Guest()
+    guest.map_block()
+    guest.run(0, 1, 2, base=NESTED_BLOCK)
+    guest.counted(shadow_faults=4)
+
+
+def test_no_take_back_splits_a_huge_page() -> None:
+    guest = Guest(huge=True)
+    with pytest.raises(ValueError, match="split a huge page"):
+        guest.take_back(0)
