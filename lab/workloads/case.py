@@ -13,10 +13,11 @@ from typing import Any
 import click
 
 from nvscope.lab.workloads import failures
-from nvscope.lab.workloads.cases import CASES, Case, Player
+from nvscope.lab.workloads.cases import CASES, Case
 from nvscope.lab.workloads.inject import injection
 from nvscope.lab.workloads.kvm import KvmError
 from nvscope.lab.workloads.main import Request, Stop, request_options, run
+from nvscope.lab.workloads.player import Player
 from nvscope.lab.workloads.stage2 import BLOCK_BYTES
 from nvscope.lab.workloads.synthetic import NestedGuest
 

@@ -6,8 +6,8 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from nvscope.lab.workloads.cases import Player
 from nvscope.lab.workloads.main import NESTED_IPA, Stop, expect
+from nvscope.lab.workloads.player import Player
 from nvscope.lab.workloads.stage2 import PAGE_BYTES
 from nvscope.lab.workloads.synthetic import DATA_IPA
 
@@ -31,7 +31,9 @@ class _Run:
         if not self._player.guest.ledger.stores.fail_in:
             self._player.fail_in(1 + int(self._random.expovariate(1 / (MEAN_GAP - 1))))
         kind = self._random.random()
-        if kind < 0.75:
+        # A broken map records nothing until a notifier unmap: let that come soon.
+        broken = self._player.guest.ledger.counts.broken_mmus > 0
+        if kind < (0.3 if broken else 0.75):
             self._write()
         elif kind < 0.95:
             self._take_back()

