@@ -8,10 +8,10 @@ TREE := build/tree/nvscope
 WINGS := probes exporter lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint unit live clean
+.PHONY: help demo test check lint unit live test-debug clean
 
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## set up, boot the lab, watch a nested guest's metrics for a minute (KEEP=1 keeps it up)
 	@$(BIN)/nvscope lab demo $(if $(KEEP),--keep)
@@ -30,6 +30,10 @@ live: $(STAMP) ## live tests alone; one of them: .venv/bin/pytest tests/live -k 
 	@$(BIN)/nvscope lab build --kernel lab
 	@$(BIN)/nvscope lab build --kernel stock
 	@$(BIN)/pytest tests/live
+
+test-debug: $(STAMP) ## the workloads and KVM's selftests on a kernel with lockdep and KASAN (make test does not)
+	@$(BIN)/nvscope lab build --debug
+	@$(BIN)/pytest tests/debug
 
 clean: ## remove .venv and build products of the checkout (the cache: nvscope lab clean)
 	rm -rf $(VENV) build nvscope.egg-info

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nvscope.lab import host, rootfs, steps, store
-from nvscope.lab.kernel import build, source, stock
+from nvscope.lab.kernel import build, selftests, source, stock
 from nvscope.lab.machine import Machine, Share
 from nvscope.lab.paths import source_root
 from nvscope.lab.vm import Lab
 from nvscope.lab.workloads import payload
 
-KERNELS = ("lab", "stock")
+KERNELS = (*build.FLAVOURS, "stock")
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class Assets:
     """What is ready to boot.
 
     rootfs: folder of the root image and keys; artifacts: what the guest sees at /mnt/artifacts,
-    the kernel for guests of its own and the synthetic guest's payload.
+    the kernel for guests of its own, the synthetic guest's payload and, where they were asked for,
+    KVM's selftests.
     """
 
     machine: Machine
@@ -34,22 +37,28 @@ class Assets:
         return Lab(machine, self.rootfs, shares)
 
 
-def prepare(kernel: str = "lab", given_source: Path | None = None) -> Assets:
-    """Make, or find in the cache, all that booting the kernel ("lab" or "stock") needs."""
-    host.ready()
-    machine = _stock() if kernel == "stock" else _lab(given_source)
-    return Assets(machine, rootfs.build(machine), _artifacts(machine))
+def prepare(
+    kernel: str = "lab", given_source: Path | None = None, with_selftests: bool = False
+) -> Assets:
+    """Make, or find in the cache, all that booting the kernel (one of KERNELS) needs."""
+    host.ready(libc=with_selftests)
+    machine = _stock() if kernel == "stock" else _built(kernel, given_source)
+    # What a debug kernel watches is the host; its guests are slow enough without that.
+    inside = _built("lab", given_source) if kernel == "debug" else machine
+    tests = selftests.build(_fetched()) if with_selftests else None
+    return Assets(machine, rootfs.build(inside), _artifacts(inside.kernel, tests))
 
 
-def _lab(given_source: Path | None) -> Machine:
-    if given_source:
-        chosen = source.given(given_source)
-    elif source.is_cached():
-        chosen = source.fetched()
-    else:
-        with steps.step("kernel source, 167 MB"):
-            chosen = source.fetched()
-    return Machine(kernel=build.build(chosen) / "Image")
+def _built(flavour: str, given_source: Path | None) -> Machine:
+    chosen = source.given(given_source) if given_source else _fetched()
+    return Machine(kernel=build.build(chosen, flavour) / "Image")
+
+
+def _fetched() -> source.Source:
+    if source.is_cached():
+        return source.fetched()
+    with steps.step("kernel source, 167 MB"):
+        return source.fetched()
 
 
 def _stock() -> Machine:
@@ -57,12 +66,14 @@ def _stock() -> Machine:
     return Machine(kernel=folder / "Image", initrd=folder / "initrd")
 
 
-def _artifacts(machine: Machine) -> Path:
+def _artifacts(inside: Path, tests: Path | None) -> Path:
     """A folder for each kernel and payload: labs of different ones do not disturb each other."""
 
     def make(folder: Path) -> None:
         payload.build(folder)
-        (folder / "Image").hardlink_to(machine.kernel)
+        (folder / "Image").hardlink_to(inside)
+        if tests:
+            shutil.copytree(tests, folder / "selftests", copy_function=os.link)
 
-    key = store.digest(str(machine.kernel), *payload.INPUTS)
+    key = store.digest(str(inside), *payload.INPUTS, *([tests.name] if tests else []))
     return store.artifact("artifacts", key, make)

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 
-from nvscope.lab import assets, running
+from nvscope.lab import assets, compare, running, selftests
 from nvscope.lab import demo as demos
+from nvscope.lab.ending import GuestFailed, errors, terminated_cleanly
+from nvscope.lab.kernel.build import FLAVOURS
 from nvscope.lab.paths import cache_dir
-from nvscope.lab.remote import GuestError, Remote, limited
-from nvscope.lab.steps import console, step
+from nvscope.lab.remote import Remote, limited
+from nvscope.lab.steps import step
 from nvscope.lab.vm import Lab
 
 COMMAND_TIMEOUT_SECONDS = 600
-
-
-class _GuestFailed(click.ClickException):
-    """The guest crashed, hung or could not be reached."""
-
-    exit_code = 1
+BOOT_TIMEOUT_SECONDS = 300  # the debug kernel is the slow one
 
 
 @click.group()
@@ -41,7 +40,7 @@ def _kernel_option(function: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(assets.KERNELS),
         default="lab",
         show_default=True,
-        help="the kernel built here, or Debian's own",
+        help="the kernel built here, the same with lockdep and KASAN, or Debian's own",
     )(function)
 
 
@@ -53,10 +52,21 @@ def _source_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def _revmap_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option(
+        "--revmap",
+        type=click.Choice(["on", "off"]),
+        default="on",
+        show_default=True,
+        help="the nested reverse map of the kernel built here",
+    )(function)
+
+
 @lab.command()
 @_kernel_option
+@click.option("--debug", is_flag=True, help="short for --kernel debug")
 @_source_option
-def build(kernel: str, source: Path | None) -> None:
+def build(kernel: str, debug: bool, source: Path | None) -> None:
     """Prepare all that a lab needs: tools, kernel, root file system.
 
     Each part is made once and kept in the cache folder by what went in.
@@ -64,10 +74,11 @@ def build(kernel: str, source: Path | None) -> None:
     \b
     Examples:
       nvscope lab build
+      nvscope lab build --debug
       nvscope lab build --source ~/src/linux
     """
-    with _errors():
-        ready = assets.prepare(kernel, source)
+    with errors():
+        ready = assets.prepare("debug" if debug else kernel, source)
     click.echo(ready.machine.kernel)
 
 
@@ -78,8 +89,15 @@ def build(kernel: str, source: Path | None) -> None:
 @click.option("--memory", type=click.IntRange(1024), default=4096, show_default=True, help="MiB")
 @click.option("--icount", is_flag=True, help="durations are instruction counts (one CPU)")
 @click.option("--lpa2", is_flag=True, help="a CPU with FEAT_LPA2: IPA spaces of 52 bits, not 48")
+@_revmap_option
 def boot(
-    kernel: str, source: Path | None, cpus: int, memory: int, icount: bool, lpa2: bool
+    kernel: str,
+    source: Path | None,
+    cpus: int,
+    memory: int,
+    icount: bool,
+    lpa2: bool,
+    revmap: str,
 ) -> None:
     """Boot a lab host and keep it up until Ctrl-C.
 
@@ -90,9 +108,10 @@ def boot(
       nvscope lab boot --kernel stock
     """
     cpus = 1 if icount else cpus
-    with _errors(), _terminated_cleanly():
+    with errors(), terminated_cleanly():
         ready = assets.prepare(kernel, source)
-        with ready.boot(cpus=cpus, memory_mib=memory, icount=icount, lpa2=lpa2) as host:
+        machine = {"cpus": cpus, "memory_mib": memory, "icount": icount, "lpa2": lpa2}
+        with ready.boot(**machine, revmap=revmap == "on") as host:
             _wait(host)
             with running.announced(host, kernel):
                 click.echo(f"metrics   http://127.0.0.1:{host.metrics_port}/metrics")
@@ -101,7 +120,7 @@ def boot(
                 click.echo("end       Ctrl-C")
                 while host.alive():
                     time.sleep(0.5)
-                raise _GuestFailed("the guest ended by itself")
+                raise GuestFailed("the guest ended by itself")
 
 
 @lab.command(context_settings={"ignore_unknown_options": True})
@@ -125,7 +144,7 @@ def run(kernel: str, timeout: float, command: tuple[str, ...]) -> None:
       nvscope lab run 'dmesg | grep -i kvm'
     """
     text = command[0] if len(command) == 1 else shlex.join(command)
-    with _errors(), _terminated_cleanly(), _some_guest(kernel) as remote:
+    with errors(), terminated_cleanly(), _some_guest(kernel) as remote:
         done = subprocess.run(
             remote.arguments(limited(text, timeout)), stdin=subprocess.DEVNULL, check=False
         )
@@ -138,7 +157,7 @@ def run(kernel: str, timeout: float, command: tuple[str, ...]) -> None:
 @_kernel_option
 def shell(kernel: str) -> None:
     """A root shell in a lab host (the one that is up, else a new one)."""
-    with _errors(), _terminated_cleanly(), _some_guest(kernel) as remote:
+    with errors(), terminated_cleanly(), _some_guest(kernel) as remote:
         done = subprocess.run(remote.arguments(tty=True), check=False)
     raise SystemExit(done.returncode)
 
@@ -171,18 +190,68 @@ def clean(yes: bool) -> None:
     show_default=True,
     help="a small nested guest at once, or a Linux in a Linux (minutes)",
 )
-def demo(kernel: str, seconds: float, keep: bool, guest: str) -> None:
+@_revmap_option
+def demo(kernel: str, seconds: float, keep: bool, guest: str, revmap: str) -> None:
     """Watch what a nested guest costs its host: set up, boot, count, show.
 
     \b
     Examples:
       nvscope lab demo
+      nvscope lab demo --revmap off
       nvscope lab demo --guest linux --keep
     """
-    with _errors(), _terminated_cleanly():
-        seen = demos.demo(seconds, keep, kernel, guest)
+    with errors(), terminated_cleanly():
+        seen = demos.demo(seconds, keep, kernel, guest, revmap == "on")
     if not seen:
-        raise _GuestFailed("no event was seen: the probes counted nothing")
+        raise GuestFailed("no event was seen: the probes counted nothing")
+
+
+@lab.command("compare")
+@click.option("--linux/--no-linux", default=True, help="the Linux in a Linux too (minutes)")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object a row")
+def compare_(linux: bool, as_json: bool) -> None:
+    """What the nested reverse map changes: the same workloads with it off and on.
+
+    Boots a host several times; 10 minutes or so on two cores. Durations are those of an emulated
+    machine: compare them with each other only. Instruction counts mean something elsewhere too.
+
+    \b
+    Examples:
+      nvscope lab compare
+      nvscope lab compare --no-linux --json
+    """
+    with errors(), terminated_cleanly():
+        rows = compare.compare(assets.prepare(), linux)
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps({k: None if v != v else v for k, v in asdict(row).items()}))
+    else:
+        Console().print(compare.table(rows))
+
+
+@lab.command("selftests")
+@click.option("--kernel", type=click.Choice(list(FLAVOURS)), default="lab", show_default=True)
+@_revmap_option
+@click.option("--json", "as_json", is_flag=True, help="one JSON object a test")
+def selftests_(kernel: str, revmap: str, as_json: bool) -> None:
+    """KVM's own selftests, in a host booted for them; their guests run at virtual EL2.
+
+    Exit code 1 where one fails, or where the kernel complains of itself.
+
+    \b
+    Examples:
+      nvscope lab selftests
+      nvscope lab selftests --kernel debug --revmap off
+    """
+    failed = False
+    with errors(), terminated_cleanly():
+        ready = assets.prepare(kernel, with_selftests=True)
+        with ready.boot(revmap=revmap == "on") as host:
+            _wait(host)
+            for result in selftests.run_all(host):
+                click.echo(json.dumps(asdict(result)) if as_json else str(result))
+                failed |= result.failed
+    raise SystemExit(int(failed))
 
 
 @contextmanager
@@ -199,30 +268,4 @@ def _some_guest(kernel: str) -> Iterator[Remote]:
 
 def _wait(host: Lab) -> None:
     with step("lab host boots"):
-        host.wait_ready()
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    """A guest's failure is a message, with the console's tail, and exit code 1."""
-    try:
-        yield
-    except GuestError as error:
-        raise _GuestFailed(str(error)) from None
-    except KeyboardInterrupt:
-        console.print("ended by Ctrl-C")
-        raise SystemExit(130) from None
-
-
-@contextmanager
-def _terminated_cleanly() -> Iterator[None]:
-    """SIGTERM ends us like Ctrl-C does, so that the guest goes too."""
-
-    def stop(_signal: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        host.wait_ready(BOOT_TIMEOUT_SECONDS)

@@ -39,11 +39,17 @@ NEEDS = {
     "/usr/include/openssl/ssl.h": "libssl-dev",
 }
 CROSS_NEEDS = {"aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu"}
+# Programs for the guest's userland are linked statically against this.
+LIBC_NEEDS = {"/usr/include/stdio.h": "libc6-dev"}
+CROSS_LIBC_NEEDS = {"/usr/aarch64-linux-gnu/lib/libc.a": "libc6-dev-arm64-cross"}
 
 
-def ready() -> None:
-    """Install what is missing on this machine; raises LackError where that can't be done."""
-    missing = missing_packages()
+def ready(libc: bool = False) -> None:
+    """Install what is missing on this machine; raises LackError where that can't be done.
+
+    libc: a C library for arm64 too, which the kernel does not need.
+    """
+    missing = missing_packages(libc)
     if not missing:
         steps.cached("tools on this machine")
         return
@@ -54,14 +60,17 @@ def ready() -> None:
         )
     with steps.step(f"tools on this machine ({len(missing)} packages)"):
         _install(missing)
-    left = missing_packages()
+    left = missing_packages(libc)
     if left:
         raise LackError(f"still missing after the installation: {', '.join(left)}")
 
 
-def missing_packages() -> list[str]:
+def missing_packages(libc: bool = False) -> list[str]:
     """The Debian packages to install, sorted; empty where all is there."""
-    needs = NEEDS | ({} if platform.machine() == "aarch64" else CROSS_NEEDS)
+    cross = platform.machine() != "aarch64"
+    needs = NEEDS | (CROSS_NEEDS if cross else {})
+    if libc:
+        needs |= CROSS_LIBC_NEEDS if cross else LIBC_NEEDS
     missing = {package for what, package in needs.items() if not _there(what)}
     if "qemu-system-arm" not in missing and qemu_version() < QEMU_MINIMUM:
         missing.add("qemu-system-arm")

@@ -13,6 +13,7 @@ from typing import Self
 
 import psutil
 
+from nvscope.lab.complaints import complaints, lockdep_off
 from nvscope.lab.machine import METRICS_PORT, SSH_PORT, Machine, Share, qemu_arguments
 from nvscope.lab.process import die_with_parent
 from nvscope.lab.remote import GuestError, Remote
@@ -21,7 +22,6 @@ READY = "nvscope-lab: ready"
 FOLDER_PREFIX = "nvscope-lab-"  # then the owner's pid
 CONSOLE_TAIL_LINES = 15
 CRASH_LINES = 60
-COMPLAINTS = ("WARNING:", "BUG:", "Oops", "Unable to handle", "rcu: INFO", "possible recursive")
 CRASHES = ("Kernel panic", "Internal error", "Unable to handle", "BUG:")
 
 
@@ -92,7 +92,12 @@ class Lab:
 
     def warnings(self) -> list[str]:
         """Lines of the console in which the kernel complains of itself."""
-        return [line for line in self.console().splitlines() if any(c in line for c in COMPLAINTS)]
+        return complaints(self.console())
+
+    def last_warnings(self) -> list[str]:
+        """The same at the end of a run, with a line more where lockdep no longer looked."""
+        stats = self.run("cat /proc/lockdep_stats 2>/dev/null || true").stdout
+        return self.warnings() + (["lockdep was turned off"] if lockdep_off(stats) else [])
 
     def __enter__(self) -> Self:
         return self

@@ -1,9 +1,8 @@
-"""Builds the lab kernel: source + patches + fragment -> Image, in the cache by what went in."""
+"""Builds the lab kernel: source + patches + fragments -> Image, in the cache by what went in."""
 
 from __future__ import annotations
 
 import os
-import platform
 import re
 import shutil
 import signal
@@ -12,13 +11,19 @@ from collections import deque
 from pathlib import Path
 
 from nvscope.lab import steps, store
+from nvscope.lab.kernel import tools
 from nvscope.lab.kernel.source import Source
 from nvscope.lab.paths import cache_dir
 from nvscope.lab.process import die_with_parent
 from nvscope.probes.errors import LackError
 
 HERE = Path(__file__).parent
-FRAGMENT = HERE / "lab.config"
+# Flavour -> the fragments over allnoconfig that make it.
+FLAVOURS = {"lab": ("lab.config",), "debug": ("lab.config", "debug.config")}
+TITLES = {
+    "lab": "lab kernel, about 10 minutes on two cores",
+    "debug": "debug kernel, about 20 minutes on two cores",
+}
 # 1.8 GiB of source and 1.9 GiB of objects, as measured, and room to link.
 NEEDED_BYTES = 6 << 30
 # Lines that the build prints; only the progress is measured by it.
@@ -30,21 +35,26 @@ def patches() -> list[Path]:
     return sorted(HERE.glob("*.patch"))
 
 
-def key(source: Source) -> str:
+def fragment(flavour: str) -> str:
+    """All settings of a flavour as one text: KCONFIG_ALLCONFIG takes a single file."""
+    return "".join((HERE / name).read_text() for name in FLAVOURS[flavour])
+
+
+def key(source: Source, flavour: str = "lab") -> str:
     """The cache key: whatever changes the Image changes it."""
-    tools = [_first_line(f"{_cross()}gcc", "--version"), _first_line("pahole", "--version")]
-    return store.digest(source.identity, FRAGMENT, *patches(), *tools)
+    versions = tools.versions(f"{tools.cross()}gcc", "pahole")
+    return store.digest(source.identity, fragment(flavour), *patches(), *versions)
 
 
-def build(source: Source) -> Path:
+def build(source: Source, flavour: str = "lab") -> Path:
     """The folder with Image, config and System.map; built if it is not in the cache."""
-    name = key(source)
+    name = key(source, flavour)
     if store.path_of("kernel", name).is_dir():
-        steps.cached("lab kernel")
+        steps.cached(f"{flavour} kernel")
         return store.path_of("kernel", name)
-    _require_disk()
-    with steps.step("lab kernel, about 10 minutes on two cores") as tell:
-        return store.artifact("kernel", name, lambda folder: _make(folder, source, tell))
+    tools.require_disk(NEEDED_BYTES, "the kernel build")
+    with steps.step(TITLES[flavour]) as tell:
+        return store.artifact("kernel", name, lambda folder: _make(folder, source, flavour, tell))
 
 
 def dropped(fragment: str, config: str) -> list[str]:
@@ -58,27 +68,35 @@ def dropped(fragment: str, config: str) -> list[str]:
     return [line for line in wanted if line not in have]
 
 
-def _make(folder: Path, source: Source, tell: steps.Tell) -> None:
+def _make(folder: Path, source: Source, flavour: str, tell: steps.Tell) -> None:
     work = folder / "work"
     work.mkdir()
     tell("unpacking the source")
     tree = source.unpack(work)
     for patch in patches():
         tell(f"applying {patch.name}")
-        _run(["patch", "-p1", "--forward", "--silent", "-i", str(patch)], tree, f"{patch.name}")
+        apply = ["patch", "-p1", "--forward", "--silent", "-i", str(patch)]
+        tools.run(apply, tree, patch.name)
     objects = work / "objects"
     objects.mkdir()
-    make = ["make", "-C", str(tree), f"O={objects}", "ARCH=arm64", f"CROSS_COMPILE={_cross()}"]
+    make = tools.make(tree, f"O={objects}")
     tell("configuring")
-    _run([*make, f"KCONFIG_ALLCONFIG={FRAGMENT}", "allnoconfig"], tree, "configuration")
-    missing = dropped(FRAGMENT.read_text(), (objects / ".config").read_text())
-    if missing:
-        raise LackError(f"this source silently drops settings of lab.config: {', '.join(missing)}")
+    _configure(make, work, flavour)
     _compile([*make, f"-j{os.cpu_count()}", "Image"], folder, tell)
     for result, name in (("arch/arm64/boot/Image", "Image"), (".config", "config")):
         shutil.copyfile(objects / result, folder / name)
     shutil.copyfile(objects / "System.map", folder / "System.map")
     shutil.rmtree(work)
+
+
+def _configure(make: list[str], work: Path, flavour: str) -> None:
+    wanted = work / "fragment"
+    wanted.write_text(fragment(flavour))
+    tools.run([*make, f"KCONFIG_ALLCONFIG={wanted}", "allnoconfig"], work, "configuration")
+    missing = dropped(wanted.read_text(), (work / "objects/.config").read_text())
+    if missing:
+        files = " and ".join(FLAVOURS[flavour])
+        raise LackError(f"this source silently drops settings of {files}: {', '.join(missing)}")
 
 
 def _compile(make: list[str], folder: Path, tell: steps.Tell) -> None:
@@ -112,29 +130,3 @@ def _compile(make: list[str], folder: Path, tell: steps.Tell) -> None:
         errors = [line for line in last if re.search(r"\berror\b|\*\*\*", line, re.IGNORECASE)]
         reason = errors[0] if errors else "no error line found"
         raise LackError(f"the lab kernel did not build: {reason} (the whole log: {log})")
-
-
-def _run(argv: list[str], cwd: Path, what: str) -> None:
-    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        output = (done.stderr + done.stdout).strip().splitlines()
-        raise LackError(f"{what} failed: {output[-1] if output else argv}")
-
-
-def _require_disk() -> None:
-    cache_dir().mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(cache_dir()).free
-    if free < NEEDED_BYTES:
-        raise LackError(
-            f"the kernel build needs {NEEDED_BYTES >> 30} GiB in {cache_dir()}, and "
-            f"{free >> 30} GiB are free: make room, or set NVSCOPE_CACHE to another disk"
-        )
-
-
-def _cross() -> str:
-    return "" if platform.machine() == "aarch64" else "aarch64-linux-gnu-"
-
-
-def _first_line(*argv: str) -> str:
-    done = subprocess.run(argv, capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()[0]

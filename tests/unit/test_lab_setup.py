@@ -34,7 +34,7 @@ def one_line(result: Result) -> str:
 
 
 def test_not_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "missing_packages", lambda: ["bison", "qemu-system-arm"])
+    monkeypatch.setattr(host, "missing_packages", lambda *_: ["bison", "qemu-system-arm"])
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     said = one_line(lab("build"))
     assert "bison, qemu-system-arm" in said
@@ -44,7 +44,7 @@ def test_not_root(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1 << 30))
-    monkeypatch.setattr(build, "key", lambda _: "key")
+    monkeypatch.setattr(build, "key", lambda *_: "key")
     with pytest.raises(LackError, match=r"needs 6 GiB .* 1 GiB are free.*NVSCOPE_CACHE"):
         build.build(source.Source(tmp_path, "none"))
 
@@ -74,7 +74,7 @@ def test_not_debian(tmp_path: Path) -> None:
 
 
 def test_a_source_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "missing_packages", lambda: [])
+    monkeypatch.setattr(host, "missing_packages", lambda *_: [])
     assert "no Kconfig" in one_line(lab("build", "--source", str(tmp_path)))
 
 
