@@ -30,7 +30,11 @@ class Selftest:
 
 # All but hello_el2, which asks for it itself, get their vCPUs from the selftests' library, and
 # that gives them EL2 where the host can (vm_supports_el2() in lib/arm64/processor.c; NV=0 in the
-# environment would keep it from that). So the guest code of all five runs at virtual EL2.
+# environment would keep it from that). So the guest code of all five runs at virtual EL2, and the
+# notifiers and memslot changes reach kvm_nested_s2_unmap*(). But none has a stage 2 of its own, so
+# no shadow MMU maps anything: kvm_nested_revmap_record() is never called (counted by ftrace's
+# function profiler). They say that the reverse map does not disturb KVM; what it does with shadow
+# MMUs is for the workloads to say.
 # -m 6 is VM_MODE_P40V48_4K (include/kvm_util.h), the default where a test runs but one mode; left
 # to themselves these run nine, which differ in the guest's stage 1 and take nine times as long.
 SELFTESTS = (

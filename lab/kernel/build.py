@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 FLAVOURS = {"lab": ("lab.config",), "debug": ("lab.config", "debug.config")}
 TITLES = {
     "lab": "lab kernel, about 10 minutes on two cores",
-    "debug": "debug kernel, about 20 minutes on two cores",
+    "debug": "debug kernel, about half an hour on two cores",
 }
 # 1.8 GiB of source and 1.9 GiB of objects, as measured, and room to link.
 NEEDED_BYTES = 6 << 30

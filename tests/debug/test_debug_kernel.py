@@ -28,7 +28,7 @@ def test_kvm_selftests(quiet: Lab, test: selftests.Selftest) -> None:
     assert result.outcome == "passed"
 
 
-@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("seed", range(1, 4))
 def test_random_operations(quiet: Lab, seed: int) -> None:
     options = ("--seed", str(seed), "--operations", "300", "--max-full-unmaps", FULL_UNMAPS)
     with Synthetic(quiet, f"shuffle-{seed}", *options, hold=False, script="shuffle") as guest:
@@ -52,6 +52,8 @@ def test_records_that_fail(quiet: Lab) -> None:
 
 @pytest.mark.timeout(5 * LINUX_SECONDS)
 def test_a_linux_in_a_linux(quiet: Lab) -> None:
+    if quiet.run("cat /sys/module/kvm_arm/parameters/nested_revmap").stdout.strip() == "N":
+        pytest.skip("500 notifiers, each a full unmap of two seconds on this kernel")
     with Linux(quiet, "linux-l1", "--boot-timeout", str(LINUX_SECONDS)) as guest:
         event = {"event": ""}
         while event["event"] != "done":
