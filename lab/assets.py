@@ -7,10 +7,10 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nvscope.lab import host, rootfs, steps, store
 from nvscope.lab.kernel import build, selftests, source, stock
 from nvscope.lab.machine import Machine, Share
-from nvscope.lab.paths import source_root
+from nvscope.lab.setup import host, rootfs, steps, store
+from nvscope.lab.setup.paths import source_root
 from nvscope.lab.vm import Lab
 from nvscope.lab.workloads import payload
 

@@ -16,13 +16,14 @@ from typing import Any
 import click
 from rich.console import Console
 
-from nvscope.lab import assets, compare, running, selftests
-from nvscope.lab import demo as demos
+from nvscope.lab import assets, running
 from nvscope.lab.ending import GuestFailed, errors, terminated_cleanly
 from nvscope.lab.kernel.build import FLAVOURS
-from nvscope.lab.paths import cache_dir
 from nvscope.lab.remote import Remote, limited
-from nvscope.lab.steps import step
+from nvscope.lab.runs import compare, selftests
+from nvscope.lab.runs import demo as demos
+from nvscope.lab.setup.paths import cache_dir
+from nvscope.lab.setup.steps import step
 from nvscope.lab.vm import Lab
 
 COMMAND_TIMEOUT_SECONDS = 600

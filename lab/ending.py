@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import click
 
 from nvscope.lab.remote import GuestError
-from nvscope.lab.steps import console
+from nvscope.lab.setup.steps import console
 
 
 class GuestFailed(click.ClickException):

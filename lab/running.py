@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from nvscope.lab.paths import cache_dir
 from nvscope.lab.remote import Remote
+from nvscope.lab.setup.paths import cache_dir
 from nvscope.lab.vm import Lab
 
 

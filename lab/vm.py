@@ -15,8 +15,8 @@ import psutil
 
 from nvscope.lab.complaints import complaints, lockdep_off
 from nvscope.lab.machine import METRICS_PORT, SSH_PORT, Machine, Share, qemu_arguments
-from nvscope.lab.process import die_with_parent
 from nvscope.lab.remote import GuestError, Remote
+from nvscope.lab.setup.process import die_with_parent
 
 READY = "nvscope-lab: ready"
 FOLDER_PREFIX = "nvscope-lab-"  # then the owner's pid

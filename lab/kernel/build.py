@@ -10,11 +10,11 @@ import subprocess
 from collections import deque
 from pathlib import Path
 
-from nvscope.lab import steps, store
 from nvscope.lab.kernel import tools
 from nvscope.lab.kernel.source import Source
-from nvscope.lab.paths import cache_dir
-from nvscope.lab.process import die_with_parent
+from nvscope.lab.setup import steps, store
+from nvscope.lab.setup.paths import cache_dir
+from nvscope.lab.setup.process import die_with_parent
 from nvscope.probes.errors import LackError
 
 HERE = Path(__file__).parent

@@ -9,9 +9,9 @@ import os
 import shutil
 from pathlib import Path
 
-from nvscope.lab import steps, store
 from nvscope.lab.kernel import tools
 from nvscope.lab.kernel.source import Source
+from nvscope.lab.setup import steps, store
 from nvscope.probes.errors import LackError
 
 # As tools/testing/selftests/kvm/Makefile.kvm of the source names them.

@@ -8,9 +8,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvscope.lab import store
-from nvscope.lab.paths import cache_dir
-from nvscope.lab.rootfs import guest_apt
+from nvscope.lab.setup import store
+from nvscope.lab.setup.paths import cache_dir
+from nvscope.lab.setup.rootfs import guest_apt
 from nvscope.probes.errors import LackError
 
 VERSION = "7.3"  # the series that the fragment and the patches are written for

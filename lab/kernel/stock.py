@@ -8,8 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from nvscope.lab import steps, store
-from nvscope.lab.rootfs import GUEST, guest_apt
+from nvscope.lab.setup import steps, store
+from nvscope.lab.setup.rootfs import GUEST, guest_apt
 
 # Debian builds these as modules; what they depend on comes from modules.dep.
 MODULES = (

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from nvscope.lab.paths import cache_dir
+from nvscope.lab.setup.paths import cache_dir
 from nvscope.probes.errors import LackError
 
 

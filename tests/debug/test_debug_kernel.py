@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nvscope.lab import selftests
+from nvscope.lab.runs import selftests
 from nvscope.lab.services import Linux, Synthetic
 from nvscope.lab.vm import Lab
 from nvscope.lab.workloads.case import FAILURES
@@ -46,6 +46,12 @@ def test_each_thing_that_a_reverse_map_can_meet(quiet: Lab, case: str) -> None:
 def test_records_that_fail(quiet: Lab) -> None:
     options = (FAILURES, "--records", RECORDS)
     with Synthetic(quiet, FAILURES, *options, hold=False, script="case") as guest:
+        print(guest.facts(FACTS_SECONDS))
+        assert guest.wait() == 0
+
+
+def test_notifiers_that_race_with_full_unmaps(quiet: Lab) -> None:
+    with Synthetic(quiet, "race", "--seconds", "20", hold=False, script="race") as guest:
         print(guest.facts(FACTS_SECONDS))
         assert guest.wait() == 0
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 
-from nvscope.lab import assets, compare
+from nvscope.lab import assets
+from nvscope.lab.runs import compare
 from nvscope.lab.services import Exporter, GuestProcess, Synthetic
 from nvscope.lab.vm import Lab
 from tests.live.counts import REASONS, UNMAPS, by_exporter, by_ftrace, oracle

@@ -7,8 +7,8 @@ from math import isnan
 
 from rich.console import Console
 
-from nvscope.lab import compare
-from nvscope.lab.compare import UNITS, Figure
+from nvscope.lab.runs import compare
+from nvscope.lab.runs.compare import UNITS, Figure
 from nvscope.lab.services import Metrics
 
 EXPOSITION = """\

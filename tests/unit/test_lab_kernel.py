@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from nvscope.lab import complaints, selftests
+from nvscope.lab import complaints
 from nvscope.lab.kernel import build, tools
 from nvscope.lab.kernel import selftests as programs
 from nvscope.lab.kernel.source import Source
 from nvscope.lab.remote import GuestError
+from nvscope.lab.runs import selftests
 
 SOURCE = Source(Path("/nowhere"), "7.3.4")
 

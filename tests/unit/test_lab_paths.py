@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nvscope.lab import paths
+from nvscope.lab.setup import paths
 
 
 def test_a_checkout_called_nvscope(tmp_path: Path) -> None:

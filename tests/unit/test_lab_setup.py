@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nvscope.cli import main
-from nvscope.lab import apt, host
 from nvscope.lab.kernel import build, source, stock
+from nvscope.lab.setup import apt, host
 from nvscope.probes.errors import LackError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nvscope.lab import store
+from nvscope.lab.setup import store
 
 
 @pytest.fixture(autouse=True)

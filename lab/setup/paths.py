@@ -24,7 +24,7 @@ def source_root() -> Path:
     The checkout, where the wings lie beside each other; for an installed wheel, the folder that
     holds the package `nvscope`.
     """
-    return _source_root(Path(__file__).resolve().parent)
+    return _source_root(Path(__file__).resolve().parents[1])
 
 
 def _source_root(lab: Path) -> Path:

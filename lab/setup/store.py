@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nvscope.lab.paths import cache_dir
+from nvscope.lab.setup.paths import cache_dir
 
 
 def digest(*inputs: str | bytes | Path) -> str:

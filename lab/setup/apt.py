@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nvscope.lab.paths import cache_dir
+from nvscope.lab.setup.paths import cache_dir
 from nvscope.probes.errors import LackError
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"

@@ -7,12 +7,12 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
-from nvscope.lab import steps, store
-from nvscope.lab.apt import Apt
 from nvscope.lab.machine import Machine
+from nvscope.lab.setup import steps, store
+from nvscope.lab.setup.apt import Apt
 from nvscope.lab.vm import Lab
 
-GUEST = Path(__file__).parent / "guest"
+GUEST = Path(__file__).parents[1] / "guest"
 
 PACKAGES = (
     # a shell to work in

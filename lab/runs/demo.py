@@ -9,10 +9,11 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
-from nvscope.lab import running, view
+from nvscope.lab import running
 from nvscope.lab.assets import prepare
+from nvscope.lab.runs import view
 from nvscope.lab.services import Exporter, Linux, Metrics, Synthetic
-from nvscope.lab.steps import console, step
+from nvscope.lab.setup.steps import console, step
 from nvscope.lab.vm import Lab
 
 GUESTS = ("synthetic", "linux")

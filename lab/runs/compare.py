@@ -14,9 +14,9 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from nvscope.lab.assets import Assets
+from nvscope.lab.runs.view import SHADOW_UNMAPS, UNMAPS, duration, quantile
 from nvscope.lab.services import Exporter, Linux, Metrics, Synthetic
-from nvscope.lab.steps import step
-from nvscope.lab.view import SHADOW_UNMAPS, UNMAPS, duration, quantile
+from nvscope.lab.setup.steps import step
 from nvscope.lab.vm import Lab
 
 MODES = (False, True)

@@ -9,8 +9,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from nvscope.lab import steps
-from nvscope.lab.apt import Apt, host_suite
+from nvscope.lab.setup import steps
+from nvscope.lab.setup.apt import Apt, host_suite
 from nvscope.probes.errors import LackError
 
 # FEAT_NV2 is emulated from this QEMU on (release notes of 9.0).
