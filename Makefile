@@ -29,7 +29,7 @@ unit: $(STAMP) ## unit tests alone
 live: $(STAMP) ## live tests alone; one of them: .venv/bin/pytest tests/live -k NAME
 	@$(BIN)/nvscope lab build --kernel lab
 	@$(BIN)/nvscope lab build --kernel stock
-	@$(BIN)/pytest tests/live
+	@$(BIN)/pytest tests/live --durations=10
 
 test-debug: $(STAMP) ## the workloads and KVM's selftests on a kernel with lockdep and KASAN (make test does not)
 	@$(BIN)/nvscope lab build --debug

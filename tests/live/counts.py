@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from nvscope.lab.oracle import READ_COMMAND, parse_all
 from nvscope.lab.services import Metrics
 from nvscope.lab.vm import Lab
 
@@ -82,6 +83,11 @@ def by_ftrace(seen: dict[str, dict[str, int]], pid: int, ipa_bits: int) -> dict[
     for (value,), count in keys("fallback"):
         counts[f"fallbacks_{REASONS[int(value, 0)]}"] += count
     return counts
+
+
+def traced(lab: Lab) -> dict[str, dict[str, int]]:
+    """What ftrace has counted so far."""
+    return parse_all(lab.run(READ_COMMAND).stdout)
 
 
 def oracle(lab: Lab, command: str) -> Any:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
+
+import pytest
 
 from nvscope.lab import assets
 from nvscope.lab.runs import compare
@@ -21,34 +24,6 @@ cd /sys/kernel/debug/failslab
 for setting in cache-filter=Y task-filter=Y verbose=0 times=-1 interval=1 space=0 probability={}
 do echo ${{setting#*=}} > ${{setting%=*}}; done
 """
-
-
-def test_allocations_that_really_fail(lab_host: Lab) -> None:
-    """With no memory for a tree's first node each map is broken from its first record on."""
-    unmaps, pages = 23, 16
-    script = f"python3 -m nvscope.lab.workloads.main -name starved {PAYLOAD} --hold"
-    sizes = f"--unmaps {unmaps} --pages {pages}"
-    starved = shlex.quote(f"echo 1 > /proc/self/make-it-fail; exec {script} {sizes}")
-    with Exporter(lab_host, "--strict") as exporter:
-        oracle(lab_host, "start")
-        lab_host.run(FAILSLAB.format(100))
-        try:
-            with GuestProcess(lab_host, f"sh -c {starved}") as guest:
-                guest.line(timeout=180)  # it checks its data itself
-                metrics = exporter.scrape()
-                seen = oracle(lab_host, "stop")
-                pid = guest.pid
-        finally:
-            lab_host.run(FAILSLAB.format(0))
-    counts = by_exporter(metrics, "starved", ipa_bits=48)
-    assert counts["notifier_unmaps"] == counts["fallbacks_broken"] == unmaps
-    assert counts["records_failed"] == unmaps + 1  # the first one, and after each fallback
-    assert counts["records_stored"] == 0
-    assert counts["broken_mmus"] == 1
-    traced = by_ftrace(seen, pid, ipa_bits=48)
-    del traced["reflected_aborts"]
-    assert {name: counts[name] for name in traced} == traced
-    assert metrics.sum("nvscope_events_lost_total") == 0
 
 
 def test_a_patch_whose_functions_have_other_names(lab_host: Lab) -> None:
@@ -72,15 +47,48 @@ def test_a_patch_whose_functions_have_other_names(lab_host: Lab) -> None:
             assert counts == facts["expected"]
 
 
-def test_notifiers_that_race_with_full_unmaps(lab_host: Lab) -> None:
-    """They come while a full unmap has let go of mmu_lock, and must not trust the emptied map."""
-    with Exporter(lab_host, "--strict") as exporter:
-        oracle(lab_host, "start")
-        options = ("--seconds", "10")
-        with Synthetic(lab_host, "race", *options, script="race", hold=True) as guest:
-            facts = guest.facts(timeout=180)  # it checks that no mapping survived
+# From here on one exporter for all, which keeps the port: the test above has its own.
+@pytest.fixture(scope="module")
+def exporter(lab_host: Lab) -> Iterator[Exporter]:
+    """Compiling it takes the time."""
+    with Exporter(lab_host, "--strict") as serving:
+        yield serving
+
+
+def test_allocations_that_really_fail(lab_host: Lab, exporter: Exporter) -> None:
+    """With no memory for a tree's first node each map is broken from its first record on."""
+    unmaps, pages = 23, 16
+    script = f"python3 -m nvscope.lab.workloads.main -name starved {PAYLOAD} --hold"
+    sizes = f"--unmaps {unmaps} --pages {pages}"
+    starved = shlex.quote(f"echo 1 > /proc/self/make-it-fail; exec {script} {sizes}")
+    oracle(lab_host, "start")
+    lab_host.run(FAILSLAB.format(100))
+    try:
+        with GuestProcess(lab_host, f"sh -c {starved}") as guest:
+            guest.line(timeout=180)  # it checks its data itself
             metrics = exporter.scrape()
             seen = oracle(lab_host, "stop")
+            pid = guest.pid
+    finally:
+        lab_host.run(FAILSLAB.format(0))
+    counts = by_exporter(metrics, "starved", ipa_bits=48)
+    assert counts["notifier_unmaps"] == counts["fallbacks_broken"] == unmaps
+    assert counts["records_failed"] == unmaps + 1  # the first one, and after each fallback
+    assert counts["records_stored"] == 0
+    assert counts["broken_mmus"] == 1
+    traced = by_ftrace(seen, pid, ipa_bits=48)
+    del traced["reflected_aborts"]
+    assert {name: counts[name] for name in traced} == traced
+    assert metrics.sum("nvscope_events_lost_total") == 0
+
+
+def test_notifiers_that_race_with_full_unmaps(lab_host: Lab, exporter: Exporter) -> None:
+    """They come while a full unmap has let go of mmu_lock, and must not trust the emptied map."""
+    oracle(lab_host, "start")
+    with Synthetic(lab_host, "race", "--seconds", "10", script="race") as guest:
+        facts = guest.facts(timeout=180)  # it checks that no mapping survived
+        metrics = exporter.scrape()
+        seen = oracle(lab_host, "stop")
     raced = metrics.sum("nvscope_fallbacks_total", vm="race", reason="raced")
     assert raced > 0
     # By the thread that took pages back, which is not the vCPU's.
@@ -116,10 +124,12 @@ sys.stdin.readline()
 """
 
 
-def test_counts_end_with_the_vm_though_its_process_goes_on(lab_host: Lab) -> None:
+def test_counts_end_with_the_vm_though_its_process_goes_on(
+    lab_host: Lab, exporter: Exporter
+) -> None:
     unmaps = "nvscope_notifier_unmap_duration_seconds_count"
     command = f"python3 -c {shlex.quote(TWO_VMS)} -name twice"
-    with Exporter(lab_host, "--strict") as exporter, GuestProcess(lab_host, command) as process:
+    with GuestProcess(lab_host, command) as process:
         for expected in (5, 3):
             assert process.line(60) == str(expected)
             # The second one may well have the address of the first.
