@@ -30,9 +30,8 @@ def test_a_linux_guest_under_reclaim(host: Lab) -> None:
         before = counted(exporter.scrape())
         assert guest.event(BOOT_SECONDS)["swapped_bytes"] > 0
         after = counted(exporter.scrape())
-        # Reclaim is what takes pages back here, and the nested guest is what faults them in.
+        # Reclaim is what takes pages back here.
         assert after["notifier_unmaps"] > before["notifier_unmaps"]
-        assert after["shadow_faults"] > before["shadow_faults"]
         assert guest.event(BOOT_SECONDS)["event"] == "MADV_PAGEOUT"
         assert guest.event(BOOT_SECONDS)["event"] == "MADV_COLLAPSE"
         last = counted(exporter.scrape())
@@ -45,11 +44,14 @@ def test_a_linux_guest_under_reclaim(host: Lab) -> None:
     assert all(counts[key] > 0 for key in ("canonical_faults", "shadow_faults"))
     assert metrics.sum("nvscope_events_lost_total") == 0
     [revmap] = metrics.values("nvscope_host_info", "revmap")
+    print(before, after, last, counts)  # pytest shows it when the test fails
     if revmap == "maple":
-        assert counts["ranged_unmaps"] > 0
         assert counts["stored"] > 0
         # With the reverse map in use each full unmap has a reason why it was not.
         assert counts["full_unmaps"] == counts["fallbacks"]
     else:
+        # What L1 alone had is taken from L2 as well, which faults it in again: with the reverse map
+        # that need not be.
+        assert after["shadow_faults"] > before["shadow_faults"]
         assert counts["full_unmaps"] > 0
         assert counts["ranged_unmaps"] == counts["fallbacks"] == counts["stored"] == 0
