@@ -184,11 +184,9 @@ def _text(name: str) -> str:
 
 
 def main(command: str, *arguments: str) -> None:
-    """start | read | stop | graph-start FUNCTION | graph-stop."""
+    """start | stop | graph-start FUNCTION | graph-stop."""
     if command == "start":
         start()
-    elif command == "read":
-        print(json.dumps(read()))
     elif command == "stop":
         print(json.dumps(read()))
         stop()
