@@ -7,7 +7,16 @@ from collections.abc import Iterator
 import pytest
 
 from nvscope.lab import assets
+from nvscope.lab.services import Exporter
 from nvscope.lab.vm import Lab
+
+Observed = tuple[Lab, Exporter]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with an exporter of their own go first: the shared ones keep their ports to the end."""
+    items.sort(key=lambda item: "observed" in getattr(item, "fixturenames", ()))
 
 
 def _boot(kernel: str, **changes: object) -> Iterator[Lab]:
@@ -29,17 +38,25 @@ def plain_host() -> Iterator[Lab]:
     yield from _boot("lab", revmap=False)
 
 
-@pytest.fixture(scope="session", params=["revmap", "plain"])
-def host(request: pytest.FixtureRequest) -> Lab:
-    """Both of them, one after the other."""
-    lab: Lab = request.getfixturevalue({"revmap": "lab_host", "plain": "plain_host"}[request.param])
-    return lab
-
-
 @pytest.fixture(scope="session")
 def stock_host() -> Iterator[Lab]:
     """A host with Debian's kernel; one CPU, for there a full unmap costs a third of the time."""
     yield from _boot("stock", cpus=1)
+
+
+@pytest.fixture(scope="session")
+def observed(request: pytest.FixtureRequest) -> Iterator[Observed]:
+    """A host and its exporter, which all tests share that can: compiling it takes the time.
+
+    The parameter says which, as "lab-fentry": the kind of host and the mechanism.
+    """
+    kind, mechanism = request.param.split("-")
+    host: Lab = request.getfixturevalue(f"{kind}_host")
+    with Exporter(host, "--strict", "--mechanism", mechanism) as exporter:
+        yield host, exporter
+        assert exporter.errors() == ""
+        exporter.signal()
+        assert exporter.wait() == 0
 
 
 @pytest.fixture(scope="module")

@@ -10,20 +10,21 @@ import pytest
 from nvscope.lab.services import Exporter, Synthetic
 from nvscope.lab.vm import Lab
 from nvscope.lab.workloads.cases import CASES
+from tests.live.conftest import Observed
 from tests.live.counts import assert_all_agree, oracle, traced
 
 FACTS_SECONDS = 120
 
 
-@pytest.fixture(scope="module", params=["revmap-fentry", "revmap-kprobe", "plain-fentry"])
-def observed(request: pytest.FixtureRequest) -> Iterator[tuple[Lab, Exporter]]:
-    """A host under exporter and ftrace. One exporter for all cases: compiling takes the time."""
-    kind, mechanism = request.param.split("-")
-    host: Lab = request.getfixturevalue({"revmap": "lab_host", "plain": "plain_host"}[kind])
-    with Exporter(host, "--strict", "--mechanism", mechanism) as exporter:
-        oracle(host, "start")
-        yield host, exporter
-        oracle(host, "stop")
+EVERYWHERE = ["lab-fentry", "lab-kprobe", "plain-fentry"]
+
+
+@pytest.fixture(scope="module")
+def traced_host(observed: Observed) -> Iterator[Observed]:
+    """A host under exporter and ftrace, which goes on through all cases."""
+    oracle(observed[0], "start")
+    yield observed
+    oracle(observed[0], "stop")
 
 
 def play(lab: Lab, exporter: Exporter, name: str, *options: str, timeout: float) -> dict[str, Any]:
@@ -36,18 +37,19 @@ def play(lab: Lab, exporter: Exporter, name: str, *options: str, timeout: float)
     return facts
 
 
+@pytest.mark.parametrize("observed", EVERYWHERE, indirect=True)
 @pytest.mark.parametrize("name", CASES)
-def test_counts_of_a_case_are_as_stated(observed: tuple[Lab, Exporter], name: str) -> None:
-    lab, exporter = observed
+def test_counts_of_a_case_are_as_stated(traced_host: Observed, name: str) -> None:
+    lab, exporter = traced_host
     facts = play(lab, exporter, name, timeout=FACTS_SECONDS)
     case = CASES[name]
     assert facts["stated"] == (case.on if facts["reverse_map"] else case.off)
     assert {key: count for key, count in facts["expected"].items() if count} == facts["stated"]
 
 
-@pytest.mark.parametrize("observed", ["revmap-fentry"], indirect=True)
-def test_a_thousand_records_of_which_a_tenth_fail(observed: tuple[Lab, Exporter]) -> None:
-    lab, exporter = observed
+@pytest.mark.parametrize("observed", ["lab-fentry"], indirect=True)
+def test_a_thousand_records_of_which_a_tenth_fail(traced_host: Observed) -> None:
+    lab, exporter = traced_host
     facts = play(lab, exporter, "failures", timeout=600)
     counts = facts["expected"]
     assert facts["tried"] >= 1000

@@ -6,9 +6,11 @@ import subprocess
 
 import pytest
 
+from nvscope.lab.machine import METRICS_PORT
 from nvscope.lab.services import Exporter
 from nvscope.lab.vm import Lab
 from nvscope.probes.catalog import BY_NAME
+from tests.live.conftest import Observed
 
 LACKS = 3
 EXPORT = "nvscope export --listen 127.0.0.1:0"
@@ -57,9 +59,10 @@ def test_not_root(lab_host: Lab) -> None:
     fails(lab_host, command, "root")
 
 
-def test_port_taken(lab_host: Lab) -> None:
-    with Exporter(lab_host):
-        fails(lab_host, "nvscope export --listen 0.0.0.0:9810", "9810", "in use", "--listen")
+@pytest.mark.parametrize("observed", ["lab-fentry"], indirect=True)
+def test_port_taken(observed: Observed) -> None:
+    host, _ = observed
+    fails(host, f"nvscope export --listen 0.0.0.0:{METRICS_PORT}", "in use", "--listen")
 
 
 def test_host_without_nv2(host_without_nv: Lab) -> None:

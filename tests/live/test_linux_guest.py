@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from nvscope.lab.services import Exporter, Linux, Metrics
-from nvscope.lab.vm import Lab
+import pytest
+
+from nvscope.lab.services import Linux, Metrics
+from tests.live.conftest import Observed
 from tests.live.counts import FAULTS, SHADOW_UNMAPS, UNMAPS
 
 BOOT_SECONDS = 420
@@ -24,8 +26,10 @@ def counted(metrics: Metrics) -> dict[str, int]:
     }
 
 
-def test_a_linux_guest_under_reclaim(host: Lab) -> None:
-    with Exporter(host, "--strict") as exporter, Linux(host, VM) as guest:
+@pytest.mark.parametrize("observed", ["lab-fentry", "plain-fentry"], indirect=True)
+def test_a_linux_guest_under_reclaim(observed: Observed) -> None:
+    host, exporter = observed
+    with Linux(host, VM) as guest:
         assert guest.event(BOOT_SECONDS)["event"] == "nested guest works"
         before = counted(exporter.scrape())
         assert guest.event(BOOT_SECONDS)["swapped_bytes"] > 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,8 +10,10 @@ from nvscope.lab import assets
 from nvscope.lab.runs import compare
 from nvscope.lab.services import Exporter, GuestProcess, Synthetic
 from nvscope.lab.vm import Lab
+from tests.live.conftest import Observed
 from tests.live.counts import REASONS, UNMAPS, by_exporter, by_ftrace, oracle
 
+REVMAP = pytest.mark.parametrize("observed", ["lab-fentry"], indirect=True)
 RACED = REASONS.index("raced")
 PAYLOAD = "--payload /mnt/artifacts/l1.bin"
 
@@ -47,16 +48,10 @@ def test_a_patch_whose_functions_have_other_names(lab_host: Lab) -> None:
             assert counts == facts["expected"]
 
 
-# From here on one exporter for all, which keeps the port: the test above has its own.
-@pytest.fixture(scope="module")
-def exporter(lab_host: Lab) -> Iterator[Exporter]:
-    """Compiling it takes the time."""
-    with Exporter(lab_host, "--strict") as serving:
-        yield serving
-
-
-def test_allocations_that_really_fail(lab_host: Lab, exporter: Exporter) -> None:
+@REVMAP
+def test_allocations_that_really_fail(observed: Observed) -> None:
     """With no memory for a tree's first node each map is broken from its first record on."""
+    lab_host, exporter = observed
     unmaps, pages = 23, 16
     script = f"python3 -m nvscope.lab.workloads.main -name starved {PAYLOAD} --hold"
     sizes = f"--unmaps {unmaps} --pages {pages}"
@@ -82,8 +77,10 @@ def test_allocations_that_really_fail(lab_host: Lab, exporter: Exporter) -> None
     assert metrics.sum("nvscope_events_lost_total") == 0
 
 
-def test_notifiers_that_race_with_full_unmaps(lab_host: Lab, exporter: Exporter) -> None:
+@REVMAP
+def test_notifiers_that_race_with_full_unmaps(observed: Observed) -> None:
     """They come while a full unmap has let go of mmu_lock, and must not trust the emptied map."""
+    lab_host, exporter = observed
     oracle(lab_host, "start")
     with Synthetic(lab_host, "race", "--seconds", "10", script="race") as guest:
         facts = guest.facts(timeout=180)  # it checks that no mapping survived
@@ -124,9 +121,9 @@ sys.stdin.readline()
 """
 
 
-def test_counts_end_with_the_vm_though_its_process_goes_on(
-    lab_host: Lab, exporter: Exporter
-) -> None:
+@REVMAP
+def test_counts_end_with_the_vm_though_its_process_goes_on(observed: Observed) -> None:
+    lab_host, exporter = observed
     unmaps = "nvscope_notifier_unmap_duration_seconds_count"
     command = f"python3 -c {shlex.quote(TWO_VMS)} -name twice"
     with GuestProcess(lab_host, command) as process:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from nvscope.lab.services import Exporter, Synthetic
-from nvscope.lab.vm import Lab
+from nvscope.lab.services import Synthetic
+from tests.live.conftest import Observed
 from tests.live.counts import assert_all_agree, oracle
 
 OPERATIONS = ("--operations", "300", "--max-full-unmaps", "80")
@@ -26,16 +24,11 @@ NEVER = {
 FAILURES = {"fallbacks_broken", "records_failed", "records_skipped", "broken_mmus"}
 
 
-@pytest.fixture(scope="module")
-def exporter(host: Lab) -> Iterator[Exporter]:
-    """One for all seeds: compiling it takes the time."""
-    with Exporter(host, "--strict") as serving:
-        yield serving
-
-
 # Seeds that do all that is asked of them at the end, with a reverse map and without.
+@pytest.mark.parametrize("observed", ["lab-fentry", "plain-fentry"], indirect=True)
 @pytest.mark.parametrize("seed", [1, 4, 5])
-def test_counts_of_random_operations_are_exact(host: Lab, exporter: Exporter, seed: int) -> None:
+def test_counts_of_random_operations_are_exact(observed: Observed, seed: int) -> None:
+    host, exporter = observed
     oracle(host, "start")
     options = ("--seed", str(seed), *OPERATIONS)
     with Synthetic(host, f"shuffle-{seed}", *options, script="shuffle") as guest:
