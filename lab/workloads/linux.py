@@ -1,7 +1,8 @@
 """Workload B: a Linux hypervisor (L1) with a Linux guest (L2) in it, while the host reclaims.
 
 Runs in the lab host. Prints one JSON line when L2 works, one after each way in which the host
-takes pages back, and one at the end; then, with --hold, waits for its standard input to close.
+takes pages back (of L1's or of L2's), and one at the end; then, with --hold, waits for its standard
+input to close.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from pathlib import Path
 import click
 
 from nvscope.lab.workloads import reclaim
+from nvscope.lab.workloads.search import fullest_block
 
 GUEST = Path(__file__).resolve().parent.parent / "guest"
 IMAGE = Path("/mnt/artifacts/Image")
 L1_MIB = 768
-# Little at a time: without a reverse map each notifier costs 0.7 s under emulation.
-RECLAIM_BYTES = 128 << 10
-INSIDE_KERNEL_BYTES = 8 << 20  # the Image has 25 MB, loaded at the start of memory
+# Little at a time: without a reverse map each notifier costs 0.3 to 0.7 s under emulation.
+RECLAIM_BYTES = PAGE_OUT_BYTES = 128 << 10
+NESTED_DATA = b"data of the nested guest\n"  # guest/init.l2
 
 
 class LinuxGuest:
@@ -59,10 +61,11 @@ class LinuxGuest:
                 raise RuntimeError(f"the Linux guest is {state}:\n{self.console()[-3000:]}")
             time.sleep(0.2)
 
-    def memory(self) -> int:
-        """Inside L1's kernel in our memory, at a multiple of 2 MiB: memory that is there."""
-        start = reclaim.mapping_of(self.process.pid, L1_MIB << 20) + INSIDE_KERNEL_BYTES
-        return -(-start // reclaim.HUGE_BYTES) * reclaim.HUGE_BYTES
+    def nested_memory(self) -> int:
+        """The 2 MiB of our memory that hold most of L2's data."""
+        pid = self.process.pid
+        start = reclaim.mapping_of(pid, L1_MIB << 20)
+        return fullest_block(pid, start, L1_MIB << 20, NESTED_DATA)
 
     def close(self) -> None:
         """End L1, and L2 with it."""
@@ -122,11 +125,13 @@ def _reclaim(_guest: LinuxGuest, group: reclaim.Cgroup) -> None:
 
 
 def _page_out(guest: LinuxGuest, _group: reclaim.Cgroup) -> None:
-    reclaim.page_out(guest.process.pid, guest.memory(), reclaim.HUGE_BYTES)
+    # From the middle: what L2 has at one end of the block may have been freed since.
+    address = guest.nested_memory() + (reclaim.HUGE_BYTES - PAGE_OUT_BYTES) // 2
+    reclaim.page_out(guest.process.pid, address, PAGE_OUT_BYTES)
 
 
 def _make_huge(guest: LinuxGuest, _group: reclaim.Cgroup) -> None:
-    reclaim.make_huge(guest.process.pid, guest.memory())
+    reclaim.make_huge(guest.process.pid, guest.nested_memory())
 
 
 # In this order: what was paged out and faulted in again, page by page, is then made huge.

@@ -21,6 +21,7 @@ def counted(metrics: Metrics) -> dict[str, int]:
         "shadow_faults": int(metrics.sum(FAULTS, vm=VM, stage="shadow")),
         "full_unmaps": int(metrics.sum(SHADOW_UNMAPS, scope="full", **unmaps)),
         "ranged_unmaps": int(metrics.sum(SHADOW_UNMAPS, scope="ranged", **unmaps)),
+        "refaults": int(metrics.sum("nvscope_refaults_total", vm=VM)),
         "fallbacks": int(metrics.sum("nvscope_fallbacks_total", vm=VM)),
         "stored": int(metrics.sum("nvscope_revmap_records_total", vm=VM, outcome="stored")),
     }
@@ -51,11 +52,14 @@ def test_a_linux_guest_under_reclaim(observed: Observed) -> None:
     print(before, after, last, counts)  # pytest shows it when the test fails
     if revmap == "maple":
         assert counts["stored"] > 0
+        # What is paged out is L2's: it is taken from L2 by range, and faulted in again.
+        assert last["ranged_unmaps"] > after["ranged_unmaps"]
+        assert last["refaults"] > after["refaults"]
         # With the reverse map in use each full unmap has a reason why it was not.
         assert counts["full_unmaps"] == counts["fallbacks"]
     else:
-        # What L1 alone had is taken from L2 as well, which faults it in again: with the reverse map
-        # that need not be.
+        # Whatever L1 alone had, L2 loses all and faults it in again: with the reverse map that
+        # need not be.
         assert after["shadow_faults"] > before["shadow_faults"]
         assert counts["full_unmaps"] > 0
         assert counts["ranged_unmaps"] == counts["fallbacks"] == counts["stored"] == 0
