@@ -1,0 +1,218 @@
+"""Traces on disk: Arrow IPC streams of the event table, compressed, a batch at a time.
+
+A stream that ends early, for a full disk or a crash, is whole up to its last batch. Anything that
+reads Arrow reads it: the columns are those of events.Event. pyarrow is imported here, and numpy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, Self
+
+import pyarrow as pa
+
+from nvscope.probes.events import COLUMNS, SCHEMA_VERSION, About, Event
+
+ABOUT_KEY = b"nvscope"  # of the schema's metadata; the value is JSON
+MAX_BATCH_ROWS = 1 << 16  # a reader need not believe in more
+COMPRESSION = "zstd"
+
+_WORDS = pa.dictionary(pa.int16(), pa.string())
+_TYPES = {
+    "kind": _WORDS,
+    "comm": _WORDS,
+    "vm": _WORDS,
+    "detail": _WORDS,
+    "cpu": pa.uint16(),
+    "tid": pa.int32(),
+    "pid": pa.int32(),
+    "result": pa.int32(),
+    "full": pa.bool_(),
+    "may_block": pa.bool_(),
+    "count": pa.uint32(),
+}
+SCHEMA = pa.schema([(name, _TYPES.get(name, pa.uint64())) for name in COLUMNS])
+
+
+class TraceError(Exception):
+    """A file that is no trace, or none that can be read; the message is one line."""
+
+
+class Writer:
+    """Writes batches to a binary stream; each is there for readers when `write` returns.
+
+    Raises OSError where the stream does: what was written before stays readable.
+    """
+
+    def __init__(self, stream: IO[bytes], about: About) -> None:
+        text = json.dumps({"schema": SCHEMA_VERSION} | asdict(about))
+        schema = SCHEMA.with_metadata({ABOUT_KEY: text.encode()})
+        options = pa.ipc.IpcWriteOptions(compression=COMPRESSION, emit_dictionary_deltas=True)
+        self._stream = stream
+        self._writer = pa.ipc.new_stream(stream, schema, options=options)
+
+    def write(self, columns: Mapping[str, Any]) -> None:
+        """Add rows. columns: all of COLUMNS, each a sequence or an Arrow array of one length."""
+        batch = pa.record_batch([pa.array(columns[f.name], f.type) for f in SCHEMA], schema=SCHEMA)
+        for start in range(0, batch.num_rows, MAX_BATCH_ROWS):
+            self._writer.write_batch(batch.slice(start, MAX_BATCH_ROWS))
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Mark the end: a reader then knows that nothing is missing there."""
+        self._writer.close()
+        self._stream.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Reader:
+    """Reads a trace from a binary stream, batch by batch. Raises TraceError.
+
+    about: what the trace says of itself. complete: after the last batch, whether the recorder had
+    ended it; if not, ending says in a line what was found instead.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.complete = False
+        self.ending = ""
+        self._stream = _Tail(stream)
+        with _as_trace_error("this is no Arrow stream"):
+            self._batches = pa.ipc.open_stream(self._stream)
+        self.about = _about(self._batches.schema)
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The batches that are whole."""
+        while True:
+            try:
+                batch = self._batches.read_next_batch()
+            except StopIteration:
+                self._end()
+                return
+            except (OSError, pa.ArrowException) as error:
+                if not self._stream.ended:
+                    raise TraceError(f"a batch is damaged ({_one_line(error)})") from None
+                self.ending = "it ends within a batch"
+                return
+            yield _checked(batch)
+
+    def events(self) -> Iterator[Event]:
+        """Row by row. Slow: for small traces and for tests."""
+        for batch in self.batches():
+            yield from events(batch)
+
+    def _end(self) -> None:
+        self.complete = self._stream.tail == _END_OF_STREAM
+        if not self.complete:
+            self.ending = "the recorder did not end it"
+
+
+# Continuation marker and a length of 0 (Arrow columnar format, "IPC streaming format").
+_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+
+
+class _Tail:
+    """A stream that remembers the last bytes read, and whether there were fewer than asked for."""
+
+    closed = False
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.tail = b""
+        self.ended = False
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self.ended = len(data) < size
+        self.tail = (self.tail + data[-len(_END_OF_STREAM) :])[-len(_END_OF_STREAM) :]
+        return data
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+
+@contextlib.contextmanager
+def open_trace(path: Path) -> Iterator[Reader]:
+    """Open a file for reading. Raises TraceError, whose message names the file."""
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise TraceError(f"{path}: {error.strerror}") from None
+    with stream:
+        try:
+            yield Reader(stream)
+        except TraceError as error:
+            raise TraceError(f"{path}: {error}") from None
+
+
+def events(batch: pa.RecordBatch) -> Iterator[Event]:
+    """The rows of a batch."""
+    columns = [column.to_pylist() for column in batch.columns]
+    for row in zip(*columns, strict=True):
+        yield Event(*row)
+
+
+def columns_of(rows: Iterable[Event]) -> dict[str, list[Any]]:
+    """What Writer.write takes.
+
+    >>> columns_of([Event("map", 7)])["time_ns"]
+    [7]
+    """
+    rows = list(rows)
+    return {name: [getattr(row, name) for row in rows] for name in COLUMNS}
+
+
+def _about(schema: pa.Schema) -> About:
+    text = (schema.metadata or {}).get(ABOUT_KEY)
+    if text is None:
+        raise TraceError("this is an Arrow stream, but no trace of nvscope's")
+    try:
+        said = json.loads(text)
+        version = said.pop("schema")
+        if version != SCHEMA_VERSION:
+            raise TraceError(f"its format has version {version!r:.20}, not {SCHEMA_VERSION}")
+        about = About(**said)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise TraceError("what it says of itself cannot be read") from None
+    _require_columns(schema)
+    return about
+
+
+def _require_columns(schema: pa.Schema) -> None:
+    wrong = [f.name for f in SCHEMA if schema.names.count(f.name) != 1]
+    wrong += [f.name for f in SCHEMA if f.name not in wrong and schema.field(f.name).type != f.type]
+    if wrong or len(schema) != len(SCHEMA):
+        raise TraceError(f"its columns are not a trace's: {', '.join(wrong) or 'there are more'}")
+
+
+def _checked(batch: pa.RecordBatch) -> pa.RecordBatch:
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise TraceError(f"a batch is damaged ({_one_line(error)})") from None
+    if any(column.null_count for column in batch.columns):
+        raise TraceError("a batch is damaged (a value is missing)")
+    return batch.select(list(COLUMNS))
+
+
+@contextlib.contextmanager
+def _as_trace_error(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise TraceError(f"{what} ({_one_line(error)})") from None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]
