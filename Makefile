@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # The package as one folder of links, for mypy, which cannot follow the editable install.
 TREE := build/tree/nvscope
-WINGS := probes exporter lab
+WINGS := probes exporter analysis lab
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check lint unit live test-debug clean

@@ -1,1 +1,1 @@
-"""Traces, the reference model of the reverse map, and the validator: not written yet."""
+"""Traces, offline: the reference model of the reverse map, validation, reports."""

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MAY_USE = {
     "probes": set(),
     "exporter": {"probes"},
+    "analysis": {"probes"},
     "lab": {"probes"},
 }
 

@@ -1,0 +1,1 @@
+"""Interop: recordings of other tools as traces, traces in other formats."""

@@ -1,0 +1,1 @@
+"""Reports: what a trace shows, as one HTML page."""

@@ -1,0 +1,1 @@
+"""Validation: whether the kernel did what the reference model says."""
