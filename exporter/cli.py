@@ -16,9 +16,9 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from nvscope.exporter import server
 from nvscope.exporter.collector import Host, Source, VmCollector
-from nvscope.exporter.identity import require_initial_pid_namespace
 from nvscope.probes.catalog import BY_NAME
 from nvscope.probes.errors import LackError
+from nvscope.probes.identity import require_initial_pid_namespace
 from nvscope.probes.programs import MECHANISMS
 from nvscope.probes.snapshot import Attachment
 

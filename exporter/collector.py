@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 import nvscope
 from nvscope.exporter import render
-from nvscope.exporter.identity import Identities
+from nvscope.probes.identity import Identities
 from nvscope.probes.snapshot import Attachment, Snapshot, VmKey
 
 # The label's value; None: KVM could not be asked.

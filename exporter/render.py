@@ -14,7 +14,7 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric
 
 from nvscope.exporter.histogram import buckets, seconds, total
-from nvscope.exporter.identity import Vm
+from nvscope.probes.identity import Vm
 from nvscope.probes.snapshot import (
     Attachment,
     Durations,

@@ -71,6 +71,14 @@ class Remote:
             errors="replace",
         )
 
+    def fetch(self, path: str) -> bytes:
+        """The content of a file in the guest. Raises GuestError."""
+        command = self.arguments(f"cat {shlex.quote(path)}")
+        done = subprocess.run(command, capture_output=True, timeout=120, check=False)
+        if done.returncode != 0:
+            raise GuestError(f"{path}: {done.stderr.decode(errors='replace')[-2000:]}")
+        return done.stdout
+
     def reachable(self) -> bool:
         """Whether a command can be run now; opens the shared connection."""
         # No pipes: the connection stays open in the background and would hold them.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shlex
 import signal
 import subprocess
 import threading
+import time
 import urllib.request
 from collections.abc import Mapping
 from queue import Empty, Queue
@@ -18,6 +20,8 @@ from prometheus_client.samples import Sample
 from nvscope.lab.machine import METRICS_PORT
 from nvscope.lab.remote import GuestError
 from nvscope.lab.vm import Lab
+
+_NUMBERS = itertools.count(1)
 
 
 class GuestProcess:
@@ -51,6 +55,10 @@ class GuestProcess:
     def signal(self, number: int = signal.SIGTERM) -> None:
         """Send it a signal."""
         self._lab.run(f"kill -{number} {self.pid}")
+
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._ssh.poll() is None
 
     def send(self, text: str) -> None:
         """Write to its standard input."""
@@ -106,6 +114,28 @@ class Exporter(GuestProcess):
         """All samples now."""
         with urllib.request.urlopen(self.url, timeout=60) as response:
             return Metrics(response.read().decode())
+
+
+class Recording(GuestProcess):
+    """`nvscope record` in a guest, to a file there."""
+
+    def __init__(self, lab: Lab, *options: str, timeout: float = 240) -> None:
+        self.path = f"/tmp/recording-{next(_NUMBERS)}.arrows"
+        super().__init__(lab, f"nvscope record {shlex.join(options)} {self.path}")
+        deadline = time.monotonic() + timeout
+        while "nvscope: recording" not in self.errors():
+            if not self.running() or time.monotonic() > deadline:
+                raise self._failure(f"did not begin in {timeout:.0f} s")
+            time.sleep(0.1)
+
+    def finish(self) -> bytes:
+        """Stop it as Ctrl-C does; the trace."""
+        self.signal(signal.SIGINT)
+        if self.wait() != 0:
+            raise self._failure("failed")
+        trace = self._lab.remote.fetch(self.path)
+        self._lab.run(f"rm {self.path}")
+        return trace
 
 
 class Metrics:

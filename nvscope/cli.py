@@ -11,8 +11,11 @@ import nvscope
 # Subcommand -> "module:attribute". Loaded on use, so that `nvscope export`
 # imports nothing of the lab, and the help of one wing costs only that wing.
 SUBCOMMANDS = {
+    "convert": "nvscope.analysis.interop.cli:convert",
     "export": "nvscope.exporter.cli:export",
     "lab": "nvscope.lab.cli:lab",
+    "record": "nvscope.probes.record:record",
+    "report": "nvscope.analysis.report.cli:report",
 }
 
 

@@ -25,11 +25,12 @@ class Hook:
 
     values: C name -> the kernel's name for it: a parameter, or a member of the struct that a
     parameter points to (kernel 7.3 gathers the parameters of user_mem_abort() in a struct), or
-    "struct NAME": the first parameter that points to one.
+    "struct NAME": the first parameter that points to one. traced: more of them, for traces.
     """
 
     symbol: str
     values: Mapping[str, str]
+    traced: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,19 +54,22 @@ class ProbePoint:
     """A logical event.
 
     hooks: in order of preference; members: C name -> place; maybe: the same, of members that not
-    all kernels have; enums: C name -> enumerator, likewise not there in all kernels; revmap: the
-    kind of reverse map with which alone it makes sense ("" for all kernels); optional: another
-    point tells nearly the same where this one cannot be had.
+    all kernels have; traced: the same, that only traces need; enums: C name -> enumerator, likewise
+    not there in all kernels; revmap: the kind of reverse map with which alone it makes sense (""
+    for all kernels); optional: another point tells nearly the same where this one cannot be had;
+    only_traced: nothing is counted.
     """
 
     name: str
     hooks: tuple[Hook, ...]
     members: Mapping[str, Member] = field(default_factory=dict)
     maybe: Mapping[str, Member] = field(default_factory=dict)
+    traced: Mapping[str, Member] = field(default_factory=dict)
     enums: Mapping[str, Enumerator] = field(default_factory=dict)
     kind: Kind = Kind.CALL
     revmap: str = ""
     optional: bool = False
+    only_traced: bool = False
 
 
 _KVM_PID = {"KVM_PID": Member("kvm", "userspace_pid")}
@@ -74,6 +78,7 @@ _MMU_KVM = _KVM_PID | {
     "KVM_ARCH": Member("kvm", "arch"),
     "MMU_ARCH": Member("kvm_s2_mmu", "arch"),
 }
+_CANONICAL = {"ARCH_MMU": Member("kvm_arch", "mmu")}
 _BROKEN = {"MMU_BROKEN": Member("kvm_s2_mmu", "nested_revmap_broken")}
 _MMU = {"MMU": "struct kvm_s2_mmu"}
 _UNMAP = {"MMU": "mmu", "START": "start", "SIZE": "size"}
@@ -83,29 +88,32 @@ _RECORD = "kvm_revmap_record"
 PROBE_POINTS = (
     ProbePoint(
         "notifier_unmap",
-        (Hook("kvm_unmap_gfn_range", {"KVM": "kvm"}),),
+        (Hook("kvm_unmap_gfn_range", {"KVM": "kvm"}, {"RANGE": "struct kvm_gfn_range"}),),
         _KVM_PID,
+        traced={
+            "RANGE_START": Member("kvm_gfn_range", "start"),
+            "RANGE_END": Member("kvm_gfn_range", "end"),
+            "RANGE_MAY_BLOCK": Member("kvm_gfn_range", "may_block"),
+        },
     ),
     ProbePoint(
         "s2_fault",
-        (Hook("user_mem_abort", {"VCPU": "vcpu", "NESTED": "nested"}),),
+        (Hook("user_mem_abort", {"VCPU": "vcpu", "NESTED": "nested"}, {"FAULT_IPA": "fault_ipa"}),),
         _KVM_PID
         | {
             "VCPU_KVM": Member("kvm_vcpu", "kvm"),
             "VCPU_MMU": Member("kvm_vcpu", "arch.hw_mmu"),
         },
+        traced={"TRANS_OUTPUT": Member("kvm_s2_trans", "output")},
     ),
     ProbePoint(
         "shadow_unmap",
         # The second does the work of the first. It also serves every canonical
         # notifier unmap: more calls to skip, hence second.
         (Hook("kvm_stage2_unmap_range", _UNMAP), Hook("__unmap_stage2_range", _UNMAP)),
-        _MMU_KVM
-        | {
-            "ARCH_MMU": Member("kvm_arch", "mmu"),
-            "MMU_VTCR": Member("kvm_s2_mmu", "vtcr"),
-        },
+        _MMU_KVM | _CANONICAL | {"MMU_VTCR": Member("kvm_s2_mmu", "vtcr")},
         maybe=_BROKEN,
+        traced={"MMU_VTTBR": Member("kvm_s2_mmu", "tlb_vttbr")},
     ),
     # What a shadow unmap ran within, beside a notifier unmap. All TLBIs by VMID and IPA go through
     # the first, and all of TLBI ALLE1 through the second.
@@ -113,7 +121,12 @@ PROBE_POINTS = (
     ProbePoint("tlbi_all", (Hook("handle_alle1is", {}),)),
     # An MMU that was given to another context is unmapped before a vCPU enters it.
     ProbePoint("mmu_recycle", (Hook("check_nested_vcpu_requests", {}),)),
-    ProbePoint("mmu_free", (Hook("kvm_free_stage2_pgd", _MMU),), kind=Kind.BEGIN),
+    ProbePoint(
+        "mmu_free",
+        (Hook("kvm_free_stage2_pgd", _MMU),),
+        kind=Kind.BEGIN,
+        traced=_MMU_KVM | _CANONICAL,
+    ),
     ProbePoint(
         "vm_exit",
         (Hook("kvm_arch_destroy_vm", {"KVM": "kvm"}),),
@@ -122,7 +135,13 @@ PROBE_POINTS = (
     ),
     ProbePoint(
         "revmap_record",
-        (Hook("kvm_nested_revmap_record", _MMU),),
+        (
+            Hook(
+                "kvm_nested_revmap_record",
+                _MMU,
+                {"NESTED": "nested_ipa", "CANONICAL": "canonical_ipa", "SIZE": "size"},
+            ),
+        ),
         _MMU_KVM,
         maybe=_BROKEN,
         enums={
@@ -145,7 +164,8 @@ PROBE_POINTS = (
     ),
     ProbePoint(
         "revmap_fallback",
-        (Hook("kvm_nested_revmap_fallback", {"REASON": "reason"}),),
+        (Hook("kvm_nested_revmap_fallback", {"REASON": "reason"}, _MMU),),
+        traced=_MMU_KVM,
         enums={
             "FALLBACK_BROKEN": Enumerator(_FALLBACK, "KVM_REVMAP_FALLBACK_BROKEN"),
             "FALLBACK_UNKNOWN_IPA": Enumerator(_FALLBACK, "KVM_REVMAP_FALLBACK_UNKNOWN_IPA"),
@@ -154,15 +174,35 @@ PROBE_POINTS = (
         revmap="maple",
         optional=True,  # else the reason is told by whether the map is broken
     ),
+    ProbePoint(
+        "mmu_init",
+        (Hook("kvm_init_stage2_mmu", {"KVM": "kvm"} | _MMU),),
+        _KVM_PID | _CANONICAL | {"KVM_ARCH": Member("kvm", "arch")},
+        kind=Kind.BEGIN,
+        only_traced=True,
+    ),
+    ProbePoint(
+        "shadow_map",
+        (Hook("kvm_pgtable_stage2_map", {"PGT": "pgt", "ADDR": "addr", "SIZE": "size"}),),
+        _MMU_KVM | _CANONICAL | {"PGT_MMU": Member("kvm_pgtable", "mmu")},
+        kind=Kind.RESULT,
+        only_traced=True,
+    ),
 )
 
 BY_NAME = {point.name: point for point in PROBE_POINTS}
 
 
-def applicable(revmap: str) -> tuple[str, ...]:
-    """The points that make sense on a kernel with this reverse map.
+def applicable(revmap: str, *, trace: bool = False) -> tuple[str, ...]:
+    """The points that make sense on a kernel with this reverse map, for counting or for a trace.
 
     >>> "revmap_record" in applicable("maple"), "revmap_record" in applicable("none")
     (True, False)
+    >>> "shadow_map" in applicable("none"), "shadow_map" in applicable("none", trace=True)
+    (False, True)
     """
-    return tuple(point.name for point in PROBE_POINTS if point.revmap in ("", revmap))
+    return tuple(
+        point.name
+        for point in PROBE_POINTS
+        if point.revmap in ("", revmap) and (trace or not point.only_traced)
+    )

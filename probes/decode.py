@@ -31,6 +31,8 @@ POINTS = (
     "revmap_record",
     "revmap_broken",
     "revmap_fallback",
+    "mmu_init",
+    "shadow_map",
 )
 POINT_SHIFT, LABEL_BITS = 8, 64
 FAULT_SHADOW, FAULT_ERROR, FAULT_REFAULT = 1, 2, 4
@@ -42,7 +44,15 @@ REASONS = ("none", "broken", "unknown_ipa", "raced", "unknown")
 OUTCOMES = ("unknown", "stored", "unchanged", "overlapped", "failed", "skipped")
 
 # enum nv_loss, in order: the causes of Snapshot.lost that the programs count.
-LOSSES = ("start_full", "vm_full", "missed_exit", "missed_entry", "mmu_full")
+LOSSES = (
+    "start_full",
+    "vm_full",
+    "missed_exit",
+    "missed_entry",
+    "mmu_full",
+    "ring_full",
+    "no_canonical",
+)
 # Counted by the kernel, per program, where it skipped one that was running already.
 RECURSION = "recursion"
 

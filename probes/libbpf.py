@@ -103,6 +103,38 @@ def recursion_misses(prog_fd: int) -> int:
     return ctypes.c_uint64.from_buffer(info, PROG_INFO_RECURSION_MISSES).value
 
 
+# int (*)(void *context, void *data, size_t size), libbpf.h: ring_buffer_sample_fn
+_SAMPLE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+
+
+class Ring:
+    """A BPF ring buffer's reader. Not for two threads at once."""
+
+    def __init__(self, fd: int) -> None:
+        lib = library()
+        lib.ring_buffer__new.restype = ctypes.c_void_p
+        self._taken = bytearray()
+        self._callback = _SAMPLE(self._take)  # kept: libbpf only has its address
+        self._ring = ctypes.c_void_p(lib.ring_buffer__new(fd, self._callback, None, None))
+        if not self._ring:
+            _checked(-ctypes.get_errno())
+
+    def drain(self) -> bytes:
+        """All that is in it, the records one after another; empty afterwards."""
+        _checked(int(library().ring_buffer__consume(self._ring)))
+        taken, self._taken = self._taken, bytearray()
+        return bytes(taken)
+
+    def close(self) -> None:
+        """Let go of the memory; may be called twice."""
+        ring, self._ring = self._ring, ctypes.c_void_p()
+        library().ring_buffer__free(ring)
+
+    def _take(self, _context: int, data: int, size: int) -> int:
+        self._taken += ctypes.string_at(data, size)
+        return 0
+
+
 def _checked(result: int) -> int:
     if result < 0:
         raise OSError(-result, os.strerror(-result))

@@ -12,7 +12,7 @@ from nvscope.probes import decode, features, libbpf, programs
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME, applicable
 from nvscope.probes.errors import LackError
-from nvscope.probes.programs import FENTRY, MECHANISMS, Plan, Program
+from nvscope.probes.programs import FENTRY, MECHANISMS, Plan, Program, Sizes
 from nvscope.probes.quiet import Quiet, first_useful_line
 from nvscope.probes.snapshot import Attachment, Snapshot, VmKey
 
@@ -20,15 +20,17 @@ from nvscope.probes.snapshot import Attachment, Snapshot, VmKey
 class Loaded:
     """Attached programs and their counters. Use it as a context manager, or call close().
 
-    All methods may be called from any thread.
+    All methods may be called from any thread. armed_ns: when all was attached, CLOCK_MONOTONIC.
     """
 
-    def __init__(self, module: Any, attachments: Sequence[Attachment]) -> None:
+    def __init__(self, module: Any, attachments: Sequence[Attachment], trace: bool) -> None:
         self.attachments = tuple(attachments)
         self._module = module
         self._lock = threading.Lock()
         names = (b"rows", b"mmus", b"lost")
         self._rows, self._mmus, self._lost = (module[name].map_fd for name in names)
+        self.armed_ns = libbpf.read_array(module[b"armed"].map_fd, 1)[0]
+        self._ring = libbpf.Ring(module[b"events"].map_fd) if trace else None
 
     def snapshot(self) -> Snapshot:
         """All counters now. Raises RuntimeError after close()."""
@@ -38,12 +40,26 @@ class Loaded:
             # The losses last: an event between the reads is then rather lost than forgotten.
             rows = libbpf.read_percpu_hash(self._rows, *decode.SIZES)
             mmus = libbpf.read_hash(self._mmus, *decode.MMU_SIZES)
-            losses = libbpf.read_array(self._lost, len(decode.LOSSES))
-            functions = self._module.funcs.values()
-            skipped = sum(libbpf.recursion_misses(function.fd) for function in functions)
-        lost = dict(zip(decode.LOSSES, losses, strict=True)) | {decode.RECURSION: skipped}
+            lost = self._losses()
         notifier_seen = any(a.point == "notifier_unmap" and a.mechanism for a in self.attachments)
         return decode.snapshot(rows, lost, notifier_seen, mmus)
+
+    def drain(self) -> tuple[bytes, dict[str, int]]:
+        """The events since the last call, struct nv_event each, in order; then what was lost so
+        far, by cause: what was lost since the last call comes after all that it gave.
+
+        Raises RuntimeError after close(), or where no trace was asked for.
+        """
+        with self._lock:
+            if self._module is None or self._ring is None:
+                raise RuntimeError("there is no trace to read")
+            return self._ring.drain(), self._losses()
+
+    def _losses(self) -> dict[str, int]:
+        losses = libbpf.read_array(self._lost, len(decode.LOSSES))
+        functions = self._module.funcs.values()
+        skipped = sum(libbpf.recursion_misses(function.fd) for function in functions)
+        return dict(zip(decode.LOSSES, losses, strict=True)) | {decode.RECURSION: skipped}
 
     def forget(self, vm: VmKey) -> None:
         """Delete the rows of a VM that is gone. A VM that goes on gets new ones, from zero."""
@@ -58,6 +74,9 @@ class Loaded:
         """Detach everything; may be called twice."""
         with self._lock:
             module, self._module = self._module, None
+            if self._ring is not None:
+                self._ring.close()
+                self._ring = None
             if module is not None:
                 _discard(module)
 
@@ -75,14 +94,16 @@ def load(
     symbols: Mapping[str, str] | None = None,
     strict: bool = False,
     max_vms: int = 1024,
+    ring_bytes: int = 0,
 ) -> Loaded:
     """Attach probe points, each by the first hook and mechanism that works.
 
     points: default all that make sense with this kernel's reverse map, and those in symbols.
     symbols: point -> the function to hook instead of the catalog's. max_vms: VMs that can have
-    counters. Takes a second or so: bcc compiles; stdout and stderr are set aside meanwhile.
-    Raises LackError when the host cannot be traced, when nothing can be attached or, with
-    `strict`, when a point cannot; ValueError for an unknown point.
+    counters. ring_bytes: record a trace as well, through a ring buffer of so many bytes (a power of
+    two times the page size). Takes a second or so: bcc compiles; stdout and stderr are set aside
+    meanwhile. Raises LackError when the host cannot be traced, when nothing can be attached or,
+    with `strict`, when a point cannot; ValueError for an unknown point.
     """
     symbols = symbols or {}
     unknown = [name for name in (*(points or ()), *symbols) if name not in BY_NAME]
@@ -91,18 +112,19 @@ def load(
     host = features.read_host()
     features.require_tracing(host)
     btf = Btf()
-    names = dict.fromkeys(applicable(features.revmap(btf)) if points is None else points)
-    names |= dict.fromkeys(symbols)
-    plans = [programs.plan(BY_NAME[n], mechanisms, symbols.get(n), btf) for n in names]
-    module = _attach_best(plans, max_vms, host, strict)
+    trace = ring_bytes > 0
+    default = applicable(features.revmap(btf), trace=trace)
+    names = dict.fromkeys(default if points is None else points) | dict.fromkeys(symbols)
+    plans = [programs.plan(BY_NAME[n], mechanisms, symbols.get(n), btf, trace=trace) for n in names]
+    module = _attach_best(plans, Sizes(max_vms, ring_bytes), host, strict)
     attachments = [plan.attachment() for plan in plans]
     if module is None:
         failed = [f"{a.point}: {a.problem}" for a in attachments if not a.mechanism]
         raise LackError("; ".join(failed) or "no probe points asked for")
-    return Loaded(module, attachments)
+    return Loaded(module, attachments, trace)
 
 
-def _attach_best(plans: Sequence[Plan], max_vms: int, host: features.Host, strict: bool) -> Any:
+def _attach_best(plans: Sequence[Plan], sizes: Sizes, host: features.Host, strict: bool) -> Any:
     """A module with all that attaches (strict: with all), or None. A plan's first choice is then
     what it attached; a plan without choices failed.
 
@@ -112,7 +134,7 @@ def _attach_best(plans: Sequence[Plan], max_vms: int, host: features.Host, stric
     while chosen := [plan.choices[0] for plan in plans if plan.choices]:
         if strict and any(not plan.choices and not plan.optional for plan in plans):
             return None
-        module = _compile(chosen, max_vms, host)
+        module = _compile(chosen, sizes, host)
         problems = {program.point: _attach(module, program, host) for program in chosen}
         if not any(problems.values()):
             libbpf.write_array(module[b"armed"].map_fd, 0, time.monotonic_ns())
@@ -124,8 +146,8 @@ def _attach_best(plans: Sequence[Plan], max_vms: int, host: features.Host, stric
     return None
 
 
-def _compile(chosen: Sequence[Program], max_vms: int, host: features.Host) -> Any:
-    flags = programs.compiler_flags(chosen, max_vms)
+def _compile(chosen: Sequence[Program], sizes: Sizes, host: features.Host) -> Any:
+    flags = programs.compiler_flags(chosen, sizes)
     with Quiet() as quiet:
         try:
             return _module_class()(text=programs.source(chosen), cflags=flags)

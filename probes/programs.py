@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,11 +84,20 @@ class Plan:
         return Attachment(self.point, chosen.symbol, chosen.mechanism, optional=self.optional)
 
 
-def plan(point: ProbePoint, mechanisms: Sequence[str], symbol: str | None, btf: Btf) -> Plan:
+def plan(
+    point: ProbePoint,
+    mechanisms: Sequence[str],
+    symbol: str | None,
+    btf: Btf,
+    *,
+    trace: bool = False,
+) -> Plan:
     """All programs that this kernel's type information allows for a point.
 
-    symbol: hook this function instead, with the values of the catalog's first hook.
+    symbol: hook this function instead, with the values of the catalog's first hook. trace: with
+    what a trace needs beside the counts.
     """
+    point = traced(point) if trace else point
     hooks = [replace(point.hooks[0], symbol=symbol)] if symbol else list(point.hooks)
     made = Plan(point.name, hooks[0].symbol, [], optional=point.optional)
     for hook in hooks:
@@ -99,18 +109,43 @@ def plan(point: ProbePoint, mechanisms: Sequence[str], symbol: str | None, btf: 
     return made
 
 
+def traced(point: ProbePoint) -> ProbePoint:
+    """The point with all that a trace needs; there a record's duration is of interest too."""
+    both_ends = point.kind is Kind.RESULT and not point.only_traced
+    return replace(
+        point,
+        hooks=tuple(replace(h, values=dict(h.values) | dict(h.traced)) for h in point.hooks),
+        members=dict(point.members) | dict(point.traced),
+        kind=Kind.CALL if both_ends else point.kind,
+    )
+
+
 def source(programs: Sequence[Program]) -> str:
     """The module's source. Joined, not included: bcc rewrites map calls in the main text only."""
     files = [HEADER, *(SOURCES / f"{program.point}.c" for program in programs)]
     return "".join(f'#line 1 "{path.name}"\n{path.read_text()}\n' for path in files)
 
 
-def compiler_flags(programs: Sequence[Program], max_vms: int) -> list[str]:
-    """The options for bcc's compiler; max_vms: VMs that have room in the maps."""
+@dataclass(frozen=True)
+class Sizes:
+    """What there is room for. vms: those that can have counters; ring_bytes: of a trace's ring
+    buffer, a power of two times the page size, or 0: no trace.
+    """
+
+    vms: int
+    ring_bytes: int = 0
+
+
+def compiler_flags(programs: Sequence[Program], sizes: Sizes) -> list[str]:
+    """The options for bcc's compiler."""
+    page_bytes = os.sysconf("SC_PAGESIZE")
     flags = [
         f"-I{SOURCES}",
-        f"-DNV_ROWS={max_vms * len(decode.LABELS)}",
-        f"-DNV_MMUS={max_vms * MMUS_PER_VM}",
+        f"-DNV_ROWS={sizes.vms * len(decode.LABELS)}",
+        f"-DNV_MMUS={sizes.vms * MMUS_PER_VM}",
+        f"-DNV_TRACE={int(sizes.ring_bytes > 0)}",
+        f"-DNV_RING_PAGES={sizes.ring_bytes // page_bytes}",
+        f"-DNV_PAGE_SHIFT={page_bytes.bit_length() - 1}",
         *(f"-DNV_HAS_{name.upper()}={int(name in _points(programs))}" for name in BY_NAME),
     ]
     return [*flags, *sorted({flag for program in programs for flag in program.flags})]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from nvscope.lab.machine import Machine
 from nvscope.lab.setup import steps, store
 from nvscope.lab.setup.apt import Apt
 from nvscope.lab.vm import Lab
+from nvscope.probes.errors import LackError
 
 GUEST = Path(__file__).parents[1] / "guest"
 
@@ -30,9 +33,14 @@ PACKAGES = (
 # QEMU before 11 gives a guest no EL2 under KVM; the headers must be of the lab kernel's version.
 BACKPORTS = ("src:qemu", "src:linux", "src:linux-signed-arm64", "src:linux-base")
 
+# What Debian has no package of, or a large one: wheels of PyPI.
+WHEELS = ("numpy", "pyarrow")
+GUEST_PYTHON = "3.13"  # of Debian 13
+GUEST_PLATFORM = "manylinux_2_28_aarch64"
+
 IMPORTS = (
     "bcc", "click", "prometheus_client", "psutil", "pyroute2", "rich.live", "rich.table",
-    "waitress", "json", "ctypes", "mmap", "fcntl",
+    "waitress", "json", "ctypes", "mmap", "fcntl", "numpy", "pyarrow",
 )  # fmt: skip
 
 IMAGE_BYTES = 3 << 30  # sparse; about 1 GiB of it is used
@@ -80,6 +88,8 @@ def _make(folder: Path, kernel: Machine, tell: steps.Tell) -> None:
     for number, deb in enumerate(debs, 1):
         tell(f"unpacking {number} of {len(debs)}")
         subprocess.run(["dpkg", "-x", deb, root], check=True)
+    tell("fetching about 70 MB of Python wheels")
+    _wheels(root, folder / "wheels")
     tell("settings and keys")
     _prune(root)
     _configure(root)
@@ -90,6 +100,23 @@ def _make(folder: Path, kernel: Machine, tell: steps.Tell) -> None:
     apt.clean()
     tell("compiling Python modules in the guest")
     _compile_python(folder, kernel)
+
+
+def _wheels(root: Path, work: Path) -> None:
+    """Unpack wheels where the guest's Python finds them."""
+    command = [
+        sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "download", "--no-deps",
+        "--only-binary=:all:", "--platform", GUEST_PLATFORM, "--python-version", GUEST_PYTHON,
+        "-d", str(work), *WHEELS,
+    ]  # fmt: skip
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise LackError(f"Python packages for the guest could not be fetched from PyPI: {last}")
+    for wheel in work.glob("*.whl"):
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(root / "usr/lib/python3/dist-packages")
+    shutil.rmtree(work)
 
 
 def _compile_python(folder: Path, kernel: Machine) -> None:
@@ -103,6 +130,9 @@ def _prune(root: Path) -> None:
     """Drop what no guest reads: a third of the size."""
     for useless in ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info"):
         shutil.rmtree(root / useless, ignore_errors=True)
+    packages = root / "usr/lib/python3/dist-packages"
+    for useless in ("pyarrow/tests", "pyarrow/include", "numpy/_core/include"):
+        shutil.rmtree(packages / useless, ignore_errors=True)
 
 
 def _configure(root: Path) -> None:

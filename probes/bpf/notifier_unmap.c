@@ -5,8 +5,33 @@
  */
 #include "nvscope.h"
 
+#if NV_TRACE
+nv_inline void nv_emit_notifier(int kind, const nv_u64 *args, nv_u64 ns)
+{
+	const int typed = NV_NOTIFIER_UNMAP_TYPED;
+	nv_u64 range = nv_value(typed, args, NV_NOTIFIER_UNMAP_RANGE_ARG,
+				NV_NOTIFIER_UNMAP_RANGE_AT);
+	nv_u64 first = nv_load64(typed, range, NV_OFFSET_RANGE_START);
+	nv_u64 end = nv_load64(typed, range, NV_OFFSET_RANGE_END);
+	struct nv_event event = {
+		.canonical_ipa = first << NV_PAGE_SHIFT,
+		.size = (end - first) << NV_PAGE_SHIFT,
+		.may_block = nv_load8(typed, range, NV_OFFSET_RANGE_MAY_BLOCK),
+		.duration_ns = ns,
+	};
+	struct nv_key vm = {};
+
+	vm.kvm = nv_value(typed, args, NV_NOTIFIER_UNMAP_KVM_ARG, NV_NOTIFIER_UNMAP_KVM_AT);
+	vm.pid = nv_load32(typed, vm.kvm, NV_OFFSET_KVM_PID);
+	nv_emit(kind, &vm, &event);
+}
+#endif
+
 int NV_NOTIFIER_UNMAP_ENTRY(unsigned long long *ctx)
 {
+#if NV_TRACE
+	nv_emit_notifier(NV_EVENT_NOTIFIER_BEGIN, ctx, 0);
+#endif
 	nv_begin(NV_NOTIFIER_UNMAP, NV_NOTIFIER_UNMAP_TYPED, ctx, 0);
 	return 0;
 }
@@ -16,13 +41,17 @@ int NV_NOTIFIER_UNMAP_EXIT(unsigned long long *ctx)
 	const int typed = NV_NOTIFIER_UNMAP_TYPED;
 	struct nv_inflight *task;
 	struct nv_key key = {};
+	const nv_u64 *args;
 	nv_u64 ns, kvm;
 
 	task = nv_end(NV_NOTIFIER_UNMAP, &ns);
 	if (!task)
 		return 0;
-	kvm = nv_value(typed, typed ? ctx : task->args[NV_NOTIFIER_UNMAP],
-		       NV_NOTIFIER_UNMAP_KVM_ARG, NV_NOTIFIER_UNMAP_KVM_AT);
+	args = typed ? ctx : task->args[NV_NOTIFIER_UNMAP];
+#if NV_TRACE
+	nv_emit_notifier(NV_EVENT_NOTIFIER_END, args, ns);
+#endif
+	kvm = nv_value(typed, args, NV_NOTIFIER_UNMAP_KVM_ARG, NV_NOTIFIER_UNMAP_KVM_AT);
 	key.kvm = kvm;
 	key.pid = nv_load32(typed, kvm, NV_OFFSET_KVM_PID);
 	key.labels = NV_NOTIFIER_UNMAP << NV_POINT_SHIFT;

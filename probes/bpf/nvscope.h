@@ -17,7 +17,7 @@ typedef unsigned long long nv_u64;
 typedef unsigned int nv_u32;
 
 #define NV_SLOTS 40 /* log2 slots of nanoseconds: see snapshot.py */
-#define NV_ARGS 3   /* the most arguments that a program needs at exit */
+#define NV_ARGS 4   /* the most arguments that a program needs at exit */
 
 enum nv_point {
 	NV_NOTIFIER_UNMAP,
@@ -31,6 +31,8 @@ enum nv_point {
 	NV_REVMAP_RECORD,
 	NV_REVMAP_BROKEN,
 	NV_REVMAP_FALLBACK,
+	NV_MMU_INIT,
+	NV_SHADOW_MAP,
 	NV_POINTS,
 };
 
@@ -81,6 +83,8 @@ enum nv_loss {
 	NV_LOST_MISSED_EXIT,  /* a call began, and its end was not seen */
 	NV_LOST_MISSED_ENTRY, /* a call ended, and its begin was not seen */
 	NV_LOST_MMU_FULL,     /* no room for another shadow MMU's state */
+	NV_LOST_RING_FULL,    /* traces: the reader was too slow */
+	NV_LOST_NO_CANONICAL, /* traces: what a shadow mapping leads to was not seen */
 	NV_LOSSES,
 };
 
@@ -111,6 +115,48 @@ struct nv_mmu {
 	long long owed;
 };
 
+/* Of a row of a trace: events.py tells what each means. */
+enum nv_event_kind {
+	NV_EVENT_LOSS, /* never from here: the recorder's own */
+	NV_EVENT_MMU_INIT,
+	NV_EVENT_MMU_FREE,
+	NV_EVENT_MMU_RECYCLE,
+	NV_EVENT_VM_EXIT,
+	NV_EVENT_NOTIFIER_BEGIN,
+	NV_EVENT_NOTIFIER_END,
+	NV_EVENT_RECORD,
+	NV_EVENT_BROKEN,
+	NV_EVENT_FALLBACK,
+	NV_EVENT_MAP,
+	NV_EVENT_UNMAP_BEGIN,
+	NV_EVENT_UNMAP_END,
+	NV_EVENT_FAULT,
+	NV_EVENT_KINDS,
+};
+
+#define NV_COMM 16 /* TASK_COMM_LEN */
+#define NV_NO_IPA (~0ULL)
+
+struct nv_event {
+	nv_u64 time_ns;
+	nv_u64 kvm;
+	nv_u64 mmu;
+	nv_u64 canonical_ipa;
+	nv_u64 nested_ipa;
+	nv_u64 size;
+	nv_u64 duration_ns;
+	nv_u32 pid;
+	nv_u32 tid;
+	int result;
+	nv_u32 cpu;
+	unsigned char kind;
+	unsigned char detail; /* enum nv_within, nv_reason or nv_outcome, by the kind */
+	unsigned char full;
+	unsigned char may_block;
+	char comm[NV_COMM];
+	nv_u32 count; /* NV_EVENT_LOSS only */
+};
+
 #ifdef BPF_F_TABLE
 
 /* ---- programs: compiled by bcc ---- */
@@ -123,6 +169,9 @@ struct nv_inflight {
 	nv_u64 args[NV_POINTS][NV_ARGS]; /* kprobes only: a return probe has none */
 	nv_u32 reason;     /* enum nv_reason, inside revmap_fallback */
 	nv_u32 was_broken; /* the MMU's map, when its shadow unmap began */
+#if NV_TRACE
+	nv_u64 canonical_ipa; /* that this task is about to map, or NV_NO_IPA */
+#endif
 };
 
 /* Task storage, not a hash of thread ids: a third of the cost, and never full. */
@@ -131,6 +180,9 @@ BPF_F_TABLE("task_storage", int, struct nv_inflight, inflight, 0, BPF_F_NO_PREAL
 BPF_F_TABLE("percpu_hash", struct nv_key, struct nv_row, rows, NV_ROWS, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", nv_u64, struct nv_mmu, mmus, NV_MMUS, BPF_F_NO_PREALLOC);
 BPF_ARRAY(lost, nv_u64, NV_LOSSES);
+#if NV_TRACE
+BPF_RINGBUF_OUTPUT(events, NV_RING_PAGES);
+#endif
 /* When all was attached, on the programs' clock: calls before are not ours to miss. */
 BPF_ARRAY(armed, nv_u64, 1);
 
@@ -316,5 +368,33 @@ nv_inline struct nv_mmu *nv_mmu_state(nv_u64 mmu, const struct nv_key *vm)
 	return state;
 }
 
+#if NV_TRACE
+
+#define NV_RING_QUIET 1 /* BPF_RB_NO_WAKEUP: the reader looks in from time to time */
+
+/* Puts an event into the trace. All events go through one ring, whose order is
+ * that of the locks under which they are put there. Fields that the caller has
+ * no value for are 0 in `from`.
+ */
+nv_inline void nv_emit(int kind, const struct nv_key *vm, struct nv_event *from)
+{
+	struct nv_event *event = events.ringbuf_reserve(sizeof(struct nv_event));
+
+	if (!event) {
+		nv_lose(NV_LOST_RING_FULL);
+		return;
+	}
+	*event = *from;
+	event->time_ns = bpf_ktime_get_ns();
+	event->kvm = vm->kvm;
+	event->pid = vm->pid;
+	event->tid = bpf_get_current_pid_tgid();
+	event->cpu = bpf_get_smp_processor_id();
+	event->kind = kind;
+	bpf_get_current_comm(event->comm, sizeof(event->comm));
+	events.ringbuf_submit(event, NV_RING_QUIET);
+}
+
+#endif /* NV_TRACE */
 #endif /* BPF_F_TABLE */
 #endif /* NVSCOPE_H */

@@ -13,6 +13,11 @@ int NV_REVMAP_BROKEN_ENTRY(unsigned long long *ctx)
 	struct nv_mmu *state;
 
 	nv_key_of(&key, NV_KVM_OF_MMU(typed, mmu), 0);
+#if NV_TRACE
+	struct nv_event event = { .mmu = mmu };
+
+	nv_emit(NV_EVENT_BROKEN, &key, &event);
+#endif
 	state = nv_mmu_state(mmu, &key);
 	if (state)
 		state->broken = 1;

@@ -18,12 +18,21 @@ nv_inline nv_u32 nv_fallback_reason(int reason)
 
 int NV_REVMAP_FALLBACK_ENTRY(unsigned long long *ctx)
 {
+	const int typed = NV_REVMAP_FALLBACK_TYPED;
 	struct nv_inflight *task = nv_mark(NV_REVMAP_FALLBACK, 1);
+	nv_u32 reason = nv_fallback_reason(nv_value(typed, ctx, NV_REVMAP_FALLBACK_REASON_ARG,
+						    NV_REVMAP_FALLBACK_REASON_AT));
 
 	if (task)
-		task->reason = nv_fallback_reason(nv_value(NV_REVMAP_FALLBACK_TYPED, ctx,
-							   NV_REVMAP_FALLBACK_REASON_ARG,
-							   NV_REVMAP_FALLBACK_REASON_AT));
+		task->reason = reason;
+#if NV_TRACE
+	nv_u64 mmu = nv_value(typed, ctx, NV_REVMAP_FALLBACK_MMU_ARG, NV_REVMAP_FALLBACK_MMU_AT);
+	struct nv_event event = { .mmu = mmu, .detail = reason };
+	struct nv_key vm = {};
+
+	nv_key_of(&vm, NV_KVM_OF_MMU(typed, mmu), 0);
+	nv_emit(NV_EVENT_FALLBACK, &vm, &event);
+#endif
 	return 0;
 }
 

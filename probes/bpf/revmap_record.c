@@ -5,10 +5,13 @@
  */
 #include "nvscope.h"
 
-#if !NV_REVMAP_RECORD_TYPED
+/* fexit still finds the arguments, and without a trace nobody asks how long it took. */
+#define NV_RECORD_BEGINS (!NV_REVMAP_RECORD_TYPED || NV_TRACE)
+
+#if NV_RECORD_BEGINS
 int NV_REVMAP_RECORD_ENTRY(unsigned long long *ctx)
 {
-	nv_begin(NV_REVMAP_RECORD, 0, ctx, 0);
+	nv_begin(NV_REVMAP_RECORD, NV_REVMAP_RECORD_TYPED, ctx, 0);
 	return 0;
 }
 #endif
@@ -32,25 +35,48 @@ nv_inline nv_u32 nv_outcome(const nv_u64 *ctx)
 	return NV_OUTCOME_UNKNOWN;
 }
 
+#if NV_TRACE
+nv_inline void nv_emit_record(struct nv_inflight *task, const nv_u64 *args, nv_u32 outcome,
+			      nv_u64 mmu, const struct nv_key *vm, nv_u64 ns)
+{
+	const int typed = NV_REVMAP_RECORD_TYPED;
+	struct nv_event event = {
+		.mmu = mmu,
+		.nested_ipa = nv_value(typed, args, NV_REVMAP_RECORD_NESTED_ARG,
+				       NV_REVMAP_RECORD_NESTED_AT),
+		.canonical_ipa = nv_value(typed, args, NV_REVMAP_RECORD_CANONICAL_ARG,
+					  NV_REVMAP_RECORD_CANONICAL_AT),
+		.size = nv_value(typed, args, NV_REVMAP_RECORD_SIZE_ARG,
+				 NV_REVMAP_RECORD_SIZE_AT),
+		.detail = outcome,
+		.duration_ns = ns,
+	};
+
+	task->canonical_ipa = event.canonical_ipa;
+	nv_emit(NV_EVENT_RECORD, vm, &event);
+}
+#endif
+
 int NV_REVMAP_RECORD_EXIT(unsigned long long *ctx)
 {
 	const int typed = NV_REVMAP_RECORD_TYPED;
 	const nv_u64 *args = ctx;
 	struct nv_key key = {};
+	nv_u32 outcome = nv_outcome(ctx);
 	nv_u64 mmu;
 
-#if !NV_REVMAP_RECORD_TYPED
+#if NV_RECORD_BEGINS
 	struct nv_inflight *task;
 	nv_u64 ns;
 
 	task = nv_end(NV_REVMAP_RECORD, &ns);
 	if (!task)
 		return 0;
-	args = task->args[NV_REVMAP_RECORD];
+	args = typed ? ctx : task->args[NV_REVMAP_RECORD];
 #endif
 	mmu = nv_value(typed, args, NV_REVMAP_RECORD_MMU_ARG, NV_REVMAP_RECORD_MMU_AT);
 	nv_key_of(&key, NV_KVM_OF_MMU(typed, mmu),
-		  NV_REVMAP_RECORD << NV_POINT_SHIFT | nv_outcome(ctx));
+		  NV_REVMAP_RECORD << NV_POINT_SHIFT | outcome);
 #if !NV_HAS_REVMAP_BROKEN && NV_OFFSET_MMU_BROKEN >= 0
 	if (nv_load8(typed, mmu, NV_OFFSET_MMU_BROKEN)) {
 		struct nv_mmu *state = nv_mmu_state(mmu, &key);
@@ -58,6 +84,9 @@ int NV_REVMAP_RECORD_EXIT(unsigned long long *ctx)
 		if (state)
 			state->broken = 1;
 	}
+#endif
+#if NV_TRACE
+	nv_emit_record(task, args, outcome, mmu, &key, ns);
 #endif
 	nv_count(&key, 0);
 	return 0;

@@ -7,8 +7,31 @@
  */
 #include "nvscope.h"
 
+#if NV_TRACE
+nv_inline nv_u64 nv_fault_ipa(const nv_u64 *args)
+{
+	return nv_value(NV_S2_FAULT_TYPED, args, NV_S2_FAULT_FAULT_IPA_ARG,
+			NV_S2_FAULT_FAULT_IPA_AT);
+}
+
+/* Where L1's stage 2 leads; without one ("nested" is NULL) a nested IPA is a canonical one. */
+nv_inline nv_u64 nv_fault_canonical(const nv_u64 *args)
+{
+	const int typed = NV_S2_FAULT_TYPED;
+	nv_u64 nested = nv_value(typed, args, NV_S2_FAULT_NESTED_ARG, NV_S2_FAULT_NESTED_AT);
+
+	return nested ? nv_load64(typed, nested, NV_OFFSET_TRANS_OUTPUT) : nv_fault_ipa(args);
+}
+#endif
+
 int NV_S2_FAULT_ENTRY(unsigned long long *ctx)
 {
+#if NV_TRACE
+	struct nv_inflight *task = nv_task();
+
+	if (task)
+		task->canonical_ipa = nv_fault_canonical(ctx);
+#endif
 	nv_begin(NV_S2_FAULT, NV_S2_FAULT_TYPED, ctx, 0);
 	return 0;
 }
@@ -28,12 +51,30 @@ nv_inline int nv_refault(nv_u64 mmu, const struct nv_key *vm)
 	return owed;
 }
 
+#if NV_TRACE
+nv_inline void nv_emit_fault(struct nv_inflight *task, const nv_u64 *args, nv_u64 mmu,
+			     const struct nv_key *vm, int result, nv_u64 ns)
+{
+	nv_u64 ipa = nv_fault_ipa(args);
+	struct nv_event event = {
+		.mmu = mmu,
+		.nested_ipa = mmu ? ipa : 0,
+		.canonical_ipa = mmu ? nv_fault_canonical(args) : ipa,
+		.result = result,
+		.duration_ns = ns,
+	};
+
+	task->canonical_ipa = NV_NO_IPA;
+	nv_emit(NV_EVENT_FAULT, vm, &event);
+}
+#endif
+
 int NV_S2_FAULT_EXIT(unsigned long long *ctx)
 {
 	const int typed = NV_S2_FAULT_TYPED;
 	struct nv_inflight *task;
 	struct nv_key key = {};
-	nv_u64 ns, vcpu, kvm, *args;
+	nv_u64 ns, vcpu, kvm, mmu = 0, *args;
 
 	task = nv_end(NV_S2_FAULT, &ns);
 	if (!task)
@@ -48,10 +89,13 @@ int NV_S2_FAULT_EXIT(unsigned long long *ctx)
 		key.labels |= NV_FAULT_ERROR;
 	if (nv_value(typed, args, NV_S2_FAULT_NESTED_ARG, NV_S2_FAULT_NESTED_AT)) {
 		key.labels |= NV_FAULT_SHADOW;
-		if (!(key.labels & NV_FAULT_ERROR) &&
-		    nv_refault(nv_load64(typed, vcpu, NV_OFFSET_VCPU_MMU), &key))
+		mmu = nv_load64(typed, vcpu, NV_OFFSET_VCPU_MMU);
+		if (!(key.labels & NV_FAULT_ERROR) && nv_refault(mmu, &key))
 			key.labels |= NV_FAULT_REFAULT;
 	}
+#if NV_TRACE
+	nv_emit_fault(task, args, mmu, &key, (int)ctx[NV_S2_FAULT_RETURN], ns);
+#endif
 	nv_count(&key, ns);
 	return 0;
 }

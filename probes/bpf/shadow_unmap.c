@@ -8,23 +8,6 @@
 
 #define NV_VTCR_T0SZ 0x3f /* VTCR_EL2.T0SZ, bits 5:0: the IPA space is 2^(64 - T0SZ) */
 
-int NV_SHADOW_UNMAP_ENTRY(unsigned long long *ctx)
-{
-	const int typed = NV_SHADOW_UNMAP_TYPED;
-	nv_u64 mmu = nv_value(typed, ctx, NV_SHADOW_UNMAP_MMU_ARG, NV_SHADOW_UNMAP_MMU_AT);
-	nv_u64 arch = nv_load64(typed, mmu, NV_OFFSET_MMU_ARCH);
-
-#if NV_OFFSET_MMU_BROKEN >= 0 && !NV_HAS_REVMAP_FALLBACK
-	struct nv_inflight *task = nv_task();
-
-	/* Now, as the kernel clears it before it is done. */
-	if (task)
-		task->was_broken = nv_load8(typed, mmu, NV_OFFSET_MMU_BROKEN);
-#endif
-	nv_begin(NV_SHADOW_UNMAP, typed, ctx, mmu == arch + NV_OFFSET_ARCH_MMU);
-	return 0;
-}
-
 /* A notifier unmap comes first: nothing else that is told apart runs within another. */
 nv_inline nv_u32 nv_within(const struct nv_inflight *task)
 {
@@ -33,6 +16,66 @@ nv_inline nv_u32 nv_within(const struct nv_inflight *task)
 	if (task->start_ns[NV_TLBI_VMID] || task->start_ns[NV_TLBI_ALL])
 		return NV_WITHIN_TLBI;
 	return task->start_ns[NV_MMU_RECYCLE] ? NV_WITHIN_RECYCLING : NV_WITHIN_OTHER;
+}
+
+nv_inline int nv_full(int typed, nv_u64 mmu, nv_u64 start, nv_u64 size)
+{
+	nv_u64 t0sz = nv_load64(typed, mmu, NV_OFFSET_MMU_VTCR) & NV_VTCR_T0SZ;
+
+	return start == 0 && t0sz && size >= 1ULL << (64 - t0sz);
+}
+
+#if NV_TRACE
+nv_inline void nv_emit_unmap(int kind, const nv_u64 *args, nv_u32 within, nv_u64 ns)
+{
+	const int typed = NV_SHADOW_UNMAP_TYPED;
+	nv_u64 mmu = nv_value(typed, args, NV_SHADOW_UNMAP_MMU_ARG, NV_SHADOW_UNMAP_MMU_AT);
+	struct nv_event event = {
+		.mmu = mmu,
+		.nested_ipa = nv_value(typed, args, NV_SHADOW_UNMAP_START_ARG,
+				       NV_SHADOW_UNMAP_START_AT),
+		.size = nv_value(typed, args, NV_SHADOW_UNMAP_SIZE_ARG, NV_SHADOW_UNMAP_SIZE_AT),
+		.detail = within,
+		.duration_ns = ns,
+	};
+	struct nv_key vm = {};
+
+	nv_key_of(&vm, NV_KVM_OF_MMU(typed, mmu), 0);
+	event.full = nv_full(typed, mmu, event.nested_ipa, event.size);
+	if (kind == NV_EVENT_UNMAP_BEGIN && within == NV_WITHIN_RECYCLING) {
+		struct nv_event recycle = {
+			.mmu = mmu,
+			.nested_ipa = nv_load64(typed, mmu, NV_OFFSET_MMU_VTTBR),
+		};
+
+		nv_emit(NV_EVENT_MMU_RECYCLE, &vm, &recycle);
+	}
+	nv_emit(kind, &vm, &event);
+}
+#endif
+
+int NV_SHADOW_UNMAP_ENTRY(unsigned long long *ctx)
+{
+	const int typed = NV_SHADOW_UNMAP_TYPED;
+	nv_u64 mmu = nv_value(typed, ctx, NV_SHADOW_UNMAP_MMU_ARG, NV_SHADOW_UNMAP_MMU_AT);
+	nv_u64 arch = nv_load64(typed, mmu, NV_OFFSET_MMU_ARCH);
+
+	int canonical = mmu == arch + NV_OFFSET_ARCH_MMU;
+
+#if NV_TRACE || (NV_OFFSET_MMU_BROKEN >= 0 && !NV_HAS_REVMAP_FALLBACK)
+	struct nv_inflight *task = nv_task();
+#endif
+#if NV_OFFSET_MMU_BROKEN >= 0 && !NV_HAS_REVMAP_FALLBACK
+	/* Now, as the kernel clears it before it is done. */
+	if (task)
+		task->was_broken = nv_load8(typed, mmu, NV_OFFSET_MMU_BROKEN);
+#endif
+#if NV_TRACE
+	if (task && !canonical)
+		nv_emit_unmap(NV_EVENT_UNMAP_BEGIN, ctx, nv_within(task), 0);
+#endif
+	nv_begin(NV_SHADOW_UNMAP, typed, ctx, canonical);
+	return 0;
 }
 
 /* Of a full unmap in a notifier unmap. Where the kernel does not say it, a map
@@ -68,7 +111,7 @@ nv_inline void nv_forget(struct nv_mmu *state, int full, nv_u32 within, int brok
 int NV_SHADOW_UNMAP_EXIT(unsigned long long *ctx)
 {
 	const int typed = NV_SHADOW_UNMAP_TYPED;
-	nv_u64 ns, mmu, start, size, t0sz, *args;
+	nv_u64 ns, mmu, start, size, *args;
 	struct nv_inflight *task;
 	struct nv_key key = {};
 	struct nv_mmu *state;
@@ -83,9 +126,11 @@ int NV_SHADOW_UNMAP_EXIT(unsigned long long *ctx)
 	mmu = nv_value(typed, args, NV_SHADOW_UNMAP_MMU_ARG, NV_SHADOW_UNMAP_MMU_AT);
 	start = nv_value(typed, args, NV_SHADOW_UNMAP_START_ARG, NV_SHADOW_UNMAP_START_AT);
 	size = nv_value(typed, args, NV_SHADOW_UNMAP_SIZE_ARG, NV_SHADOW_UNMAP_SIZE_AT);
-	t0sz = nv_load64(typed, mmu, NV_OFFSET_MMU_VTCR) & NV_VTCR_T0SZ;
-	full = start == 0 && t0sz && size >= 1ULL << (64 - t0sz);
+	full = nv_full(typed, mmu, start, size);
 	within = nv_within(task);
+#if NV_TRACE
+	nv_emit_unmap(NV_EVENT_UNMAP_END, args, within, ns);
+#endif
 	nv_key_of(&key, NV_KVM_OF_MMU(typed, mmu),
 		  NV_SHADOW_UNMAP << NV_POINT_SHIFT | within << NV_WITHIN_SHIFT);
 	state = mmus.lookup(&mmu);

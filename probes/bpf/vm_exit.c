@@ -13,6 +13,11 @@ int NV_VM_EXIT_ENTRY(unsigned long long *ctx)
 
 	key.kvm = nv_value(typed, ctx, NV_VM_EXIT_KVM_ARG, NV_VM_EXIT_KVM_AT);
 	key.pid = nv_load32(typed, key.kvm, NV_OFFSET_KVM_PID);
+#if NV_TRACE
+	struct nv_event event = {};
+
+	nv_emit(NV_EVENT_VM_EXIT, &key, &event);
+#endif
 	for (point = 0; point < NV_POINTS; point++) {
 		for (bits = 0; bits < NV_LABEL_BITS; bits++) {
 			key.labels = point << NV_POINT_SHIFT | bits;

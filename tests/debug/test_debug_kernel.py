@@ -58,8 +58,6 @@ def test_notifiers_that_race_with_full_unmaps(quiet: Lab) -> None:
 
 @pytest.mark.timeout(5 * LINUX_SECONDS)
 def test_a_linux_in_a_linux(quiet: Lab) -> None:
-    if quiet.run("cat /sys/module/kvm_arm/parameters/nested_revmap").stdout.strip() == "N":
-        pytest.skip("500 notifiers, each a full unmap of two seconds on this kernel")
     with Linux(quiet, "linux-l1", "--boot-timeout", str(LINUX_SECONDS)) as guest:
         event = {"event": ""}
         while event["event"] != "done":

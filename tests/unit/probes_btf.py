@@ -83,7 +83,12 @@ def kernel(
     size = blob.typedef("phys_addr_t", blob.typedef("u64", u64))
     broken = [("nested_revmap_broken", s32, 24)] if revmap == "maple" else []
     mmu = blob.struct(
-        "kvm_s2_mmu", 32, ("vmid", u64, 0), ("vtcr", u64, 8), ("arch", u64, 16), *broken
+        "kvm_s2_mmu",
+        40,
+        ("tlb_vttbr", u64, 0),
+        ("vtcr", u64, 8),
+        ("arch", u64, 16),
+        *broken,
     )
     mmu_pointer = blob.pointer(mmu)
     arch = blob.struct("kvm_arch", 40, ("fgu", u64, 0), ("mmu", mmu, 8))
@@ -96,13 +101,18 @@ def kernel(
     vcpu_pointer, trans_pointer = blob.pointer(vcpu), blob.pointer(trans)
     if revmap == "tracking":
         blob.struct("kvm_guest_s2_mapping", 8, ("node", u64, 0))
-    blob.function("kvm_unmap_gfn_range", s32, ("kvm", kvm_pointer), ("range", blob.pointer(0)))
+    gfns = ("start", u64, 0), ("end", u64, 8), ("may_block", s32, 16)
+    gfn_range = blob.pointer(blob.struct("kvm_gfn_range", 24, *gfns))
+    blob.function("kvm_unmap_gfn_range", s32, ("kvm", kvm_pointer), ("range", gfn_range))
     unmap = (("mmu", mmu_pointer), ("start", size), ("size", u64), ("may_block", s32))
     blob.function("kvm_stage2_unmap_range", 0, *unmap)
     blob.function("kvm_s2_mmu_iterate_by_vmid", 0, ("kvm", kvm_pointer))
     blob.function("handle_alle1is", s32, ("vcpu", vcpu_pointer))
     blob.function("check_nested_vcpu_requests", 0, ("vcpu", vcpu_pointer))
     blob.function("kvm_free_stage2_pgd", 0, ("mmu", mmu_pointer))
+    blob.function("kvm_init_stage2_mmu", s32, ("kvm", kvm_pointer), ("mmu", mmu_pointer))
+    pgt = blob.pointer(blob.struct("kvm_pgtable", 8, ("mmu", mmu_pointer, 0)))
+    blob.function("kvm_pgtable_stage2_map", s32, ("pgt", pgt), ("addr", u64), ("size", u64))
     blob.function("kvm_arch_destroy_vm", 0, ("kvm", kvm_pointer))
     if revmap == "maple":
         _maple(blob, prefix, mmu_pointer, size)
@@ -124,6 +134,7 @@ def _maple(blob: Blob, prefix: str, mmu_pointer: int, size: int) -> None:
     record = blob.enum("kvm_revmap_record", *(f"KVM_REVMAP_{name}" for name in RECORD_ENUM))
     names = (f"KVM_REVMAP_FALLBACK_{name}" for name in FALLBACK_ENUM)
     reason = blob.enum("kvm_revmap_fallback", *names)
-    blob.function(f"{prefix}_record", record, ("mmu", mmu_pointer), ("nested_ipa", size))
+    ipas = (("nested_ipa", size), ("canonical_ipa", size), ("size", size))
+    blob.function(f"{prefix}_record", record, ("mmu", mmu_pointer), *ipas)
     blob.function(f"{prefix}_break", 0, ("mmu", mmu_pointer))
     blob.function(f"{prefix}_fallback", 0, ("mmu", mmu_pointer), ("reason", reason))

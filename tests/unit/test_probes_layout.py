@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from nvscope.probes import decode, libbpf, programs
+from nvscope.probes.events import KINDS
+from nvscope.probes.ring import EVENT
 from nvscope.probes.snapshot import SLOTS
 
 CONSTANTS = {
@@ -27,6 +29,8 @@ CONSTANTS = {
     "NV_REASONS": len(decode.REASONS),
     "NV_OUTCOMES": len(decode.OUTCOMES),
     "NV_LOSSES": len(decode.LOSSES),
+    "NV_EVENT_KINDS": len(KINDS),
+    **{f"NV_EVENT_{name.upper()}": i for i, name in enumerate(KINDS)},
     **{f"NV_{name.upper()}": i for i, name in enumerate(decode.POINTS)},
     **{f"NV_WITHIN_{name.upper()}": i for i, name in enumerate(decode.WITHIN)},
     **{f"NV_REASON_{name.upper()}": i for i, name in enumerate(decode.REASONS)},
@@ -66,6 +70,16 @@ def test_structs(tmp_path: Path, name: str, mirror: type[ctypes.Structure]) -> N
     for field in fields:
         asked += [f"offsetof(struct {name}, {field})", f"sizeof(((struct {name} *)0)->{field})"]
         expected += [getattr(mirror, field).offset, getattr(mirror, field).size]
+    assert evaluate(tmp_path, ['"nvscope.h"'], asked) == expected
+
+
+def test_struct_nv_event(tmp_path: Path) -> None:
+    assert EVENT.names and EVENT.fields
+    asked, expected = ["sizeof(struct nv_event)"], [EVENT.itemsize]
+    for name in EVENT.names:
+        kind, offset = EVENT.fields[name][:2]
+        asked += [f"offsetof(struct nv_event, {name})", f"sizeof(((struct nv_event *)0)->{name})"]
+        expected += [offset, kind.itemsize]
     assert evaluate(tmp_path, ['"nvscope.h"'], asked) == expected
 
 

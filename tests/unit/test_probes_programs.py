@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -11,14 +12,19 @@ from probes_btf import Blob, kernel
 from nvscope.probes import programs
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME, applicable
-from nvscope.probes.programs import MECHANISMS, Plan
+from nvscope.probes.programs import MECHANISMS, Plan, Sizes
 from nvscope.probes.snapshot import Attachment
 
 
 def plan_of(
-    point: str, file: Path, mechanisms: tuple[str, ...] = MECHANISMS, symbol: str | None = None
+    point: str,
+    file: Path,
+    mechanisms: tuple[str, ...] = MECHANISMS,
+    symbol: str | None = None,
+    *,
+    trace: bool = False,
 ) -> Plan:
-    return programs.plan(BY_NAME[point], mechanisms, symbol, Btf(file))
+    return programs.plan(BY_NAME[point], mechanisms, symbol, Btf(file), trace=trace)
 
 
 def defines(plan: Plan, choice: int = 0) -> dict[str, str]:
@@ -120,39 +126,42 @@ def test_every_name_in_a_program_is_defined(maple: Path) -> None:
         known = set(re.findall(r"\bNV_[A-Z0-9_]+\b", header))
         known |= set(re.findall(r"#define (\w+)", text))
         # One choice for each mechanism: with kprobes some points have one program more.
-        chosen = plan_of(point, maple).choices
-        flags = [*chosen[0].flags, *chosen[1].flags, *programs.compiler_flags(chosen[:1], 1)]
+        chosen = plan_of(point, maple, trace=True).choices
+        sizes = Sizes(vms=1, ring_bytes=1 << 20)
+        flags = [*chosen[0].flags, *chosen[1].flags, *programs.compiler_flags(chosen[:1], sizes)]
         given = {flag.removeprefix("-D").split("=")[0] for flag in flags}
         assert used - known <= given, point
 
 
 def test_the_source_begins_with_the_header_once(maple: Path) -> None:
-    chosen = [plan_of(point, maple).choices[0] for point in BY_NAME]
+    chosen = [plan_of(point, maple).choices[0] for point in applicable("maple")]
     text = programs.source(chosen)
     assert text.startswith('#line 1 "nvscope.h"')
     assert text.count("BPF_ARRAY(lost,") == 1
-    flags = programs.compiler_flags(chosen, max_vms=10)
+    flags = programs.compiler_flags(chosen, Sizes(vms=10))
     assert "-DNV_ROWS=240" in flags
     assert "-DNV_MMUS=640" in flags
     assert len(flags) == len(set(flags))
 
 
 def test_the_programs_know_which_points_there_are(file: Path) -> None:
-    flags = programs.compiler_flags([plan_of("s2_fault", file).choices[0]], max_vms=1)
+    flags = programs.compiler_flags([plan_of("s2_fault", file).choices[0]], Sizes(vms=1))
     assert "-DNV_HAS_S2_FAULT=1" in flags
     assert "-DNV_HAS_REVMAP_FALLBACK=0" in flags
 
 
 def test_points_of_a_reverse_map_are_for_kernels_that_have_one() -> None:
-    assert set(BY_NAME) == set(applicable("maple"))
-    missing = set(BY_NAME) - set(applicable("none"))
+    assert set(BY_NAME) == set(applicable("maple", trace=True))
+    missing = set(applicable("maple")) - set(applicable("none"))
     assert missing == {"revmap_record", "revmap_broken", "revmap_fallback"}
+    only_traced = set(applicable("none", trace=True)) - set(applicable("none"))
+    assert only_traced == {"mmu_init", "shadow_map"}
     assert applicable("tracking") == applicable("none")
 
 
 def test_what_a_record_returns_is_an_enum_of_the_kernel(maple: Path) -> None:
     found = defines(plan_of("revmap_record", maple))
-    assert (found["MMU_ARG"], found["MMU_AT"], found["RETURN"]) == ("0", "-1", "2")
+    assert (found["MMU_ARG"], found["MMU_AT"], found["RETURN"]) == ("0", "-1", "4")
     outcomes = {n.removeprefix("NV_KERNEL_RECORD_"): v for n, v in found.items() if "KERNEL" in n}
     assert outcomes == {
         "STORED": "0",
@@ -201,3 +210,12 @@ def test_programs_of_a_point(maple: Path) -> None:
         ("kfunc__vmlinux__kvm_arch_destroy_vm", None),
         ("vm_exit_entry", None),
     ]
+
+
+def test_a_trace_wants_more_of_a_point(maple: Path) -> None:
+    found = defines(plan_of("revmap_record", maple, trace=True))
+    assert (found["NESTED_ARG"], found["CANONICAL_ARG"], found["SIZE_ARG"]) == ("1", "2", "3")
+    assert found["ENTRY"] == "kfunc__vmlinux__kvm_nested_revmap_record"  # for its duration
+    assert "NESTED_ARG" not in defines(plan_of("revmap_record", maple))
+    flags = programs.compiler_flags([], Sizes(vms=1, ring_bytes=1 << 20))
+    assert {"-DNV_TRACE=1", f"-DNV_RING_PAGES={(1 << 20) // os.sysconf('SC_PAGESIZE')}"} <= {*flags}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from nvscope.exporter import names
+from nvscope.probes import names
 from nvscope.probes.errors import LackError
 from nvscope.probes.snapshot import VmKey
 

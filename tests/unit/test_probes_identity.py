@@ -12,9 +12,9 @@ import psutil
 import pytest
 from exporter_fakes import FakeProc
 
-from nvscope.exporter import identity
-from nvscope.exporter.identity import Identities, Vm
+from nvscope.probes import identity
 from nvscope.probes.errors import LackError
+from nvscope.probes.identity import Identities, Vm
 from nvscope.probes.snapshot import VmKey
 
 UUID = "6f9619ff-8b86-d011-b42d-00c04fc964ff"

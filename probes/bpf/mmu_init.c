@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only
+ *
+ * mmu_init: a stage-2 MMU is made, the canonical one first: a VM begins. For
+ * traces only, where it says that nothing is mapped yet.
+ */
+#include "nvscope.h"
+
+int NV_MMU_INIT_ENTRY(unsigned long long *ctx)
+{
+	const int typed = NV_MMU_INIT_TYPED;
+	nv_u64 mmu = nv_value(typed, ctx, NV_MMU_INIT_MMU_ARG, NV_MMU_INIT_MMU_AT);
+	struct nv_event event = {};
+	struct nv_key vm = {};
+
+	vm.kvm = nv_value(typed, ctx, NV_MMU_INIT_KVM_ARG, NV_MMU_INIT_KVM_AT);
+	/* Not set yet where the VM begins: it will be this task's. */
+	vm.pid = nv_load32(typed, vm.kvm, NV_OFFSET_KVM_PID);
+	if (!vm.pid)
+		vm.pid = bpf_get_current_pid_tgid();
+	if (mmu != vm.kvm + NV_OFFSET_KVM_ARCH + NV_OFFSET_ARCH_MMU)
+		event.mmu = mmu;
+	nv_emit(NV_EVENT_MMU_INIT, &vm, &event);
+	return 0;
+}

@@ -1,0 +1,322 @@
+"""`nvscope record`: what happens to the shadow stage-2 MMUs of this host, event by event."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+import nvscope
+from nvscope.probes import features
+from nvscope.probes.errors import LackError
+from nvscope.probes.events import About
+from nvscope.probes.identity import Identities, require_initial_pid_namespace
+from nvscope.probes.programs import MECHANISMS
+
+if TYPE_CHECKING:
+    from nvscope.probes.loader import Loaded
+    from nvscope.probes.recorder import Limits, Progress, Recorder
+
+DEFAULT_BUFFER_MIB = 16
+DRAIN_SECONDS = 0.1
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
+_UNITS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def seconds(text: str) -> float:
+    """Seconds in a duration. Raises ValueError.
+
+    >>> seconds("90"), seconds("1.5m"), seconds("250ms")
+    (90.0, 90.0, 0.25)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|min|m|h)?", text)
+    if not match or float(match[1]) <= 0:
+        raise ValueError(text)
+    return float(match[1]) * _UNITS[match[2] or ""]
+
+
+def size_bytes(text: str) -> int:
+    """Bytes in a size. Raises ValueError.
+
+    >>> size_bytes("100M"), size_bytes("4096")
+    (104857600, 4096)
+    """
+    match = re.fullmatch(r"(\d+)([KMG]?)(?:i?B)?", text)
+    if not match or not int(match[1]):
+        raise ValueError(text)
+    return int(match[1]) * _SIZES[match[2]]
+
+
+def _parsed(parse: Callable[[str], float], example: str) -> Callable[..., float | None]:
+    def callback(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
+        try:
+            return None if text is None else parse(text)
+        except ValueError:
+            raise click.BadParameter(f"{text!r}; for example {example}") from None
+
+    return callback
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asked for. output: None is standard output."""
+
+    output: Path | None
+    duration: float | None
+    limits: Limits
+    mechanisms: tuple[str, ...]
+    strict: bool
+    buffer_bytes: int
+
+
+_EXAMPLES = """\b
+Examples:
+  nvscope record trace.arrows
+  nvscope record --duration 30s trace.arrows
+  nvscope record --rotate-size 100M trace.arrows
+  ssh host nvscope record --count 10000 - | nvscope validate -
+"""
+
+
+@click.command(epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("output", metavar="FILE")
+@click.option(
+    "--duration", metavar="TIME", callback=_parsed(seconds, "30s, 5m or 1h"), help="Stop after it."
+)
+@click.option("--count", type=click.IntRange(1), metavar="N", help="Stop after so many events.")
+@click.option(
+    "--rotate-size",
+    metavar="SIZE",
+    callback=_parsed(size_bytes, "100M"),
+    help="Begin a new file after so many bytes: FILE-00001, FILE-00002, …",
+)
+@click.option(
+    "--rotate-time",
+    metavar="TIME",
+    callback=_parsed(seconds, "10m"),
+    help="Begin a new file after this time.",
+)
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@click.option(
+    "--buffer",
+    type=click.Choice(["1", "4", "16", "64", "256"]),
+    metavar="MIB",
+    default=str(DEFAULT_BUFFER_MIB),
+    show_default=True,
+    help="Size of the kernel's ring buffer, from 1 to 256. What does not fit is lost, and counted.",
+)
+@click.option(
+    "--mechanism",
+    "mechanisms",
+    type=click.Choice(MECHANISMS),
+    multiple=True,
+    help="Attach by this only; repeat it for an order of preference.  [default: fentry, kprobe]",
+)
+@click.option("--strict", is_flag=True, help="Fail unless every probe point could be attached.")
+def record(
+    output: str,
+    duration: float | None,
+    count: int | None,
+    rotate_size: int | None,
+    rotate_time: float | None,
+    force: bool,
+    buffer: str,
+    mechanisms: tuple[str, ...],
+    strict: bool,
+) -> None:
+    """Record what happens to shadow stage-2 MMUs to FILE, or to standard output (-).
+
+    Attaches BPF programs to KVM (as root) and writes their events as an Arrow IPC stream, which
+    `nvscope validate` and `nvscope report` read. Ends with Ctrl-C, SIGTERM, --duration or --count.
+    A file whose end is missing, for a crash or a full disk, is readable to its last batch: a
+    second at most is lost.
+
+    A virtual machine that was there before has mappings that nobody saw being made. What is
+    decided about them cannot be judged, until its shadow MMUs are unmapped whole.
+
+    Exit codes: 0 recorded, 2 wrong usage, 3 the host lacks something (no KVM with nested guests,
+    no rights, no room on the disk).
+    """
+    limits = _limits(count, rotate_size, rotate_time)
+    path = None if output == "-" else Path(output)
+    _check_output(path, limits, force)
+    buffer_bytes = int(buffer) << 20
+    run(Wanted(path, duration, limits, mechanisms or MECHANISMS, strict, buffer_bytes))
+
+
+def _limits(count: int | None, file_bytes: int | None, file_seconds: float | None) -> Limits:
+    try:
+        from nvscope.probes.recorder import Limits
+    except ImportError as error:
+        raise LackError(
+            f"{error.name} is not installed: install nvscope[trace]"
+            " (or python3-numpy, and pyarrow from PyPI)"
+        ) from None
+    return Limits(count, file_bytes, file_seconds)
+
+
+def _check_output(path: Path | None, limits: Limits, force: bool) -> None:
+    rotates = limits.file_bytes is not None or limits.file_seconds is not None
+    if path is None:
+        if rotates:
+            raise click.UsageError("standard output cannot be rotated: give a FILE")
+        if sys.stdout.isatty():
+            raise click.UsageError("standard output is a terminal: give a FILE, or redirect it")
+        return
+    from nvscope.probes.recorder import rotated
+
+    first = rotated(path, 1) if rotates else path
+    if first.exists() and not force:
+        raise click.UsageError(f"{first} exists: choose another name, or --force")
+    if not os.access(first if first.exists() else first.parent, os.W_OK):
+        raise LackError(f"cannot write {first}: no such folder, or no right to")
+
+
+def run(wanted: Wanted) -> None:
+    """Attach, record until it is time to stop, detach."""
+    # Blocked and waited for: no batch is interrupted half-way.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    require_initial_pid_namespace()
+    console = Console(stderr=True)
+    host = features.read_host()
+    features.require_host(host)
+    with console.status("compiling and attaching the probes …"):
+        loaded = _load(wanted)
+    with contextlib.closing(loaded):
+        _report(loaded)
+        recorder = _recorder(loaded, host, wanted)
+        try:
+            _record(recorder, wanted.duration, console)
+            recorder.close()
+        except BrokenPipeError:
+            _forget_stdout()  # whoever read it has had enough
+        except OSError as error:
+            raise LackError(_cut_short(error, recorder.progress, wanted)) from None
+        finally:
+            _summary(recorder.progress, wanted, console)
+
+
+def _load(wanted: Wanted) -> Loaded:
+    from nvscope.probes import loader  # the help and the errors above need no bcc
+
+    return loader.load(
+        mechanisms=wanted.mechanisms, strict=wanted.strict, ring_bytes=wanted.buffer_bytes
+    )
+
+
+def _recorder(loaded: Loaded, host: features.Host, wanted: Wanted) -> Recorder:
+    from nvscope.probes import recorder
+
+    rotates = wanted.limits.file_bytes is not None or wanted.limits.file_seconds is not None
+
+    def open_next(number: int) -> IO[bytes]:
+        if wanted.output is None:
+            return os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+        path = recorder.rotated(wanted.output, number) if rotates else wanted.output
+        try:
+            return path.open("wb")
+        except OSError as error:
+            raise LackError(f"cannot write {path}: {error.strerror}") from None
+
+    about = _about(loaded, host)
+    return recorder.Recorder(loaded, open_next, about, wanted.limits, Identities())
+
+
+def _about(loaded: Loaded, host: features.Host) -> About:
+    probes = {a.point: f"{a.mechanism} {a.hook}" if a.mechanism else "" for a in loaded.attachments}
+    since_ns = time.monotonic_ns() - loaded.armed_ns
+    return About(
+        kernel=host.kernel,
+        arch=platform.machine(),
+        revmap=host.revmap,
+        boot_id=BOOT_ID.read_text().strip(),
+        started_ns=loaded.armed_ns,
+        started_unix_ns=time.time_ns() - since_ns,
+        probes=probes,
+        recorder=f"nvscope {nvscope.__version__}",
+    )
+
+
+def _report(loaded: Loaded) -> None:
+    for a in loaded.attachments:
+        if not a.mechanism:
+            click.echo(f"nvscope: not attached: {a.point} ({a.hook}): {a.problem}", err=True)
+
+
+def _record(recorder: Recorder, duration: float | None, console: Console) -> None:
+    began = time.monotonic()
+    with _status(console, recorder.progress, began) as show:
+        click.echo("nvscope: recording", err=True)
+        while not recorder.done:
+            left = DRAIN_SECONDS if duration is None else began + duration - time.monotonic()
+            stopped = signal.sigtimedwait(_STOP_SIGNALS, max(0, min(DRAIN_SECONDS, left)))
+            recorder.step()
+            show()
+            if stopped or left <= 0:
+                return
+
+
+@contextlib.contextmanager
+def _status(console: Console, progress: Progress, began: float) -> Iterator[Callable[[], None]]:
+    """A line that is kept up to date, on a terminal."""
+    if not console.is_terminal:
+        yield lambda: None
+        return
+    with console.status("") as status:
+        last = [began, 0.0]  # time, events
+
+        def show() -> None:
+            now = time.monotonic()
+            if now - last[0] < 1:
+                return
+            rate = (progress.events - last[1]) / (now - last[0])
+            last[:] = [now, progress.events]
+            status.update(
+                f"{progress.events:,} events, {rate:,.0f}/s, {_lost(progress)},"
+                f" {progress.written_bytes / (1 << 20):.1f} MiB, {now - began:.0f} s"
+                " (Ctrl-C ends it)"
+            )
+
+        yield show
+
+
+def _lost(progress: Progress) -> str:
+    if not progress.lost:
+        return "none lost"
+    causes = ", ".join(f"{cause} {n:,}" for cause, n in progress.lost.items())
+    return f"{sum(progress.lost.values()):,} lost ({causes})"
+
+
+def _summary(progress: Progress, wanted: Wanted, console: Console) -> None:
+    where = "standard output" if wanted.output is None else str(wanted.output)
+    files = f" ({progress.files} files)" if progress.files > 1 else ""
+    click.echo(
+        f"nvscope: {progress.events:,} events, {_lost(progress)},"
+        f" {progress.written_bytes:,} bytes in {where}{files}",
+        err=True,
+    )
+    if "ring_full" in progress.lost:
+        click.echo("nvscope: a larger --buffer loses less", err=True)
+
+
+def _cut_short(error: OSError, progress: Progress, wanted: Wanted) -> str:
+    where = "standard output" if wanted.output is None else str(wanted.output)
+    return f"{where}: {error.strerror}; what was written before that is readable"
+
+
+def _forget_stdout() -> None:
+    """Nothing more can be written there, not even when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,43 @@
+"""What `nvscope record` says to wrong usage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from nvscope.probes.record import record
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--duration", "soon", "x"], "'soon'; for example 30s"),
+        (["--duration", "0", "x"], "'0'; for example 30s"),
+        (["--rotate-size", "-1", "x"], "'-1'; for example 100M"),
+        (["--count", "0", "x"], "--count"),
+        (["--buffer", "3", "x"], "--buffer"),
+        (["--rotate-size", "1M", "-"], "cannot be rotated"),
+        ([], "FILE"),
+    ],
+)
+def test_wrong_usage(options: list[str], words: str) -> None:
+    done = CliRunner().invoke(record, options)
+    assert done.exit_code == 2
+    assert words in done.output
+
+
+def test_a_file_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    for name, options in (("a", []), ("b-00001", ["--rotate-time", "1m"])):
+        (tmp_path / name).write_text("precious")
+        done = CliRunner().invoke(record, [*options, str(tmp_path / name[0])])
+        assert done.exit_code == 2
+        assert "exists: choose another name, or --force" in done.output
+        assert (tmp_path / name).read_text() == "precious"
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    done = CliRunner().invoke(record, [str(tmp_path / "no" / "x")])
+    assert done.exit_code == 3
+    assert "cannot write" in done.output
