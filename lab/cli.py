@@ -20,7 +20,7 @@ from nvscope.lab import assets, running
 from nvscope.lab.ending import GuestFailed, errors, terminated_cleanly
 from nvscope.lab.kernel.build import FLAVOURS
 from nvscope.lab.remote import Remote, limited
-from nvscope.lab.runs import compare, selftests
+from nvscope.lab.runs import compare, samples, selftests
 from nvscope.lab.runs import demo as demos
 from nvscope.lab.setup.paths import cache_dir
 from nvscope.lab.setup.steps import step
@@ -228,6 +228,22 @@ def compare_(linux: bool, as_json: bool) -> None:
             click.echo(json.dumps({k: None if v != v else v for k, v in asdict(row).items()}))
     else:
         Console().print(compare.table(rows))
+
+
+@lab.command("samples")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+def samples_(folder: Path) -> None:
+    """Record small traces into FOLDER: of each kind of kernel, and of each kind of fallback.
+
+    analysis/samples has those of the last time. 10 minutes or so on two cores.
+
+    \b
+    Example:
+      nvscope lab samples analysis/samples
+    """
+    with errors(), terminated_cleanly():
+        for path in samples.record(folder):
+            click.echo(path)
 
 
 @lab.command("selftests")

@@ -56,9 +56,13 @@ class GuestProcess:
         """Send it a signal."""
         self._lab.run(f"kill -{number} {self.pid}")
 
-    def running(self) -> bool:
-        """Whether it has not ended."""
-        return self._ssh.poll() is None
+    def await_error(self, words: str, timeout: float) -> None:
+        """Wait until it has said that on standard error. timeout: seconds. Raises GuestError."""
+        deadline = time.monotonic() + timeout
+        while words not in self.errors():
+            if self._ssh.poll() is not None or time.monotonic() > deadline:
+                raise self._failure(f"did not say {words!r} in {timeout:.0f} s")
+            time.sleep(0.1)
 
     def send(self, text: str) -> None:
         """Write to its standard input."""
@@ -122,11 +126,7 @@ class Recording(GuestProcess):
     def __init__(self, lab: Lab, *options: str, timeout: float = 240) -> None:
         self.path = f"/tmp/recording-{next(_NUMBERS)}.arrows"
         super().__init__(lab, f"nvscope record {shlex.join(options)} {self.path}")
-        deadline = time.monotonic() + timeout
-        while "nvscope: recording" not in self.errors():
-            if not self.running() or time.monotonic() > deadline:
-                raise self._failure(f"did not begin in {timeout:.0f} s")
-            time.sleep(0.1)
+        self.await_error("nvscope: recording", timeout)
 
     def finish(self) -> bytes:
         """Stop it as Ctrl-C does; the trace."""

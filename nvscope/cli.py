@@ -16,6 +16,7 @@ SUBCOMMANDS = {
     "lab": "nvscope.lab.cli:lab",
     "record": "nvscope.probes.record:record",
     "report": "nvscope.analysis.report.cli:report",
+    "validate": "nvscope.analysis.validate.cli:validate",
 }
 
 

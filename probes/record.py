@@ -150,6 +150,9 @@ def record(
     Exit codes: 0 recorded, 2 wrong usage, 3 the host lacks something (no KVM with nested guests,
     no rights, no room on the disk).
     """
+    # Blocked and waited for: no batch is interrupted half-way. Before anything starts threads, as
+    # numpy does when it is imported: one that does not block them would take them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     limits = _limits(count, rotate_size, rotate_time)
     path = None if output == "-" else Path(output)
     _check_output(path, limits, force)
@@ -187,8 +190,6 @@ def _check_output(path: Path | None, limits: Limits, force: bool) -> None:
 
 def run(wanted: Wanted) -> None:
     """Attach, record until it is time to stop, detach."""
-    # Blocked and waited for: no batch is interrupted half-way.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     require_initial_pid_namespace()
     console = Console(stderr=True)
     host = features.read_host()
@@ -202,8 +203,9 @@ def run(wanted: Wanted) -> None:
             _record(recorder, wanted.duration, console)
             recorder.close()
         except BrokenPipeError:
-            _forget_stdout()  # whoever read it has had enough
+            recorder.abandon()  # whoever read it has had enough
         except OSError as error:
+            recorder.abandon()
             raise LackError(_cut_short(error, recorder.progress, wanted)) from None
         finally:
             _summary(recorder.progress, wanted, console)
@@ -315,8 +317,3 @@ def _summary(progress: Progress, wanted: Wanted, console: Console) -> None:
 def _cut_short(error: OSError, progress: Progress, wanted: Wanted) -> str:
     where = "standard output" if wanted.output is None else str(wanted.output)
     return f"{where}: {error.strerror}; what was written before that is readable"
-
-
-def _forget_stdout() -> None:
-    """Nothing more can be written there, not even when Python ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

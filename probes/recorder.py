@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -140,6 +141,11 @@ class Recorder:
         """Write the rest, and mark the end."""
         self.flush()
         self._finish_file()
+
+    def abandon(self) -> None:
+        """Let go of a stream that takes no more; what waits to be written is lost."""
+        with contextlib.suppress(OSError):
+            self._raw.close()
 
     def _note_losses(self, lost: Mapping[str, int]) -> None:
         """Losses come before the rows that were drained with them: see Loaded.drain."""

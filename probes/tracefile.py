@@ -16,9 +16,10 @@ from typing import IO, Any, Self
 import pyarrow as pa
 
 from nvscope.probes.events import COLUMNS, SCHEMA_VERSION, About, Event
+from nvscope.probes.ipcframes import MAX_ROWS, FrameError, Frames
 
 ABOUT_KEY = b"nvscope"  # of the schema's metadata; the value is JSON
-MAX_BATCH_ROWS = 1 << 16  # a reader need not believe in more
+MAX_BATCH_ROWS = MAX_ROWS
 COMPRESSION = "zstd"
 
 _WORDS = pa.dictionary(pa.int16(), pa.string())
@@ -78,16 +79,22 @@ class Reader:
     """Reads a trace from a binary stream, batch by batch. Raises TraceError.
 
     about: what the trace says of itself. complete: after the last batch, whether the recorder had
-    ended it; if not, ending says in a line what was found instead.
+    ended it; if not, ending says in a line what was found instead. Memory is bounded, whatever the
+    stream claims: see ipcframes.
     """
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.complete = False
         self.ending = ""
-        self._stream = _Tail(stream)
+        self._frames = Frames(stream)
         with _as_trace_error("this is no Arrow stream"):
-            self._batches = pa.ipc.open_stream(self._stream)
+            self._batches = pa.ipc.open_stream(self._frames)
         self.about = _about(self._batches.schema)
+
+    @property
+    def read_bytes(self) -> int:
+        """How much of the stream was read."""
+        return self._frames.read_bytes
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The batches that are whole."""
@@ -97,10 +104,12 @@ class Reader:
             except StopIteration:
                 self._end()
                 return
-            except (OSError, pa.ArrowException) as error:
-                if not self._stream.ended:
+            except FrameError as error:
+                raise TraceError(str(error)) from None
+            except (OSError, pa.ArrowException, ValueError) as error:
+                if self._frames.ended is not False:
                     raise TraceError(f"a batch is damaged ({_one_line(error)})") from None
-                self.ending = "it ends within a batch"
+                self._end()  # dictionaries without their batch
                 return
             yield _checked(batch)
 
@@ -110,36 +119,10 @@ class Reader:
             yield from events(batch)
 
     def _end(self) -> None:
-        self.complete = self._stream.tail == _END_OF_STREAM
+        self.complete = self._frames.ended is True
         if not self.complete:
-            self.ending = "the recorder did not end it"
-
-
-# Continuation marker and a length of 0 (Arrow columnar format, "IPC streaming format").
-_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
-
-
-class _Tail:
-    """A stream that remembers the last bytes read, and whether there were fewer than asked for."""
-
-    closed = False
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self.tail = b""
-        self.ended = False
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
-        self.ended = len(data) < size
-        self.tail = (self.tail + data[-len(_END_OF_STREAM) :])[-len(_END_OF_STREAM) :]
-        return data
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False
+            cut = "it ends within a batch" if self._frames.cut else "the recorder did not end it"
+            self.ending = cut
 
 
 @contextlib.contextmanager
@@ -210,7 +193,9 @@ def _checked(batch: pa.RecordBatch) -> pa.RecordBatch:
 def _as_trace_error(what: str) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except FrameError as error:
+        raise TraceError(str(error)) from None
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise TraceError(f"{what} ({_one_line(error)})") from None
 
 

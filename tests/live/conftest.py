@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 
@@ -10,7 +11,13 @@ from nvscope.lab import assets
 from nvscope.lab.services import Exporter
 from nvscope.lab.vm import Lab
 
-Observed = tuple[Lab, Exporter]
+
+class Observed(NamedTuple):
+    """A host, its exporter, and how that has attached its probes."""
+
+    host: Lab
+    exporter: Exporter
+    mechanism: str
 
 
 @pytest.hookimpl(trylast=True)
@@ -53,7 +60,7 @@ def observed(request: pytest.FixtureRequest) -> Iterator[Observed]:
     kind, mechanism = request.param.split("-")
     host: Lab = request.getfixturevalue(f"{kind}_host")
     with Exporter(host, "--strict", "--mechanism", mechanism) as exporter:
-        yield host, exporter
+        yield Observed(host, exporter, mechanism)
         assert exporter.errors() == ""
         exporter.signal()
         assert exporter.wait() == 0

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from nvscope.lab.oracle import READ_COMMAND, parse_all
 from nvscope.lab.services import Metrics
 from nvscope.lab.vm import Lab
+from nvscope.probes.events import Event
 
 UNMAPS = "nvscope_notifier_unmap_duration_seconds"
 FAULTS = "nvscope_s2_fault_duration_seconds_count"
@@ -25,6 +28,7 @@ REASONS = ("broken", "unknown_ipa", "raced")
 
 # Of the ledger's counts, what ftrace has no event for.
 NOT_TRACED = {"refaults", "broken_mmus"}
+NOT_RECORDED = {*NOT_TRACED, "reflected_aborts"}
 
 
 def by_exporter(metrics: Metrics, vm: str, ipa_bits: int) -> dict[str, int]:
@@ -83,6 +87,26 @@ def by_ftrace(seen: dict[str, dict[str, int]], pid: int, ipa_bits: int) -> dict[
     for (value,), count in keys("fallback"):
         counts[f"fallbacks_{REASONS[int(value, 0)]}"] += count
     return counts
+
+
+def by_trace(events: Iterable[Event]) -> dict[str, int]:
+    """The counts of a trace's rows, which are one VM's."""
+    counts: Counter[str] = Counter()
+    words = {label: word for word, label in WITHIN.items()}
+    for event in events:
+        if event.kind == "notifier_end":
+            counts["notifier_unmaps"] += 1
+        elif event.kind == "fault":
+            counts["shadow_faults" if event.mmu else "canonical_faults"] += 1
+        elif event.kind == "unmap_end":
+            scope = "full" if event.full else "ranged"
+            counts[f"{scope}_unmaps_{words[event.detail]}"] += 1
+            counts["ranged_bytes"] += 0 if event.full else event.size
+        elif event.kind == "record":
+            counts[f"records_{event.detail}"] += 1
+        elif event.kind == "fallback":
+            counts[f"fallbacks_{event.detail}"] += 1
+    return dict(counts)
 
 
 def traced(lab: Lab) -> dict[str, dict[str, int]]:

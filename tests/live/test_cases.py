@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nvscope.lab.services import Exporter, Synthetic
+from nvscope.analysis.validate.run import validate
+from nvscope.lab.services import Exporter, Recording, Synthetic
 from nvscope.lab.vm import Lab
 from nvscope.lab.workloads.cases import CASES
+from nvscope.probes.events import Event
+from nvscope.probes.tracefile import open_trace
 from tests.live.conftest import Observed
-from tests.live.counts import assert_all_agree, oracle, traced
+from tests.live.counts import NOT_RECORDED, assert_all_agree, by_trace, oracle, traced
 
 FACTS_SECONDS = 120
 
@@ -19,40 +25,72 @@ FACTS_SECONDS = 120
 EVERYWHERE = ["lab-fentry", "lab-kprobe", "plain-fentry"]
 
 
+@dataclass
+class Watched:
+    """A host under exporter, ftrace and a recording. played: VM -> what it said it caused."""
+
+    host: Lab
+    exporter: Exporter
+    recording: Recording
+    played: dict[str, Any] = field(default_factory=dict)
+
+
 @pytest.fixture(scope="module")
-def traced_host(observed: Observed) -> Iterator[Observed]:
-    """A host under exporter and ftrace, which goes on through all cases."""
-    oracle(observed[0], "start")
-    yield observed
-    oracle(observed[0], "stop")
+def watched(observed: Observed) -> Iterator[Watched]:
+    """All three go on through all cases."""
+    host, exporter, mechanism = observed
+    with Recording(host, "--strict", "--mechanism", mechanism) as recording:
+        oracle(host, "start")
+        yield Watched(host, exporter, recording)
+        oracle(host, "stop")
 
 
-def play(lab: Lab, exporter: Exporter, name: str, *options: str, timeout: float) -> dict[str, Any]:
+def play(watched: Watched, name: str, *options: str, timeout: float) -> dict[str, Any]:
     """Run a case on a VM of its name; all counts must agree."""
-    with Synthetic(lab, name, name, *options, script="case") as guest:
+    with Synthetic(watched.host, name, name, *options, script="case") as guest:
         facts = guest.facts(timeout)
-        assert_all_agree(facts, exporter.scrape(), traced(lab))
+        assert_all_agree(facts, watched.exporter.scrape(), traced(watched.host))
         guest.release()
         assert guest.wait() == 0
+    watched.played[name] = facts
     return facts
 
 
 @pytest.mark.parametrize("observed", EVERYWHERE, indirect=True)
 @pytest.mark.parametrize("name", CASES)
-def test_counts_of_a_case_are_as_stated(traced_host: Observed, name: str) -> None:
-    lab, exporter = traced_host
-    facts = play(lab, exporter, name, timeout=FACTS_SECONDS)
+def test_counts_of_a_case_are_as_stated(watched: Watched, name: str) -> None:
+    facts = play(watched, name, timeout=FACTS_SECONDS)
     case = CASES[name]
     assert facts["stated"] == (case.on if facts["reverse_map"] else case.off)
     assert {key: count for key, count in facts["expected"].items() if count} == facts["stated"]
 
 
 @pytest.mark.parametrize("observed", ["lab-fentry"], indirect=True)
-def test_a_thousand_records_of_which_a_tenth_fail(traced_host: Observed) -> None:
-    lab, exporter = traced_host
-    facts = play(lab, exporter, "failures", timeout=600)
+def test_a_thousand_records_of_which_a_tenth_fail(watched: Watched) -> None:
+    facts = play(watched, "failures", timeout=600)
     counts = facts["expected"]
     assert facts["tried"] >= 1000
     assert 0.05 < counts["records_failed"] / facts["tried"] < 0.2
     # Each failure made some notifier unmap fall back, unless another came before it.
     assert counts["fallbacks_broken"] > counts["records_failed"] / 2
+
+
+@pytest.mark.parametrize("observed", EVERYWHERE, indirect=True)
+def test_a_recording_of_all_that_was_played(watched: Watched, tmp_path: Path) -> None:
+    """It has the same events, and the kernel decided each time as the reference model does."""
+    if not watched.played:
+        play(watched, "pollution", timeout=FACTS_SECONDS)
+    path = tmp_path / "trace.arrows"
+    path.write_bytes(watched.recording.finish())
+    with open_trace(path) as reader:
+        rows: dict[str, list[Event]] = defaultdict(list)
+        for event in reader.events():
+            rows[event.vm].append(event)
+        assert reader.complete
+    assert rows.keys() == watched.played.keys()
+    for name, facts in watched.played.items():
+        expected = {key: n for key, n in facts["expected"].items() if n and key not in NOT_RECORDED}
+        assert by_trace(rows[name]) == expected
+    result = validate(path)
+    assert (result.findings, dict(result.unjudged), result.verdict) == ([], {}, "pass")
+    assert result.judged["safety"] >= result.notifiers > 0

@@ -18,7 +18,7 @@ REVMAP = pytest.mark.parametrize("observed", ["lab-fentry"], indirect=True)
 
 def run_and_compare(observed: Observed, name: str, unmaps: int) -> tuple[Metrics, dict[str, Any]]:
     """One synthetic guest under exporter and ftrace: three counts, all equal."""
-    lab, exporter = observed
+    lab, exporter, _ = observed
     oracle(lab, "start")
     with Synthetic(lab, name, "--unmaps", str(unmaps)) as guest:
         facts = guest.facts(timeout=60 + 4 * unmaps)
@@ -64,7 +64,7 @@ def test_counts_are_exact_with_a_reverse_map(observed: Observed) -> None:
 
 @pytest.mark.parametrize("observed", ["plain-fentry"], indirect=True)
 def test_duration_agrees_with_function_graph(observed: Observed) -> None:
-    lab, exporter = observed
+    lab, exporter, _ = observed
     oracle(lab, "graph-start kvm_unmap_gfn_range")
     with Synthetic(lab, "graph", "--unmaps", "11") as guest:
         guest.facts(timeout=120)
@@ -76,7 +76,7 @@ def test_duration_agrees_with_function_graph(observed: Observed) -> None:
 
 @REVMAP
 def test_two_vms_keep_their_own_counts(observed: Observed) -> None:
-    lab, exporter = observed
+    lab, exporter, _ = observed
     with (
         Synthetic(lab, "left", "--unmaps", "7", "--pages", "4") as left,
         Synthetic(lab, "right", "--unmaps", "13", "--pages", "32") as right,

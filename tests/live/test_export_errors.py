@@ -61,8 +61,7 @@ def test_not_root(lab_host: Lab) -> None:
 
 @pytest.mark.parametrize("observed", ["lab-fentry"], indirect=True)
 def test_port_taken(observed: Observed) -> None:
-    host, _ = observed
-    fails(host, f"nvscope export --listen 0.0.0.0:{METRICS_PORT}", "in use", "--listen")
+    fails(observed.host, f"nvscope export --listen 0.0.0.0:{METRICS_PORT}", "in use", "--listen")
 
 
 def test_host_without_nv2(host_without_nv: Lab) -> None:

@@ -29,7 +29,7 @@ def counted(metrics: Metrics) -> dict[str, int]:
 
 @pytest.mark.parametrize("observed", ["lab-fentry", "plain-fentry"], indirect=True)
 def test_a_linux_guest_under_reclaim(observed: Observed) -> None:
-    host, exporter = observed
+    host, exporter, _ = observed
     with Linux(host, VM) as guest:
         assert guest.event(BOOT_SECONDS)["event"] == "nested guest works"
         before = counted(exporter.scrape())

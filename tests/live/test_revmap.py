@@ -51,7 +51,7 @@ def test_a_patch_whose_functions_have_other_names(lab_host: Lab) -> None:
 @REVMAP
 def test_allocations_that_really_fail(observed: Observed) -> None:
     """With no memory for a tree's first node each map is broken from its first record on."""
-    lab_host, exporter = observed
+    lab_host, exporter, _ = observed
     unmaps, pages = 23, 16
     script = f"python3 -m nvscope.lab.workloads.main -name starved {PAYLOAD} --hold"
     sizes = f"--unmaps {unmaps} --pages {pages}"
@@ -80,7 +80,7 @@ def test_allocations_that_really_fail(observed: Observed) -> None:
 @REVMAP
 def test_notifiers_that_race_with_full_unmaps(observed: Observed) -> None:
     """They come while a full unmap has let go of mmu_lock, and must not trust the emptied map."""
-    lab_host, exporter = observed
+    lab_host, exporter, _ = observed
     oracle(lab_host, "start")
     with Synthetic(lab_host, "race", "--seconds", "10", script="race") as guest:
         facts = guest.facts(timeout=180)  # it checks that no mapping survived
@@ -123,7 +123,7 @@ sys.stdin.readline()
 
 @REVMAP
 def test_counts_end_with_the_vm_though_its_process_goes_on(observed: Observed) -> None:
-    lab_host, exporter = observed
+    lab_host, exporter, _ = observed
     unmaps = "nvscope_notifier_unmap_duration_seconds_count"
     command = f"python3 -c {shlex.quote(TWO_VMS)} -name twice"
     with GuestProcess(lab_host, command) as process:

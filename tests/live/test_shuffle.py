@@ -28,7 +28,7 @@ FAILURES = {"fallbacks_broken", "records_failed", "records_skipped", "broken_mmu
 @pytest.mark.parametrize("observed", ["lab-fentry", "plain-fentry"], indirect=True)
 @pytest.mark.parametrize("seed", [1, 4, 5])
 def test_counts_of_random_operations_are_exact(observed: Observed, seed: int) -> None:
-    host, exporter = observed
+    host, exporter, _ = observed
     oracle(host, "start")
     options = ("--seed", str(seed), *OPERATIONS)
     with Synthetic(host, f"shuffle-{seed}", *options, script="shuffle") as guest:

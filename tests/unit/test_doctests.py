@@ -9,11 +9,12 @@ from collections.abc import Iterator
 
 import pytest
 
+import nvscope.analysis
 import nvscope.exporter
 import nvscope.lab
 import nvscope.probes
 
-WINGS = (nvscope.probes, nvscope.exporter, nvscope.lab)
+WINGS = (nvscope.probes, nvscope.exporter, nvscope.analysis, nvscope.lab)
 
 
 def modules() -> Iterator[str]:

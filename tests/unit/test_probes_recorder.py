@@ -88,9 +88,22 @@ def test_every_field_arrives() -> None:
     }
     [event] = record(FakeSource((raw(ARMED_NS, kind="unmap_end", **fields), {})), 1)
     assert event == Event(
-        "unmap_end", ARMED_NS, 3, 7, "qemu", 1 << 63, NOBODY, "", 2, 3, 1 << 51, 4096, "tlbi", -11, True,
+        "unmap_end",
+        ARMED_NS,
+        cpu=3,
+        tid=7,
+        comm="qemu",
+        kvm=1 << 63,
+        pid=NOBODY,
+        mmu=2,
+        canonical_ipa=3,
+        nested_ipa=1 << 51,
+        size=4096,
+        detail="tlbi",
+        result=-11,
+        full=True,
         duration_ns=5,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(

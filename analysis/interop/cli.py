@@ -1,0 +1,125 @@
+"""`nvscope convert`: traces to other formats, and recordings of other tools to traces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Protocol
+
+import click
+
+from nvscope.analysis.interop import formats
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from nvscope.analysis.interop.sources import Source
+    from nvscope.probes.events import About
+
+_EXAMPLES = """\b
+Examples:
+  nvscope convert host.arrows host.parquet      # to keep
+  nvscope convert host.arrows host.json.gz      # for ui.perfetto.dev
+  nvscope convert nv.ftrace host.arrows         # recorded without nvscope
+  nvscope convert --recipe ftrace > record.sh   # how to do that, on this kernel
+"""
+
+
+class _Sink(Protocol):
+    def write(self, batch: pa.RecordBatch) -> None: ...
+
+    def close(self, ending: str) -> None: ...
+
+
+@click.command(epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path), required=False)
+@click.argument("target", metavar="OUT", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--from",
+    "source_format",
+    type=click.Choice(formats.SOURCES),
+    help="Format of IN.  [default: by its name's ending; else a trace]",
+)
+@click.option(
+    "--to",
+    "target_format",
+    type=click.Choice(formats.TARGETS),
+    help="Format of OUT.  [default: by its name's ending; else a trace]",
+)
+@click.option(
+    "--revmap",
+    type=click.Choice(("none", "maple", "tracking")),
+    help="The reverse map of the kernel, where IN is a text without a recipe's header.",
+)
+@click.option(
+    "--recipe",
+    "tool",
+    type=click.Choice(("ftrace", "perf")),
+    help="Print the commands that record with this tool on this kernel, and do nothing else.",
+)
+def convert(
+    source: Path | None,
+    target: Path | None,
+    source_format: str | None,
+    target_format: str | None,
+    revmap: str | None,
+    tool: str | None,
+) -> None:
+    """Convert the trace IN to OUT.
+
+    Written are traces, Parquet, and JSON for Perfetto. Read are traces, Parquet, and texts of
+    trace-cmd, ftrace and perf of the kprobe events that --recipe prints.
+
+    Exit codes: 0 ok, 2 IN cannot be read or OUT cannot be written, 3 no recipe for this kernel.
+    """
+    if tool:
+        _print_recipe(tool)
+        return
+    if source is None or target is None:
+        raise click.UsageError("IN and OUT are both needed")
+    _convert(source, source_format or "", target, target_format or "", revmap or "")
+
+
+def _convert(source: Path, source_format: str, target: Path, to: str, revmap: str) -> None:
+    # Imported here: the help needs no pyarrow.
+    from nvscope.analysis.interop.errors import InputError, said_in_a_line, writing
+    from nvscope.analysis.interop.sources import TextSource, open_source
+
+    if target.exists() and source.exists() and target.samefile(source):
+        raise InputError(f"{target} is what is to be read: name another file")
+    with (
+        said_in_a_line(),
+        open_source(source, source_format, revmap) as opened,
+        writing(target) as stream,
+    ):
+        rows = _copy(opened, _sink(stream, target, to, opened.about))
+    for note in opened.notes() if isinstance(opened, TextSource) else ():
+        click.echo(f"nvscope: {note}", err=True)
+    click.echo(f"{target}: {rows} rows")
+
+
+def _copy(source: Source, sink: _Sink) -> int:
+    rows = 0
+    for batch in source.batches():
+        sink.write(batch)
+        rows += batch.num_rows
+    sink.close(source.ending)
+    return rows
+
+
+def _sink(stream: IO[bytes], target: Path, name: str, about: About) -> _Sink:
+    from nvscope.analysis.interop import arrow, parquet, perfetto
+
+    name = name or formats.target_of(target)
+    if name == "parquet":
+        return parquet.Sink(stream, about)
+    if name == "perfetto":
+        return perfetto.Sink(stream, about, compress=target.name.endswith(".gz"))
+    return arrow.Sink(stream, about)
+
+
+def _print_recipe(tool: str) -> None:
+    from nvscope.analysis.interop.recipe import ftrace_commands, perf_commands, recipe_here
+
+    made = recipe_here()
+    for line in (ftrace_commands if tool == "ftrace" else perf_commands)(made):
+        click.echo(line)

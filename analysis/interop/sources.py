@@ -1,0 +1,129 @@
+"""Anything that can be read as a trace, behind one interface: what a Reader of traces offers."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Protocol
+
+import pyarrow as pa
+
+import nvscope
+from nvscope.analysis.interop import formats, header, parquet
+from nvscope.analysis.interop.rows import Rows
+from nvscope.analysis.interop.text import FORMATS, Seen, parse
+from nvscope.probes.events import About, Event
+from nvscope.probes.tracefile import SCHEMA, TraceError, columns_of, open_trace
+
+BATCH_ROWS = 8192
+
+
+class Source(Protocol):
+    """See tracefile.Reader."""
+
+    about: About
+    complete: bool
+    ending: str
+
+    def batches(self) -> Iterator[pa.RecordBatch]: ...
+
+
+class TextSource:
+    """A text of ftrace's or perf's. Raises TraceError where it holds no event at all."""
+
+    def __init__(self, path: Path, name: str, revmap: str) -> None:
+        with _opened(path) as stream:
+            found = header.read(stream)
+        if not revmap and not found.revmap:
+            with _opened(path) as stream:
+                revmap = header.guess_revmap(stream)
+        self.about = About(
+            kernel=found.kernel,
+            arch=found.arch,
+            revmap=revmap or found.revmap,
+            boot_id=found.boot_id,
+            probes=found.probes,
+            recorder=f"{name}, converted by nvscope {nvscope.__version__}",
+        )
+        self.complete, self.ending = True, ""
+        self._path, self._format = path, FORMATS[name]
+        self._rows = Rows(found.words, found.offsets, found.page_bytes)
+        self._seen = Seen()
+        self._has_header = found.found
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows. Raises TraceError, after the last, if there was none."""
+        count = 0
+        with _opened(self._path) as stream:
+            for batch in batched(self._events(stream)):
+                count += batch.num_rows
+                yield batch
+        if not count:
+            first = self._seen.first_unknown
+            raise TraceError(
+                f"there is no event in it that is known (see RECIPES.md); {self._seen.lines} lines"
+                + (f", the first that is not understood: {first!r}" if first else "")
+            )
+
+    def _events(self, stream: IO[bytes]) -> Iterator[Event]:
+        for item in parse(stream, self._format, self._seen):
+            yield from self._rows.rows(item)
+
+    def notes(self) -> Iterator[str]:
+        """What was left out, and what that means."""
+        if not self._has_header:
+            yield "no header of a recipe: VMs' addresses and full unmaps are guessed"
+        if self._seen.unknown:
+            first = self._seen.first_unknown
+            yield f"{self._seen.unknown} lines were not understood, the first: {first!r}"
+        for why, count in self._rows.dropped.items():
+            yield f"{count} events were left out: {why}"
+        if self._rows.ties:
+            yield (
+                f"{self._rows.ties} events of two CPUs have the same time: their order is not"
+                " known (perf script --ns and trace-cmd report -t print nanoseconds)"
+            )
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise TraceError(error.strerror or str(error)) from None
+    with stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def open_source(path: Path, name: str = "", revmap: str = "") -> Iterator[Source]:
+    """Open a file. name: a format of formats.SOURCES, by default what the file's name says.
+
+    Raises TraceError, whose message names the file; so do the source's batches().
+    """
+    name = name or formats.source_of(path)
+    try:
+        if name == "trace":
+            with open_trace(path) as reader:
+                yield reader
+        elif name == "parquet":
+            yield parquet.Source(path)
+        else:
+            yield TextSource(path, name, revmap)
+    except TraceError as error:
+        said = str(error)
+        raise TraceError(said if said.startswith(f"{path}: ") else f"{path}: {said}") from None
+    except (UnicodeDecodeError, MemoryError):
+        # Of a flipped bit in a name, or in a length.
+        raise TraceError(f"{path}: it is damaged") from None
+
+
+def batched(events: Iterable[Event]) -> Iterator[pa.RecordBatch]:
+    """Rows in batches of BATCH_ROWS."""
+    left = iter(events)
+    while rows := list(itertools.islice(left, BATCH_ROWS)):
+        columns = columns_of(rows)
+        arrays = [pa.array(columns[each.name], each.type) for each in SCHEMA]
+        yield pa.record_batch(arrays, schema=SCHEMA)

@@ -1,0 +1,138 @@
+"""The report as one HTML page that needs nothing else: no network, no other file, no script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+import nvscope
+from nvscope.analysis.report import sections
+from nvscope.analysis.report.charts import bins_used
+from nvscope.analysis.report.follow import MAX_MAPPINGS
+from nvscope.analysis.report.gather import Findings
+from nvscope.analysis.report.space import spaces
+from nvscope.analysis.report.tally import SERIES
+from nvscope.analysis.report.units import duration, name, number
+from nvscope.analysis.report.verdicts import Verdict
+from nvscope.analysis.report.vms import MAX_MMUS, MAX_VMS, Vm
+
+TEMPLATE = "page.html"
+STYLE = "style.css"
+MAX_PICTURES = 8  # VMs whose IPA space is drawn: those that map most
+MAX_VM_SECTIONS = 16
+
+
+def render(found: Findings, path_name: str, verdicts: Sequence[Verdict] | None) -> str:
+    """The page. path_name: of the trace. Complexity: O(1) in its length."""
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        loader=jinja2.FunctionLoader(_text),
+    )
+    page = environment.get_template(TEMPLATE)
+    return page.render(
+        style=Markup(_text(STYLE)),  # our own file
+        version=nvscope.__version__,
+        file=name(path_name, 200),
+        verdicts=verdicts,
+        **_content(found, path_name),
+    )
+
+
+def _content(found: Findings, path_name: str) -> dict[str, Any]:
+    tally, used = found.tally, bins_used(found.timeline, found.tally.last_ns)
+    refaults = found.follower.costs.refaults
+    names = dict(SERIES)
+    return {
+        "headlines": sections.headlines(found),
+        "about": sections.about(found, path_name),
+        "probes": sections.probes(found),
+        "kinds": sections.rows_by_kind(found),
+        "histograms": sections.histograms(tally.latencies, names),
+        "quantiles": sections.quantiles(tally.latencies, names),
+        "over_time": sections.over_time(found, used),
+        "bin": duration(found.timeline.width_ns),
+        "unmaps_over_time": sections.unmaps_over_time(found, used),
+        "unmaps_by_cause": sections.unmaps_by_cause(found),
+        "takers": sections.takers(found),
+        "has_revmap": found.about.revmap != "none",
+        "fallbacks": sections.fallbacks(found),
+        "over_unmap": sections.over_unmap(found),
+        "refault_sums": sections.refault_sums(found),
+        "refaults": sections.histograms(refaults, {scope: scope for scope in sections.SCOPES}),
+        "worst": sections.worst_unmaps(found),
+        "pictures": _pictures(found),
+        "vms": [_vm(vm) for vm in found.vms.seen[:MAX_VM_SECTIONS]],
+        "cautions": _cautions(found),
+    }
+
+
+def _pictures(found: Findings) -> list[dict[str, Any]]:
+    shown = sorted(
+        (vm for vm in found.vms.seen if vm.picture),
+        key=lambda vm: vm.picture.mappings if vm.picture else 0,
+        reverse=True,
+    )[:MAX_PICTURES]
+    return [
+        {
+            "vm": title(vm),
+            "at": duration(max(0, vm.picture.time_ns - found.timeline.start_ns)),
+            "mmus": spaces(vm.picture),
+            "left_out": max(0, len(vm.picture.mmus) - len(spaces(vm.picture))),
+        }
+        for vm in shown
+        if vm.picture
+    ]
+
+
+def _vm(vm: Vm) -> dict[str, Any]:
+    return {
+        "title": title(vm),
+        "said": f"struct kvm {vm.kvm:#x}, process {vm.pid}; "
+        + (
+            f"seen for {duration(max(0, vm.last_ns - vm.first_ns))}"
+            + (", then destroyed" if vm.ended else "")
+        ),
+        "quantiles": sections.quantiles(
+            {series: vm.latencies[series] for series in SERIES if series in vm.latencies},
+            dict(SERIES),
+        ),
+        "mmus": sections.mmus(vm),
+        "mmus_left_out": vm.mmus_left_out > 0,
+    }
+
+
+def title(vm: Vm) -> str:
+    """How the page calls a VM."""
+    return f"VM {vm.number}: {vm.name or f'process {vm.pid}'}"
+
+
+def _cautions(found: Findings) -> list[str]:
+    said = []
+    if found.ending:
+        said.append(f"The trace is cut short: {name(found.ending, 200)}.")
+    if found.lost:
+        said.append(
+            f"{number(found.lost)} events are missing (dashed lines in the charts). Counts are too"
+            " low by them, and what is said of mappings after them may be wrong."
+        )
+    if found.vms.left_out:
+        said.append(f"Only the first {MAX_VMS} VMs are told apart; the totals have all.")
+    if len(found.vms.seen) > MAX_VM_SECTIONS:
+        said.append(f"Only the first {MAX_VM_SECTIONS} VMs have a section.")
+    if any(vm.mmus_left_out for vm in found.vms.seen):
+        said.append(f"Of a VM, only {MAX_MMUS} shadow MMUs are followed.")
+    if found.follower.counts["not followed"]:
+        said.append(f"More than {number(MAX_MAPPINGS)} mappings at a time: not all were followed.")
+    return said
+
+
+def _text(file: str) -> str:
+    return (resources.files(__package__) / file).read_text(encoding="utf-8")

@@ -1,0 +1,136 @@
+"""Runs a trace through the reference model, row by row, and compares.
+
+All that is kept is the model's state: memory follows what is mapped, not how long the trace is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pyarrow as pa
+
+from nvscope.analysis.model.variants import Variant
+from nvscope.analysis.validate.findings import Result
+from nvscope.analysis.validate.mapping import Mapped
+from nvscope.analysis.validate.notifiers import Judge
+from nvscope.analysis.validate.rows import ALL, Row, Share, decode, event_at, rows_of
+from nvscope.analysis.validate.unmapping import Unmapped
+from nvscope.analysis.validate.watched import Book, Vm
+from nvscope.analysis.validate.world import World
+from nvscope.probes.events import About, Event
+
+NOT_SEEN = "the recorder did not see all that is needed: {} was not attached"
+
+# Probe points without which nothing can be known; the last only of kernels with a reverse map.
+_NEEDED = ("notifier_unmap", "shadow_unmap", "shadow_map")
+_NEEDED_OF_REVMAP = ("revmap_record",)
+
+
+class Engine:
+    """Feed it a trace from its first row on, then finish it; result says what came out.
+
+    share: which VMs to look at; the others' rows are skipped.
+    """
+
+    def __init__(self, about: About, variant: Variant, share: Share = ALL) -> None:
+        self.result = Result(about, variant.name)
+        self._share = share
+        self._event_at: Callable[[int], Event] = lambda row: Event("")
+        self._book = Book(self.result, self._event)
+        self._blind = _blind(about, variant)
+        told = (about.probes or {}).get("revmap_fallback", "yes") != ""
+        self._world = World(variant, self._book)
+        self._mapped = Mapped(self._world)
+        self._unmapped = Unmapped(self._world, Judge(variant, self._book, says_fallbacks=told))
+        self._handlers: dict[str, Callable[[Row], None]] = {
+            "record": self._mapped.record,
+            "map": self._mapped.map,
+            "broken": self._broken,
+            "unmap_begin": self._unmapped.unmap_begin,
+            "unmap_end": self._unmapped.unmap_end,
+            "notifier_begin": self._unmapped.notifier_begin,
+            "notifier_end": self._unmapped.notifier_end,
+            "fallback": self._unmapped.fallback,
+            "mmu_init": self._mmu_init,
+            "mmu_free": self._mmu_free,
+            # A reverse map follows its page tables, whosever they are.
+            "mmu_recycle": lambda row: None,
+            "vm_exit": self._vm_exit,
+            "loss": self._loss,
+        }
+
+    def feed(self, batch: pa.RecordBatch) -> None:
+        """Go on with a batch. Raises TraceError."""
+        base = self.result.rows
+        self._event_at = lambda row: event_at(batch, row - base)
+        self._run(decode(batch, base, self._share))
+        self.result.rows = base + batch.num_rows
+
+    def feed_events(self, trace: dict[int, Event]) -> None:
+        """Go on with single events, by row number."""
+        self._event_at = trace.__getitem__
+        self._run(rows_of(trace.items()))
+        self.result.rows = max(trace, default=self.result.rows - 1) + 1
+
+    def finish(self) -> Result:
+        """The trace is over."""
+        self._world.solve_all()
+        return self.result
+
+    def vms(self) -> Iterable[Vm]:
+        """The state, for tests."""
+        return self._world.vms.values()
+
+    def _event(self, row: int) -> Event:
+        """A row of what is being fed, whole."""
+        return self._event_at(row)
+
+    def _run(self, rows: Iterable[Row]) -> None:
+        if self._blind:
+            for row in rows:
+                if row.kind in ("record", "notifier_end"):
+                    self._book.unjudged(self._blind)
+            return
+        handlers = self._handlers
+        for row in rows:
+            handlers[row.kind](row)
+
+    def _mmu_init(self, row: Row) -> None:
+        if row.mmu == 0:
+            self._vm_exit(row)
+            self._world.begin_vm(row, "").since = row.at
+            return
+        vm = self._world.vm(row)
+        if row.mmu in vm.mmus:
+            self._world.write_locked(row, vm)
+            vm.mmus[row.mmu].forget_entries()
+        self._world.begin_mmu(vm, row, "").since = row.at
+
+    def _mmu_free(self, row: Row) -> None:
+        mmu = self._world.mmu(row)
+        self._world.write_locked(row, mmu.vm)
+        mmu.forget_entries()
+        mmu.shadow.free()
+        mmu.since = row.at
+
+    def _vm_exit(self, row: Row) -> None:
+        vm = self._world.end_vm(row)
+        if vm is not None:
+            self._unmapped.forget(vm)
+
+    def _loss(self, row: Row) -> None:
+        self._unmapped.forget()
+        self._world.lose_all(row)
+
+    def _broken(self, row: Row) -> None:
+        if self._unmapped.is_in_notifier(row.tid):
+            self._world.mmu(row).shadow.breaks(row.at)  # an entry could not be taken out
+        else:
+            self._mapped.breaks(row)
+
+
+def _blind(about: About, variant: Variant) -> str:
+    """Why nothing of the trace can be judged; "" where it can."""
+    needed = _NEEDED + (_NEEDED_OF_REVMAP if variant.revmap and variant.modelled else ())
+    missing = [point for point in needed if (about.probes or {}).get(point, "yes") == ""]
+    return NOT_SEEN.format(", ".join(missing)) if missing else ""

@@ -1,0 +1,125 @@
+"""What validation says: findings, verdicts, and what could not be judged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nvscope.probes.events import About, Event
+
+# The five invariants -> what each says. `honesty` has no findings: it is the verdict "unknown".
+INVARIANTS: Mapping[str, str] = {
+    "safety": "when a notifier unmap is done, no shadow mapping leads into its range",
+    "fallback": "a notifier unmaps all of an MMU if and only if its reverse map does not tell",
+    "precision": "a ranged unmap covers no more than the entry that the notifier met",
+    "conformance": "the kernel decides as the reference model does, event by event",
+    "honesty": "what is not known is neither passed nor held against the kernel",
+}
+
+PASS, VIOLATION, UNKNOWN = "pass", "violation", "unknown"
+
+
+@dataclass(frozen=True)
+class EntryView:
+    """An entry of the reverse map; nested_ipa: None where the entry is of UNKNOWN_IPA."""
+
+    canonical_ipa: int
+    size: int
+    nested_ipa: int | None
+
+
+@dataclass(frozen=True)
+class MappingView:
+    """What an MMU maps; row: where the trace says so."""
+
+    nested_ipa: int
+    canonical_ipa: int
+    size: int
+    row: int
+
+
+@dataclass(frozen=True)
+class StateView:
+    """The state of the MMU before the event, as far as it concerns the finding.
+
+    hidden: how many more entries and mappings there are than are listed.
+    """
+
+    broken: bool = False
+    full_unmaps: int = 0
+    entries: tuple[EntryView, ...] = ()
+    mappings: tuple[MappingView, ...] = ()
+    hidden: int = 0
+
+
+@dataclass
+class Finding:
+    """One violation. row: of the event in the trace, from 0. since: where its MMU was last empty.
+
+    trace: the shortest sub-trace found that still shows it, with row numbers. note: "", or what
+    kept that from being shorter.
+    """
+
+    invariant: str
+    row: int
+    event: Event
+    mmu: int
+    expected: str
+    seen: str
+    state: StateView
+    since: int = 0
+    trace: list[tuple[int, Event]] = field(default_factory=list)
+    note: str = ""
+
+    def is_like(self, other: Finding) -> bool:
+        """Whether both are about the same event and say the same."""
+        ours = (self.invariant, self.row, self.mmu, self.expected)
+        return ours == (other.invariant, other.row, other.mmu, other.expected)
+
+
+@dataclass
+class Result:
+    """All that is said of one trace.
+
+    judged: invariant -> decisions that were compared with the model's. unjudged: why -> decisions
+    that could not be. unmapped_bytes, needed_bytes: of mappings, that notifiers unmapped in all,
+    and that led into their ranges. hidden: findings past the first MAX_FINDINGS.
+    """
+
+    about: About
+    variant: str
+    rows: int = 0
+    judged: Counter[str] = field(default_factory=Counter)
+    unjudged: Counter[str] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
+    hidden: int = 0
+    unmapped_bytes: int = 0
+    needed_bytes: int = 0
+    notifiers: int = 0
+
+    @property
+    def verdict(self) -> str:
+        """VIOLATION if anything was found, else UNKNOWN if anything is not known, else PASS."""
+        if self.findings:
+            return VIOLATION
+        return UNKNOWN if self.unjudged or not self.judged else PASS
+
+    @property
+    def over_unmap_ratio(self) -> float | None:
+        """unmapped_bytes / needed_bytes; None where nothing had to go."""
+        return self.unmapped_bytes / self.needed_bytes if self.needed_bytes else None
+
+    def add(self, other: Result) -> None:
+        """Take in what was said of other VMs of the same trace."""
+        self.rows = max(self.rows, other.rows)
+        self.judged += other.judged
+        self.unjudged += other.unjudged
+        self.findings = sorted(self.findings + other.findings, key=lambda found: found.row)
+        self.hidden += other.hidden
+        self.unmapped_bytes += other.unmapped_bytes
+        self.needed_bytes += other.needed_bytes
+        self.notifiers += other.notifiers
+
+
+MAX_FINDINGS = 100

@@ -1,0 +1,111 @@
+"""The rows of faults on a shadow MMU: it is recorded what will be mapped, and then it is mapped."""
+
+from __future__ import annotations
+
+from nvscope.analysis.model import rules
+from nvscope.analysis.model.mappings import Mapping
+from nvscope.analysis.validate.findings import Finding
+from nvscope.analysis.validate.records import Call, is_as_seen
+from nvscope.analysis.validate.rows import Row
+from nvscope.analysis.validate.watched import Around, Watched, view
+from nvscope.analysis.validate.world import World
+
+NO_OUTCOME = "the kernel does not say what a record did"
+
+
+class Mapped:
+    """Handles rows of these kinds."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._book = world.book
+        self._judged = world.book.result.judged
+        self._checks_records = world.variant.revmap and world.variant.modelled
+
+    def record(self, row: Row) -> None:
+        """A record is over."""
+        mmu = self._world.mmu(row)
+        shadow = mmu.shadow
+        if not self._checks_records:
+            self._unexpected(row, mmu)
+            return
+        if shadow.entries_doubt:
+            self._book.unjudged(shadow.entries_doubt)
+            return
+        shadow.freed = False
+        store = rules.store(shadow, row.nested, row.canonical, row.size)
+        seen = row.detail
+        if seen == "unknown":
+            seen = self._guessed(row, mmu, store.outcome)
+        elif is_as_seen(shadow.broken, store.outcome, seen):
+            self._judged["conformance"] += 1
+        else:
+            self._wonder(row, mmu, store.outcome)
+        self._apply(row, mmu, store, seen)
+
+    def map(self, row: Row) -> None:
+        """Something is mapped, or was not to be."""
+        if row.result != 0:
+            return
+        mmu = self._world.mmu(row)
+        shadow = mmu.shadow
+        mapping = (row.nested, row.canonical, row.size)
+        if (
+            self._checks_records
+            and not shadow.entries_doubt
+            and not rules.is_recorded(shadow, *mapping)
+            and not self._world.is_puzzled(mmu)
+        ):
+            end = row.canonical + row.size
+            around = Around((row.canonical, end), (row.nested, row.nested + row.size))
+            expected = "an entry that covers the mapping, recorded before it"
+            self._book.found("conformance", row.at, mmu, expected, "no such entry", around)
+        shadow.make(Mapping(*mapping, row.at))
+
+    def breaks(self, row: Row) -> None:
+        """A record is failing, and will say so itself: it is known here which it is."""
+        self._world.broke[row.tid] = self._world.mmu(row)
+
+    def _unexpected(self, row: Row, mmu: Watched) -> None:
+        if self._world.variant.modelled and not mmu.shadow.doubt:
+            expected = "no record: there is no reverse map"
+            around = Around((row.canonical, row.canonical + row.size))
+            self._book.found("conformance", row.at, mmu, expected, row.detail, around)
+
+    def _guessed(self, row: Row, mmu: Watched, outcome: str) -> str:
+        self._book.unjudged(NO_OUTCOME)
+        if mmu.shadow.broken:
+            return rules.SKIPPED
+        return rules.FAILED if self._world.broke.pop(row.tid, None) is mmu else outcome
+
+    def _wonder(self, row: Row, mmu: Watched, outcome: str) -> None:
+        """This is not what should come out. Perhaps other calls explain it, at the same time."""
+        if mmu.records.puzzle is not None:
+            return
+        expected = rules.SKIPPED if mmu.shadow.broken else outcome
+        state = view(mmu.shadow, Around((row.canonical, row.canonical + row.size)))
+        event = self._book.event(row.at)
+        mmu.records.wonder(Finding("conformance", row.at, event, 0, expected, row.detail, state))
+        self._world.puzzle(mmu)
+
+    def _apply(self, row: Row, mmu: Watched, store: rules.Store, seen: str) -> None:
+        """The entries become what the outcome says; see records.py for why not the model's."""
+        shadow, gone, new = mmu.shadow, store.gone, store.new
+        if seen == rules.FAILED or seen == rules.SKIPPED:
+            gone, new = [], None
+        start_ns = row.time_ns - row.duration_ns
+        mmu.records.calls.append(
+            Call(
+                *(row.at, row.tid, start_ns, row.time_ns, row.nested, row.canonical, row.size),
+                *(seen, gone, new, shadow.broken),
+            )
+        )
+        if new is not None:
+            shadow.replace(gone, new)
+            if mmu.vm.lookup is not None:
+                mmu.vm.lookup.add(new.start, new.end, shadow.mmu)
+        if seen == rules.FAILED:
+            self._world.broke.pop(row.tid, None)
+            shadow.breaks(row.at)
+        if mmu.records.puzzle is not None and mmu.records.is_due:
+            self._world.solve(mmu)

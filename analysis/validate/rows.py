@@ -1,0 +1,153 @@
+"""The rows of a batch as the engine takes them: checked, without faults, as plain tuples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from nvscope.probes.events import DETAILS, KINDS, Event
+from nvscope.probes.tracefile import TraceError, events
+
+# Granules of 4, 16 and 64 KiB and blocks of them (Arm ARM, D8.2): powers of two, no smaller.
+_SMALLEST_MAPPING = 4096
+# No address reaches the flag bits of an entry's value (rules.UNKNOWN_IPA); Arm has at most 2^56.
+_NO_ADDRESS = 1 << 62
+
+
+class Row(NamedTuple):
+    """What the model needs of an Event; at: the row's number in the trace, from 0."""
+
+    at: int
+    kind: str
+    time_ns: int
+    tid: int
+    kvm: int
+    pid: int
+    mmu: int
+    canonical: int
+    nested: int
+    size: int
+    detail: str
+    result: int
+    full: bool
+    duration_ns: int
+
+
+_COLUMNS = (
+    *("time_ns", "tid", "kvm", "pid", "mmu", "canonical_ipa", "nested_ipa"),
+    *("size", "result", "full", "duration_ns"),
+)
+
+
+class Share(NamedTuple):
+    """Which VMs to look at: those whose `struct kvm` falls into share number n, of `of`."""
+
+    n: int = 0
+    of: int = 1
+
+
+ALL = Share()
+
+
+def decode(batch: pa.RecordBatch, base: int, share: Share = ALL) -> Iterator[Row]:
+    """The rows that matter. base: the number of the batch's first. Raises TraceError."""
+    kinds, details = _words(batch, "kind", base), _words(batch, "detail", base)
+    columns = {name: _numbers(batch, name) for name in _COLUMNS}
+    _check_words(kinds, details, base)
+    _check_ranges(kinds, columns, base)
+    keep = ~kinds.is_one_of(["fault"])
+    if share.of > 1:
+        ours = _mixed(columns["kvm"]) % np.uint64(share.of) == share.n
+        keep &= ours | kinds.is_one_of(["loss"])
+    where = np.nonzero(keep)[0]
+    c = {name: values[where].tolist() for name, values in columns.items()}
+    rows = zip(
+        (where + base).tolist(),
+        kinds.taken(where),
+        *(c[name] for name in ("time_ns", "tid", "kvm", "pid", "mmu", "canonical_ipa")),
+        *(c[name] for name in ("nested_ipa", "size")),
+        details.taken(where),
+        *(c[name] for name in ("result", "full", "duration_ns")),
+        strict=True,
+    )
+    return map(partial(tuple.__new__, Row), rows)
+
+
+def rows_of(trace: Iterable[tuple[int, Event]]) -> Iterator[Row]:
+    """The same of single events, each with its row number; they are not checked."""
+    for at, e in trace:
+        if e.kind != "fault":
+            yield Row(
+                *(at, e.kind, e.time_ns, e.tid, e.kvm, e.pid, e.mmu, e.canonical_ipa),
+                *(e.nested_ipa, e.size, e.detail, e.result, e.full, e.duration_ns),
+            )
+
+
+def event_at(batch: pa.RecordBatch, index: int) -> Event:
+    """One row of a batch, whole."""
+    return next(events(batch.slice(index, 1)))
+
+
+class _Words:
+    """A column of words: `codes` into `names`."""
+
+    def __init__(self, codes: np.ndarray[Any, Any], names: list[str]) -> None:
+        self.codes = codes
+        self.names = names
+
+    def is_one_of(self, names: Iterable[str]) -> np.ndarray[Any, Any]:
+        """(rows,) bool."""
+        wanted = set(names)
+        table = np.array([name in wanted for name in self.names] or [False])
+        return np.asarray(table[self.codes])
+
+    def taken(self, where: np.ndarray[Any, Any]) -> list[str]:
+        return list(map(self.names.__getitem__, self.codes[where].tolist()))
+
+
+def _words(batch: pa.RecordBatch, name: str, base: int) -> _Words:
+    column = batch.column(name)
+    try:
+        names = column.dictionary.to_pylist()
+    except UnicodeDecodeError:
+        raise TraceError(f"from row {base} on, {name} is no text") from None
+    return _Words(column.indices.to_numpy(zero_copy_only=False).astype(np.int64), names)
+
+
+def _numbers(batch: pa.RecordBatch, name: str) -> np.ndarray[Any, Any]:
+    return np.asarray(batch.column(name).to_numpy(zero_copy_only=False))
+
+
+def _mixed(pointers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Fibonacci hashing; the low bits of pointers are all alike."""
+    return np.asarray((pointers >> np.uint64(6)) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40))
+
+
+def _check_words(kinds: _Words, details: _Words, base: int) -> None:
+    """A newer recorder may know more words; a trace that has them cannot be judged by this one."""
+    width = max(len(details.names), 1)
+    pairs = kinds.codes * width + details.codes
+    for pair in np.nonzero(np.bincount(pairs))[0].tolist():
+        kind, detail = kinds.names[pair // width], details.names[pair % width]
+        known = DETAILS.get(kind)
+        if kind not in KINDS or (known is not None and detail not in known):
+            at = base + int(np.nonzero(pairs == pair)[0][0])
+            what = f"{kind!r:.40}" if kind not in KINDS else f"{kind} {detail!r:.40}"
+            raise TraceError(f"row {at}: {what} is no event that this nvscope knows")
+
+
+def _check_ranges(kinds: _Words, columns: dict[str, np.ndarray[Any, Any]], base: int) -> None:
+    mapped = kinds.is_one_of(("record", "map"))
+    ranges = mapped | kinds.is_one_of(("notifier_begin", "notifier_end"))
+    size, limit = columns["size"], np.uint64(_NO_ADDRESS)
+    bad = mapped & ((size & (size - np.uint64(1)) != 0) | (size < _SMALLEST_MAPPING))
+    bad |= ranges & ((size == 0) | (columns["canonical_ipa"] >= limit) | (size > limit))
+    bad |= mapped & (columns["nested_ipa"] >= limit)
+    if bad.any():
+        index = int(np.nonzero(bad)[0][0])
+        kind = kinds.names[kinds.codes[index]]
+        raise TraceError(f"row {base + index}: no {kind} can have this range")

@@ -1,0 +1,129 @@
+"""Results as text: 80 columns, and as good in a file as on a terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from nvscope.analysis.validate.findings import INVARIANTS, PASS, Finding, Result, StateView
+from nvscope.probes.events import Event
+
+WIDTH = 80
+_SHOWN_ROWS = 30  # of a sub-trace; --format json has all
+
+
+def lines(name: str, result: Result) -> Iterator[str]:
+    """All that is to be said of one file. The first line is the verdict."""
+    yield headline(name, result)
+    kernel = result.about.kernel or "unknown"
+    yield f"  {result.rows:,} rows of kernel {kernel}, judged as {result.variant}"
+    if result.judged:
+        yield f"  judged: {_counts(result)}"
+    ratio = result.over_unmap_ratio
+    if ratio is not None:
+        yield (
+            f"  {result.notifiers:,} notifier unmaps unmapped {_size(result.unmapped_bytes)},"
+            f" of which {_size(result.needed_bytes)} had to go: {ratio:.2f} to 1"
+        )
+    if result.unjudged:
+        yield "  not judged:"
+        for why, count in result.unjudged.most_common():
+            yield from _wrapped(f"    {count:>7,}  ", why)
+    for number, found in enumerate(result.findings, 1):
+        yield ""
+        yield from finding_lines(number, found)
+    if result.hidden:
+        yield ""
+        yield f"  and {result.hidden:,} more findings"
+
+
+def headline(name: str, result: Result) -> str:
+    """One line."""
+    what = ""
+    if result.findings:
+        count = len(result.findings) + result.hidden
+        what = f" ({count:,} finding{'s' if count > 1 else ''})"
+    elif result.verdict != PASS:
+        what = " (not all could be judged)" if result.unjudged else " (there is nothing to judge)"
+    return f"{name}: {result.verdict}{what}"
+
+
+def finding_lines(number: int, found: Finding) -> Iterator[str]:
+    """One finding, with what shows it."""
+    yield from _wrapped(f"  {number}. ", f"{found.invariant}: {INVARIANTS[found.invariant]}")
+    event = found.event
+    vm = event.vm or f"{event.kvm:#x}"
+    yield f"     row {found.row}, {event.kind}, VM {vm} (pid {event.pid}), MMU {found.mmu:#x}"
+    yield from _wrapped("     expected  ", found.expected)
+    yield from _wrapped("     seen      ", found.seen)
+    for index, line in enumerate(state_lines(found.state)):
+        yield ("     before    " if index == 0 else " " * 15) + line
+    shown = found.trace[-_SHOWN_ROWS:]
+    if shown:
+        left_out = f", of {len(found.trace)} the last" if len(shown) < len(found.trace) else ""
+        yield f"     rows that show it{left_out}:"
+        width = len(str(shown[-1][0]))
+        for at, shown_event in shown:
+            yield f"       {at:>{width}}  {event_line(shown_event)}"
+    if found.note:
+        yield from _wrapped("     note      ", found.note)
+
+
+def state_lines(state: StateView) -> Iterator[str]:
+    """The state of an MMU as far as it matters."""
+    flags = [f"broken: {'yes' if state.broken else 'no'}"]
+    flags += [f"full unmaps under way: {state.full_unmaps}"] if state.full_unmaps else []
+    yield ", ".join(flags)
+    for entry in state.entries:
+        to = "UNKNOWN_IPA" if entry.nested_ipa is None else f"nested {entry.nested_ipa:#x}"
+        yield f"entry {entry.canonical_ipa:#x} +{entry.size:#x}: {to}"
+    for mapped in state.mappings:
+        where = f"canonical {mapped.canonical_ipa:#x} (row {mapped.row})"
+        yield f"nested {mapped.nested_ipa:#x} +{mapped.size:#x} is mapped to {where}"
+    if state.hidden:
+        yield f"and {state.hidden:,} more"
+
+
+def event_line(event: Event) -> str:
+    """One row.
+
+    >>> event_line(Event("record", tid=7, mmu=0x20, canonical_ipa=0x8000, size=4096,
+    ...                  detail="stored"))
+    'record          tid 7  c 0x8000 n 0x0 +0x1000  stored'
+    """
+    parts = [f"{event.kind:<14}  tid {event.tid}"]
+    if event.size and event.kind.startswith("notifier"):
+        parts.append(f"c {event.canonical_ipa:#x} +{event.size:#x}")
+    elif event.size and event.kind.startswith("unmap"):
+        parts.append("all" if event.full else f"n {event.nested_ipa:#x} +{event.size:#x}")
+    elif event.size:
+        parts.append(f"c {event.canonical_ipa:#x} n {event.nested_ipa:#x} +{event.size:#x}")
+    if event.result:
+        parts.append(str(event.result))
+    if event.detail:
+        parts.append(event.detail)
+    return "  ".join(parts)
+
+
+def _counts(result: Result) -> str:
+    judged = ((name, result.judged[name]) for name in INVARIANTS)
+    return ", ".join(f"{name} {count:,}" for name, count in judged if count)
+
+
+def _wrapped(lead: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=lead, subsequent_indent=" " * len(lead), break_long_words=False
+    )
+
+
+def _size(size_bytes: int) -> str:
+    """
+    >>> _size(4096), _size(3 << 29)
+    ('4.0 KiB', '1.5 GiB')
+    """
+    size = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.1f} {unit}" if unit != "B" else f"{size_bytes} B"
+        size /= 1024
+    return f"{size:.1f} TiB"

@@ -1,0 +1,171 @@
+"""The rows of notifier unmaps and of shadow unmaps: who is in which call, and what has changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nvscope.analysis.model import rules
+from nvscope.analysis.model.mappings import Mapping
+from nvscope.analysis.model.shadow import Unmap
+from nvscope.analysis.validate.notifiers import Judge, Notifier
+from nvscope.analysis.validate.rows import Row
+from nvscope.analysis.validate.watched import Around, Vm, Watched
+from nvscope.analysis.validate.world import World
+
+NO_BEGIN = "began before the trace did, or before a loss"
+
+
+@dataclass(eq=False, slots=True)
+class _Task:
+    """The calls that a task is in: a notifier unmap, and within it or alone a shadow unmap."""
+
+    notifier: Notifier | None = None
+    unmap: Unmap | None = None
+    of: Watched | None = None
+
+
+class Unmapped:
+    """Handles rows of these kinds."""
+
+    def __init__(self, world: World, judge: Judge) -> None:
+        self._world = world
+        self._book = world.book
+        self._judge = judge
+        self._tasks: dict[int, _Task] = {}
+
+    def forget(self, vm: Vm | None = None) -> None:
+        """Calls under way are lost sight of. vm: those of this one; else all."""
+        for tid, task in list(self._tasks.items()):
+            of = task.of.vm if task.of is not None else task.notifier and task.notifier.vm
+            if vm is None or of is vm:
+                del self._tasks[tid]
+
+    def is_in_notifier(self, tid: int) -> bool:
+        """Whether the task is in a notifier unmap."""
+        task = self._tasks.get(tid)
+        return task is not None and task.notifier is not None
+
+    def notifier_begin(self, row: Row) -> None:
+        """A notifier unmap begins."""
+        vm = self._world.vm(row)
+        self._world.write_locked(row, vm)
+        task = self._task(row.tid)
+        if task.notifier is not None or task.unmap is not None:
+            self._lose(row, task)
+        task.notifier = Notifier(vm, row.at, row.canonical, row.canonical + row.size)
+        self._book.result.notifiers += 1
+
+    def notifier_end(self, row: Row) -> None:
+        """It ends."""
+        vm = self._world.vm(row)
+        task = self._tasks.pop(row.tid, None)
+        if task is None or task.notifier is None:
+            self._book.unjudged(NO_BEGIN)
+            return
+        self._world.write_locked(row, vm)
+        notifier = task.notifier
+        same = (row.canonical, row.canonical + row.size) == (notifier.start, notifier.end)
+        if notifier.vm is not vm or not same or task.unmap is not None:
+            self._lose(row, task)
+        else:
+            self._judge.end(row, notifier)
+
+    def fallback(self, row: Row) -> None:
+        """A notifier unmap gives up on an MMU's reverse map."""
+        mmu = self._world.mmu(row)
+        self._world.write_locked(row, mmu.vm)
+        task = self._tasks.get(row.tid)
+        variant = self._world.variant
+        if not variant.modelled:
+            return
+        if not variant.revmap:
+            if not mmu.shadow.doubt:
+                expected = "no fallback: there is no reverse map"
+                self._book.found("conformance", row.at, mmu, expected, row.detail, Around())
+        elif task is None or task.notifier is None or task.notifier.vm is not mmu.vm:
+            self._book.unjudged(NO_BEGIN)
+        else:
+            self._judge.fallback(row, task.notifier, mmu)
+
+    def unmap_begin(self, row: Row) -> None:
+        """A shadow unmap begins."""
+        mmu = self._world.mmu(row)
+        self._world.write_locked(row, mmu.vm)
+        task = self._task(row.tid)
+        if task.unmap is not None:
+            self._lose(row, task)
+        if task.notifier is not None and task.notifier.vm is mmu.vm:
+            self._judge.unmap(row, task.notifier, mmu)
+        elif row.detail == "notifier":
+            self._book.unjudged(NO_BEGIN)
+        if row.full:
+            mmu.forget_entries()
+        elif row.detail == "tlbi" and self._world.variant.tlbi_removes:
+            mmu.shadow.replace(rules.stale(mmu.shadow, row.nested, row.nested + row.size), None)
+        task.unmap = Unmap(row.at, row.nested, row.nested + row.size, row.full)
+        task.of = mmu
+        mmu.shadow.begin_unmap(task.unmap)
+
+    def unmap_end(self, row: Row) -> None:
+        """It ends."""
+        mmu = self._world.mmu(row)
+        self._world.write_locked(row, mmu.vm)
+        task = self._tasks.get(row.tid)
+        if task is None or task.unmap is None:
+            if not mmu.shadow.doubt:
+                self._world.lose(row, mmu)
+            return
+        unmap = task.unmap
+        same = (row.nested, row.nested + row.size, row.full) == (unmap.start, unmap.end, unmap.full)
+        if task.of is not mmu or not same:
+            self._lose(row, task)
+            return
+        task.unmap = task.of = None
+        if unmap in mmu.shadow.unmaps:
+            self._end(mmu, unmap, task.notifier)
+        if task.notifier is None:
+            del self._tasks[row.tid]
+
+    def _task(self, tid: int) -> _Task:
+        task = self._tasks.get(tid)
+        if task is None:
+            task = self._tasks[tid] = _Task()
+        return task
+
+    def _lose(self, row: Row, task: _Task) -> None:
+        """A call of this task did not end as it began: rows are missing."""
+        concerned = set() if task.of is None else {task.of}
+        if task.notifier is not None:
+            concerned |= set(task.notifier.vm.mmus.values())
+        task.notifier = task.unmap = task.of = None
+        for mmu in concerned:
+            self._world.lose(row, mmu)
+
+    def _end(self, mmu: Watched, unmap: Unmap, notifier: Notifier | None) -> None:
+        gone = mmu.shadow.end_unmap(unmap)
+        if notifier is not None:
+            self._measure(gone, notifier)
+            self._erase(mmu, notifier)
+        if unmap.full and mmu.shadow.is_empty:
+            mmu.since = unmap.began
+
+    def _measure(self, gone: list[Mapping], notifier: Notifier) -> None:
+        """What notifiers unmap, and what of it they had to."""
+        for mapping in gone:
+            if mapping.certain:
+                self._book.result.unmapped_bytes += mapping.size
+                canonical = mapping.canonical
+                if canonical < notifier.end and notifier.start < canonical + mapping.size:
+                    self._book.result.needed_bytes += mapping.size
+
+    def _erase(self, mmu: Watched, notifier: Notifier) -> None:
+        """The entry of a ranged unmap goes after the mapping."""
+        progress = notifier.of(mmu)
+        entry, progress.entry = progress.entry, None
+        if entry is None or mmu.shadow.entries_doubt:
+            return
+        progress.next = entry.end
+        if mmu.shadow.entries.at(entry.start) == entry:
+            mmu.shadow.entries.remove(entry)
+            if mmu.vm.lookup is not None:
+                mmu.vm.lookup.forget([entry], mmu.shadow.entries, mmu.shadow.mmu)

@@ -1,0 +1,81 @@
+"""Small traces of what can happen, recorded in the lab: analysis/samples has the last ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nvscope.lab import assets
+from nvscope.lab.services import Linux, Recording, Synthetic
+from nvscope.lab.setup.steps import step
+from nvscope.lab.vm import Lab
+
+FACTS_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A trace to record. kernel: one of assets.KERNELS, its reverse map on where it has one."""
+
+    name: str
+    kernel: str
+    play: Callable[[Lab], None]
+
+
+def _synthetic(unmaps: int, pages: int) -> Callable[[Lab], None]:
+    def play(host: Lab) -> None:
+        options = ("--unmaps", str(unmaps), "--pages", str(pages))
+        with Synthetic(host, "synthetic", *options, hold=False) as guest:
+            guest.facts(FACTS_SECONDS)
+            guest.wait()
+
+    return play
+
+
+def _case(name: str) -> Callable[[Lab], None]:
+    def play(host: Lab) -> None:
+        with Synthetic(host, name, name, hold=False, script="case") as guest:
+            guest.facts(FACTS_SECONDS)
+            guest.wait()
+
+    return play
+
+
+def _linux(host: Lab) -> None:
+    with Linux(host, "linux") as guest:
+        while guest.event(FACTS_SECONDS)["event"] != "done":
+            pass
+
+
+SAMPLES = (
+    Sample("revmap", "lab", _synthetic(unmaps=23, pages=64)),
+    Sample("fallback-overlap", "lab", _case("pollution")),
+    Sample("fallback-failure", "lab", _case("broken-at-record")),
+    Sample("recycling", "lab", _case("recycling")),
+    Sample("linux", "lab", _linux),
+    # A full unmap takes 20 s on Debian's kernel: few will do.
+    Sample("stock", "stock", _synthetic(unmaps=2, pages=16)),
+)
+
+
+def record(folder: Path) -> list[Path]:
+    """Record all samples into a folder; the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for kernel in dict.fromkeys(sample.kernel for sample in SAMPLES):
+        cpus = 1 if kernel == "stock" else 2
+        with assets.prepare(kernel).boot(cpus=cpus) as host:
+            host.wait_ready()
+            for sample in SAMPLES:
+                if sample.kernel == kernel:
+                    made.append(_record(host, sample, folder))
+    return made
+
+
+def _record(host: Lab, sample: Sample, folder: Path) -> Path:
+    path = folder / f"{sample.name}.arrows"
+    with step(f"trace {path.name}"), Recording(host, "--strict") as recording:
+        sample.play(host)
+        path.write_bytes(recording.finish())
+    return path
