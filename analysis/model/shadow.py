@@ -133,7 +133,7 @@ class Shadow:
         for mapping in inside:
             if mapping.made > unmap.began:
                 self.mappings.doubt(mapping)
-        if unmap.full and unmap.began > self.doubted:
+        if unmap.full and unmap.began >= self.doubted:
             self.mappings_doubt = ""
         return gone
 

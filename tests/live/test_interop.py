@@ -1,0 +1,44 @@
+"""A recording by ftrace alone, as RECIPES.md tells it, says the same as the workload."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from nvscope.analysis.interop.cli import convert
+from nvscope.analysis.validate.run import validate
+from nvscope.lab.services import GuestProcess, Synthetic
+from nvscope.lab.vm import Lab
+from nvscope.probes.tracefile import open_trace
+from tests.live.counts import NOT_RECORDED, by_trace
+
+RECORDED = "/var/tmp/nv.ftrace"
+
+
+@pytest.mark.parametrize("kind", ["lab", "plain"])
+def test_a_recording_by_ftrace(request: pytest.FixtureRequest, kind: str, tmp_path: Path) -> None:
+    host: Lab = request.getfixturevalue(f"{kind}_host")
+    host.run("nvscope convert --recipe ftrace > /tmp/record.sh")
+    facts = []
+    with GuestProcess(host, "sh /tmp/record.sh") as recording:
+        recording.line(60)  # says that it records, and how to end it
+        for case in ("pollution", "several-entries", "recycling"):
+            with Synthetic(host, case, case, hold=False, script="case") as guest:
+                facts.append(guest.facts(120))
+                assert guest.wait() == 0
+        recording.send("\n")
+        assert recording.wait() == 0
+    text = tmp_path / "nv.ftrace"
+    text.write_bytes(host.remote.fetch(RECORDED))
+    trace = tmp_path / "nv.arrows"
+    done = CliRunner().invoke(convert, [str(text), str(trace)])
+    assert done.exit_code == 0, done.output
+    with open_trace(trace) as reader:
+        rows = list(reader.events())
+    for said in facts:
+        expected = {key: n for key, n in said["expected"].items() if n and key not in NOT_RECORDED}
+        assert by_trace(row for row in rows if row.pid == said["pid"]) == expected
+    result = validate(trace)
+    assert (result.findings, dict(result.unjudged), result.verdict) == ([], {}, "pass")
