@@ -87,7 +87,7 @@ Examples:
   nvscope record trace.arrows
   nvscope record --duration 30s trace.arrows
   nvscope record --rotate-size 100M trace.arrows
-  ssh host nvscope record --count 10000 - | nvscope validate -
+  ssh host nvscope record --count 10000 - > trace.arrows
 """
 
 
