@@ -90,7 +90,7 @@ def by_ftrace(seen: dict[str, dict[str, int]], pid: int, ipa_bits: int) -> dict[
 
 
 def by_trace(events: Iterable[Event]) -> dict[str, int]:
-    """The counts of a trace's rows, which are one VM's."""
+    """The counts of a trace's rows, which are one VM's; those that are not 0."""
     counts: Counter[str] = Counter()
     words = {label: word for word, label in WITHIN.items()}
     for event in events:
@@ -106,7 +106,7 @@ def by_trace(events: Iterable[Event]) -> dict[str, int]:
             counts[f"records_{event.detail}"] += 1
         elif event.kind == "fallback":
             counts[f"fallbacks_{event.detail}"] += 1
-    return dict(counts)
+    return {name: count for name, count in counts.items() if count}
 
 
 def traced(lab: Lab) -> dict[str, dict[str, int]]:
