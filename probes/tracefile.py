@@ -89,7 +89,8 @@ class Reader:
         self._frames = Frames(stream)
         with _as_trace_error("this is no Arrow stream"):
             self._batches = pa.ipc.open_stream(self._frames)
-        self.about = _about(self._batches.schema)
+        with _as_trace_error("its schema is damaged"):
+            self.about = _about(self._batches.schema)
 
     @property
     def read_bytes(self) -> int:

@@ -30,20 +30,24 @@ class _Index:
     def __init__(self, field: int) -> None:
         self._field = field  # of Mapping: the address
         self._sizes: dict[int, dict[int, tuple[Mapping, ...]]] = {}
+        self._reach = 0  # blocks that one that is not aligned may reach into, after its first
 
     def add(self, mapping: Mapping) -> None:
-        blocks = self._sizes.get(mapping.size)
+        size = mapping.size
+        blocks = self._sizes.get(size)
         if blocks is None:
-            blocks = self._sizes[mapping.size] = {}
-        block = mapping[self._field] // mapping.size
-        blocks[block] = (*blocks.get(block, ()), mapping)
+            blocks = self._sizes[size] = {}
+        block, off = divmod(mapping[self._field], size)
+        if off:
+            self._reach = 1
+        old = blocks.get(block)
+        blocks[block] = (mapping,) if old is None else (*old, mapping)
 
     def remove(self, mapping: Mapping) -> None:
         blocks = self._sizes[mapping.size]
         block = mapping[self._field] // mapping.size
-        left = tuple(other for other in blocks[block] if other is not mapping)
-        if left:
-            blocks[block] = left
+        if len(blocks[block]) > 1:
+            blocks[block] = tuple(other for other in blocks[block] if other is not mapping)
         else:
             del blocks[block]
             if not blocks:
@@ -54,13 +58,18 @@ class _Index:
         found: list[Mapping] = []
         field = self._field
         for size, blocks in self._sizes.items():
-            # The one before may reach in, where it is not aligned.
-            wanted = range(max(start // size - 1, 0), (end - 1) // size + 1)
-            keys = wanted if len(wanted) <= len(blocks) else [b for b in blocks if b in wanted]
-            for key in keys:
-                for mapping in blocks.get(key, ()):
-                    if mapping[field] < end and start < mapping[field] + size:
-                        found.append(mapping)
+            first, last = start // size - self._reach, (end - 1) // size
+            if first == last:
+                found += blocks.get(first, ())
+            elif last - first < len(blocks):
+                for block in range(first, last + 1):
+                    found += blocks.get(block, ())
+            else:
+                for block, mappings in blocks.items():
+                    if first <= block <= last:
+                        found += mappings
+        if self._reach:
+            return [m for m in found if m[field] < end and start < m[field] + m.size]
         return found
 
 
@@ -88,6 +97,16 @@ class Mappings:
         self._all: dict[int, Mapping] = {}  # by nested
         self._by_nested = _Index(0)
         self._by_canonical = _Index(1)
+
+    def has(self, mapping: Mapping) -> bool:
+        """Whether just this is mapped already, for sure."""
+        old = self._all.get(mapping.nested)
+        return (
+            old is not None
+            and old.certain
+            and old.canonical == mapping.canonical
+            and old.size == mapping.size
+        )
 
     def make(self, mapping: Mapping) -> list[Mapping]:
         """Add one. Those that it overlaps go, wholly, and are returned."""

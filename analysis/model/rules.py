@@ -41,13 +41,12 @@ _NOTHING_TO_STORE = Store(UNCHANGED, [], None)
 def store(shadow: Shadow, nested: int, canonical: int, size: int) -> Store:
     """What recording a mapping does, if the reverse map is not broken and there is memory."""
     end = canonical + size
-    new = Entry(canonical, end, nested | VALID_ENTRY)
-    entries = shadow.entries
-    if entries.at(canonical) == new:
+    same = shadow.entries.at(canonical)
+    if same is not None and same.end == end and same.value == nested | VALID_ENTRY:
         return _NOTHING_TO_STORE
-    gone = entries.overlapping(canonical, end)
+    gone = shadow.entries.overlapping(canonical, end)
     if not gone:
-        return Store(STORED, gone, new)
+        return Store(STORED, gone, Entry(canonical, end, nested | VALID_ENTRY))
     first, last = gone[0], gone[-1]
     if first.value == UNKNOWN_IPA and first.start <= canonical and end <= first.end:
         return _NOTHING_TO_STORE
@@ -63,7 +62,9 @@ def is_recorded(shadow: Shadow, nested: int, canonical: int, size: int) -> bool:
     entry = shadow.entries.at(canonical) or shadow.entries.first(canonical, end)
     if entry is None or not (entry.start <= canonical and end <= entry.end):
         return False
-    return entry.value == UNKNOWN_IPA or entry == Entry(canonical, end, nested | VALID_ENTRY)
+    if entry.value == UNKNOWN_IPA:
+        return True
+    return entry.start == canonical and entry.end == end and nested_ipa(entry) == nested
 
 
 class Fallback(NamedTuple):

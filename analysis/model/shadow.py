@@ -103,7 +103,8 @@ class Shadow:
 
     def make(self, mapping: Mapping) -> None:
         """Something is mapped."""
-        self.mappings.make(mapping)
+        if self.unmaps or not self.mappings.has(mapping):
+            self.mappings.make(mapping)
         self.last_made = mapping.made
         self.used = True
         self.freed = False
@@ -124,8 +125,9 @@ class Shadow:
             gone = list(self.mappings)
             self.mappings.clear()
             return gone
-        inside = list(self.mappings)
-        if not unmap.full:
+        if unmap.full:
+            inside = list(self.mappings)
+        else:
             inside = self.mappings.mapped_in(unmap.start, unmap.end)
         gone = [mapping for mapping in inside if mapping.made < unmap.began]
         for mapping in gone:

@@ -15,7 +15,7 @@ from nvscope.analysis.validate.mapping import Mapped
 from nvscope.analysis.validate.notifiers import Judge
 from nvscope.analysis.validate.rows import ALL, Row, Share, decode, event_at, rows_of
 from nvscope.analysis.validate.unmapping import Unmapped
-from nvscope.analysis.validate.watched import Book, Vm
+from nvscope.analysis.validate.watched import AFTER_LOSS, Book, Vm
 from nvscope.analysis.validate.world import World
 from nvscope.probes.events import About, Event
 
@@ -38,6 +38,7 @@ class Engine:
         self._event_at: Callable[[int], Event] = lambda row: Event("")
         self._book = Book(self.result, self._event)
         self._blind = _blind(about, variant)
+        self._lossy_until = 0  # ns
         told = (about.probes or {}).get("revmap_fallback", "yes") != ""
         self._world = World(variant, self._book)
         self._mapped = Mapped(self._world)
@@ -93,7 +94,18 @@ class Engine:
             return
         handlers = self._handlers
         for row in rows:
+            if self._lossy_until and self._is_lossy(row):
+                continue
             handlers[row.kind](row)
+
+    def _is_lossy(self, row: Row) -> bool:
+        """Whether rows may be missing around this one: it is as if it were lost, too."""
+        if row.time_ns > self._lossy_until or row.kind == "loss":
+            self._lossy_until = 0
+            return False
+        if row.kind in ("record", "notifier_end"):
+            self._book.unjudged(AFTER_LOSS)
+        return True
 
     def _mmu_init(self, row: Row) -> None:
         if row.mmu == 0:
@@ -119,6 +131,13 @@ class Engine:
             self._unmapped.forget(vm)
 
     def _loss(self, row: Row) -> None:
+        """What was lost came after this row, and before the time that it states.
+
+        That is when the recorder had read how much is lost (probes.recorder, Loaded.drain).
+        """
+        self._lossy_until = max(row.time_ns, self._lossy_until)
+        if self._share.n == 0:
+            self._book.unjudged(AFTER_LOSS)
         self._unmapped.forget()
         self._world.lose_all(row)
 

@@ -33,6 +33,8 @@ def _json(name: str, result: Result | str) -> dict[str, Any]:
     if isinstance(result, str):
         return {"file": name, "verdict": None, "error": result}
     found = asdict(result)
+    # asdict() makes a mess of Counters.
+    found |= {"judged": dict(result.judged), "unjudged": dict(result.unjudged)}
     for finding in found["findings"]:
         finding["trace"] = [{"row": at, "event": event} for at, event in finding["trace"]]
     return {
@@ -59,7 +61,7 @@ def as_junit(files: Sequence[Judged]) -> str:
 
 def _error_case(suite: ElementTree.Element, why: str) -> list[ElementTree.Element]:
     case = ElementTree.SubElement(suite, "testcase", name="read", classname="nvscope.validate")
-    ElementTree.SubElement(case, "error", message=_xml(why))
+    ElementTree.SubElement(case, "error", message=text.plain(why))
     return [case]
 
 
@@ -71,11 +73,13 @@ def _cases(suite: ElementTree.Element, result: Result) -> list[ElementTree.Eleme
         cases.append(case)
         for found in result.findings:
             if found.invariant == invariant:
-                failure = ElementTree.SubElement(case, "failure", message=_xml(message(found)))
-                failure.text = _xml("\n".join(text.finding_lines(1, found)))
+                failure = ElementTree.SubElement(
+                    case, "failure", message=text.plain(message(found))
+                )
+                failure.text = text.plain("\n".join(text.finding_lines(1, found)))
         if invariant == "honesty" and (result.unjudged or result.verdict == UNKNOWN):
             why = ", ".join(f"{why} ({count})" for why, count in result.unjudged.most_common())
-            ElementTree.SubElement(case, "skipped", message=_xml(why or "nothing to judge"))
+            ElementTree.SubElement(case, "skipped", message=text.plain(why or "nothing to judge"))
     return cases
 
 
@@ -123,11 +127,6 @@ def _sarif_result(name: str, found: Finding) -> dict[str, Any]:
 def message(found: Finding) -> str:
     """One line."""
     return f"row {found.row}, {found.event.kind}: expected {found.expected}; seen {found.seen}"
-
-
-def _xml(said: str) -> str:
-    """XML 1.0 has no control characters; names of VMs may."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in said)
 
 
 FORMATS: Mapping[str, Callable[[Sequence[Judged]], str]] = {

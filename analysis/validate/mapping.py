@@ -81,6 +81,7 @@ class Mapped:
     def _wonder(self, row: Row, mmu: Watched, outcome: str) -> None:
         """This is not what should come out. Perhaps other calls explain it, at the same time."""
         if mmu.records.puzzle is not None:
+            self._judged["conformance"] += 1  # together with the one that is there
             return
         expected = rules.SKIPPED if mmu.shadow.broken else outcome
         state = view(mmu.shadow, Around((row.canonical, row.canonical + row.size)))
@@ -93,13 +94,7 @@ class Mapped:
         shadow, gone, new = mmu.shadow, store.gone, store.new
         if seen == rules.FAILED or seen == rules.SKIPPED:
             gone, new = [], None
-        start_ns = row.time_ns - row.duration_ns
-        mmu.records.calls.append(
-            Call(
-                *(row.at, row.tid, start_ns, row.time_ns, row.nested, row.canonical, row.size),
-                *(seen, gone, new, shadow.broken),
-            )
-        )
+        mmu.records.calls.append(Call(row, seen, gone, new, shadow.broken))
         if new is not None:
             shadow.replace(gone, new)
             if mmu.vm.lookup is not None:

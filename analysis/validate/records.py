@@ -18,6 +18,7 @@ from nvscope.analysis.model import rules
 from nvscope.analysis.model.ranges import Entry
 from nvscope.analysis.model.shadow import Shadow
 from nvscope.analysis.validate.findings import Finding
+from nvscope.analysis.validate.rows import Row
 
 MAX_GROUP = 10  # calls that overlapped; there are 2^n sets of them to look at
 _REMEMBERED = 4 * MAX_GROUP  # calls
@@ -28,19 +29,23 @@ TOO_MANY = f"more than {MAX_GROUP} records of an MMU overlapped"
 
 
 class Call(NamedTuple):
-    """A call of kvm_nested_revmap_record(), from start_ns to end_ns, and what undoes it."""
+    """A call of kvm_nested_revmap_record(): its row, its outcome, and what undoes it."""
 
-    row: int
-    tid: int
-    start_ns: int
-    end_ns: int
-    nested: int
-    canonical: int
-    size: int
+    row: Row
     outcome: str
     gone: Sequence[Entry]
     new: Entry | None
     was_broken: bool
+
+    @property
+    def start_ns(self) -> int:
+        """When it began."""
+        return self.row.time_ns - self.row.duration_ns
+
+    @property
+    def end_ns(self) -> int:
+        """When it was over."""
+        return self.row.time_ns
 
 
 @dataclass(eq=False, slots=True)
@@ -78,7 +83,7 @@ class Records:
         cannot be told, else why not. barrier: calls before that row do not overlap later ones.
         """
         assert self.puzzle is not None
-        calls = [call for call in self.calls if call.row > barrier]
+        calls = [call for call in self.calls if call.row.at > barrier]
         group = _overlapping(calls, self.puzzle.row)
         was_cut = len(self.calls) == _REMEMBERED and group[0] is self.calls[0]
         self.puzzle = None
@@ -95,7 +100,7 @@ class Records:
 
 def _overlapping(calls: list[Call], row: int) -> list[Call]:
     """The calls that overlap that of the row, or one that does, and so on; in a run."""
-    at = next(index for index, call in enumerate(calls) if call.row == row)
+    at = next(index for index, call in enumerate(calls) if call.row.at == row)
     first = last = at
     grown = True
     while grown:
@@ -153,14 +158,18 @@ def _may_be_next(group: list[Call], done: int, call: Call) -> bool:
     return not any(
         other is not call
         and not done >> index & 1
-        and (other.end_ns <= call.start_ns or (other.tid == call.tid and other.row < call.row))
+        and (
+            other.end_ns <= call.start_ns
+            or (other.row.tid == call.row.tid and other.row.at < call.row.at)
+        )
         for index, other in enumerate(group)
     )
 
 
 def _trial(shadow: Shadow, call: Call) -> Call | None:
     """Do the call, if it has its outcome now."""
-    store = rules.store(shadow, call.nested, call.canonical, call.size)
+    row = call.row
+    store = rules.store(shadow, row.nested, row.canonical, row.size)
     if not is_as_seen(shadow.broken, store.outcome, call.outcome):
         return None
     changes = call.outcome not in (rules.FAILED, rules.SKIPPED)

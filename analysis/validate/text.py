@@ -22,7 +22,7 @@ def lines(name: str, result: Result) -> Iterator[str]:
     ratio = result.over_unmap_ratio
     if ratio is not None:
         yield (
-            f"  {result.notifiers:,} notifier unmaps unmapped {_size(result.unmapped_bytes)},"
+            f"  notifier unmaps: {result.notifiers:,}, of {_size(result.unmapped_bytes)},"
             f" of which {_size(result.needed_bytes)} had to go: {ratio:.2f} to 1"
         )
     if result.unjudged:
@@ -52,8 +52,9 @@ def finding_lines(number: int, found: Finding) -> Iterator[str]:
     """One finding, with what shows it."""
     yield from _wrapped(f"  {number}. ", f"{found.invariant}: {INVARIANTS[found.invariant]}")
     event = found.event
-    vm = event.vm or f"{event.kvm:#x}"
-    yield f"     row {found.row}, {event.kind}, VM {vm} (pid {event.pid}), MMU {found.mmu:#x}"
+    vm = plain(event.vm) or f"{event.kvm:#x}"
+    yield from _wrapped("     at        ", f"row {found.row}, {event.kind}")
+    yield from _wrapped("     of        ", f"VM {vm} (pid {event.pid}), MMU {found.mmu:#x}")
     yield from _wrapped("     expected  ", found.expected)
     yield from _wrapped("     seen      ", found.seen)
     for index, line in enumerate(state_lines(found.state)):
@@ -78,8 +79,8 @@ def state_lines(state: StateView) -> Iterator[str]:
         to = "UNKNOWN_IPA" if entry.nested_ipa is None else f"nested {entry.nested_ipa:#x}"
         yield f"entry {entry.canonical_ipa:#x} +{entry.size:#x}: {to}"
     for mapped in state.mappings:
-        where = f"canonical {mapped.canonical_ipa:#x} (row {mapped.row})"
-        yield f"nested {mapped.nested_ipa:#x} +{mapped.size:#x} is mapped to {where}"
+        to = f"canonical {mapped.canonical_ipa:#x} (row {mapped.row})"
+        yield f"mapped {mapped.nested_ipa:#x} +{mapped.size:#x}: {to}"
     if state.hidden:
         yield f"and {state.hidden:,} more"
 
@@ -103,6 +104,15 @@ def event_line(event: Event) -> str:
     if event.detail:
         parts.append(event.detail)
     return "  ".join(parts)
+
+
+def plain(said: str) -> str:
+    r"""Text from a trace, which may be hostile: nothing that a terminal obeys or XML forbids.
+
+    >>> plain("a\x1b[2Jb")
+    'a�[2Jb'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in said)
 
 
 def _counts(result: Result) -> str:

@@ -147,7 +147,9 @@ class Unmapped:
             self._measure(gone, notifier)
             self._erase(mmu, notifier)
         if unmap.full and mmu.shadow.is_empty:
-            mmu.since = unmap.began
+            # What a notifier that is not done yet did before counts as well.
+            open_ones = [t.notifier for t in self._tasks.values() if t.notifier is not None]
+            mmu.since = min([unmap.began, *(n.began for n in open_ones if n.vm is mmu.vm)])
 
     def _measure(self, gone: list[Mapping], notifier: Notifier) -> None:
         """What notifiers unmap, and what of it they had to."""

@@ -11,7 +11,7 @@ _PHASES = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shri
 
 _PROFILES = {
     "ci": settings(
-        max_examples=200, stateful_step_count=40, deadline=None, print_blob=True, phases=_PHASES
+        max_examples=200, stateful_step_count=30, deadline=None, print_blob=True, phases=_PHASES
     ),
     "nightly": settings(
         max_examples=10_000,

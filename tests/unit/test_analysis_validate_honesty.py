@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from nvscope.analysis.model.variants import VARIANTS
 from nvscope.analysis.validate.engine import Engine
 from nvscope.probes.events import Event
 from tests.unit.analysis_kernel import BLOCK, PAGE, Kernel
+from tests.unit.analysis_profiles import PROFILE
 from tests.unit.analysis_traces import M1, M2, VM, VM2, Events, booted, judged, of_kind, without
 
 C, N = 4 * BLOCK, 9 * BLOCK
@@ -33,6 +37,9 @@ def busy(revmap: str = "maple-v2") -> Kernel:
     return kernel
 
 
+EVENTS = tuple(busy().events)
+
+
 @pytest.mark.parametrize("revmap", ["maple-v2", "maple-v3", "none"])
 def test_a_trace_that_begins_later_is_unknown(revmap: str) -> None:
     events = busy(revmap).events
@@ -46,13 +53,26 @@ def test_a_trace_that_begins_later_is_unknown(revmap: str) -> None:
 @pytest.mark.parametrize("revmap", ["maple-v2", "maple-v3", "none"])
 def test_after_losses_nothing_is_held_against_the_kernel_nor_passed(revmap: str) -> None:
     events = busy(revmap).events
-    last = max(index for index, e in enumerate(events) if e.kind == "notifier_end")
     for at in range(len(events)):
         for lost in (0, 1, 2, 5, 11):
             result = judged([*events[:at], LOSS, *events[at + lost :]], revmap)
             assert not result.findings, (at, lost)
-            if at <= last - lost:
-                assert result.verdict == "unknown"
+            assert result.verdict == "unknown"
+
+
+@given(st.data())
+@PROFILE
+def test_what_was_lost_lies_somewhere_before_the_time_of_the_loss(data: st.DataObject) -> None:
+    """The recorder says that something is missing of what follows, not where."""
+    events = EVENTS
+    at = data.draw(st.integers(0, len(events) - 1))
+    end = data.draw(st.integers(at, len(events) - 1))
+    lost = data.draw(st.sets(st.integers(at, end)))
+    loss = Event("loss", detail="ring_full", time_ns=events[end].time_ns)
+    kept = [e for index, e in enumerate(events) if index not in lost]
+    result = judged([*kept[:at], loss, *kept[at:]])
+    assert not result.findings
+    assert result.verdict == "unknown"
 
 
 @pytest.mark.parametrize("revmap", ["maple-v2", "none"])
@@ -98,21 +118,15 @@ def test_mappings_are_known_only_from_the_end_of_a_full_unmap() -> None:
     start = len(kernel.events)
     kernel.recycle(VM, M1, gap=gap)
     assert seen == [{"conformance": 1}]
-    engine = Engine(judged([]).about, variant_of())
+    engine = Engine(judged([]).about, VARIANTS["maple-v2"])
     engine.feed_events(dict(enumerate(kernel.events[start:])))
     shadow = next(iter(engine.vms())).mmus[M1].shadow
     assert not shadow.doubt
     assert [(m.nested, m.certain) for m in shadow.mappings] == [(N + BLOCK, False)]
 
 
-def variant_of() -> object:
-    from nvscope.analysis.model.variants import VARIANTS
-
-    return VARIANTS["maple-v2"]
-
-
 def test_what_may_have_survived_a_full_unmap_is_no_violation() -> None:
-    """It was made between the begin and the end: the unmap may have passed there already, or not."""
+    """It was made between begin and end: the unmap may have passed there already, or not."""
     kernel = booted("none")
     kernel.recycle(VM, M1, gap=lambda: kernel.fault(VM, M1, N, C, PAGE))
     kernel.notifier(VM, C, PAGE)

@@ -6,7 +6,7 @@
 | all of an MMU is unmapped with no need, with no reason, or not where it had to be | fallback |
 | more is unmapped than the entry met, or something where no entry was met | precision |
 | a record's outcome, a fallback's reason, the range of an unmap is another than the model's, | |
-| a mapping is made unrecorded, or an entry is left behind whose mapping is long gone | conformance |
+| a mapping is made unrecorded, an entry is left whose mapping is long gone | conformance |
 """
 
 from __future__ import annotations
