@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import click
 
 import nvscope
+from nvscope.probes.errors import LackError
 
 # Subcommand -> "module:attribute". Loaded on use, so that `nvscope export`
 # imports nothing of the lab, and the help of one wing costs only that wing.
@@ -31,9 +33,43 @@ class _LazyGroup(click.Group):
         if target is None:
             return None
         module, attribute = target.split(":")
-        command = getattr(importlib.import_module(module), attribute)
+        try:
+            command = getattr(importlib.import_module(module), attribute)
+        except ModuleNotFoundError as error:
+            return _unusable(cmd_name, error)
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a subcommand, which may import what it needs only now."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            raise LackError(_remedy(error)) from None
+
+
+def _unusable(name: str, error: ModuleNotFoundError) -> click.Command:
+    """Stands for a command that cannot even be imported: it has a line in the help."""
+    remedy = _remedy(error)
+
+    @click.command(
+        name,
+        help=f"(not here: {remedy})",
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True},
+    )
+    @click.argument("words", nargs=-1, type=click.UNPROCESSED)
+    def unusable(words: tuple[str, ...]) -> None:
+        raise LackError(remedy)
+
+    return unusable
+
+
+def _remedy(error: ModuleNotFoundError) -> str:
+    missing = (error.name or "").partition(".")[0]
+    if missing in ("", "nvscope"):
+        raise error  # ours to mend, not the user's
+    return f"{missing} is not installed: install nvscope[trace]"
 
 
 @click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -161,13 +161,8 @@ def record(
 
 
 def _limits(count: int | None, file_bytes: int | None, file_seconds: float | None) -> Limits:
-    try:
-        from nvscope.probes.recorder import Limits
-    except ImportError as error:
-        raise LackError(
-            f"{error.name} is not installed: install nvscope[trace]"
-            " (or python3-numpy, and pyarrow from PyPI)"
-        ) from None
+    from nvscope.probes.recorder import Limits  # the help needs no pyarrow
+
     return Limits(count, file_bytes, file_seconds)
 
 

@@ -9,7 +9,7 @@ import pytest
 from nvscope.lab.machine import METRICS_PORT
 from nvscope.lab.services import Exporter
 from nvscope.lab.vm import Lab
-from nvscope.probes.catalog import BY_NAME
+from nvscope.probes.catalog import applicable
 from tests.live.conftest import Observed
 
 LACKS = 3
@@ -36,7 +36,7 @@ def test_a_missing_symbol_is_said_and_the_rest_works(lab_host: Lab) -> None:
         assert "no_such_function" in exporter.errors()
     attached = metrics.values("nvscope_probe_attached", "probe")
     assert attached.pop("s2_fault") == 0
-    assert set(attached) == set(BY_NAME) - {"s2_fault"}
+    assert set(attached) == set(applicable("maple")) - {"s2_fault"}
     assert set(attached.values()) == {1}
 
 

@@ -1,0 +1,50 @@
+"""The command without what only traces need: its help, and one line that says what is missing."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from nvscope.cli import SUBCOMMANDS, main
+
+OF_TRACES = ("jinja2", "numpy", "pyarrow", "sortedcontainers")
+
+
+@pytest.fixture
+def without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if they were not installed, and nothing of ours had imported them yet."""
+    for name in list(sys.modules):
+        of_ours = name.startswith(("nvscope.analysis", "nvscope.probes.rec", "nvscope.probes.tr"))
+        if of_ours or name.partition(".")[0] in OF_TRACES:
+            monkeypatch.delitem(sys.modules, name)
+    for name in OF_TRACES:
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.mark.usefixtures("without_extras")
+def test_the_help_needs_none_of_it() -> None:
+    done = CliRunner().invoke(main, ["--help"])
+    assert done.exit_code == 0
+    for command in SUBCOMMANDS:
+        assert f"  {command} " in done.output
+
+
+@pytest.mark.usefixtures("without_extras")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["validate", "--jobs", "2", "a.arrows"],
+        ["validate", "--help"],
+        ["report", "a.arrows"],
+        ["convert", "a.arrows", "b.json"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_missing_is_said(words: list[str]) -> None:
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 3
+    assert done.output.startswith("Error: ")
+    assert "is not installed: install nvscope[trace]" in done.output
+    assert len(done.output.splitlines()) == 1
