@@ -20,6 +20,7 @@ from pathlib import Path
 
 import click
 
+from nvscope.lab.setup.process import die_with_parent
 from nvscope.lab.workloads import reclaim
 from nvscope.lab.workloads.search import fullest_block
 
@@ -39,7 +40,11 @@ class LinuxGuest:
         nested = Path("/run-l2")  # a path that L1 sees in its root, which is ours
         nested.mkdir(exist_ok=True)
         _initramfs(folder / "l2", nested / "initrd")
-        self.process = subprocess.Popen(_qemu(name, self._console), stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            _qemu(name, self._console),
+            stdin=subprocess.DEVNULL,
+            preexec_fn=die_with_parent(),  # noqa: PLW1509 (only a prctl)
+        )
 
     def console(self) -> str:
         """What L1, and L2 through it, have printed."""

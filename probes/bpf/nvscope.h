@@ -278,6 +278,7 @@ nv_inline void nv_begin(int point, int typed, const nv_u64 *ctx, int skip)
 		task->args[point][0] = ctx[0];
 		task->args[point][1] = ctx[1];
 		task->args[point][2] = ctx[2];
+		task->args[point][3] = ctx[3];
 	}
 	task->start_ns[point] = skip ? NV_SKIP : bpf_ktime_get_ns();
 }

@@ -20,7 +20,7 @@ def readable(trace: bytes) -> tuple[int, bool]:
 
 
 def test_recordings_that_are_cut_short(lab_host: Lab) -> None:
-    """A full disk, a reader that goes, SIGKILL: all at once, for compiling takes the time."""
+    """A full disk, a reader that goes, SIGKILL: at once, for compiling takes the time."""
     lab_host.run(f"mkdir -p {SMALL}; mount -t tmpfs -o size=16k none {SMALL}")
     commands = {
         "full": f"nvscope record {SMALL}/a.arrows",
