@@ -19,6 +19,7 @@ from nvscope.exporter.collector import Host, Source, VmCollector
 from nvscope.probes.catalog import BY_NAME
 from nvscope.probes.errors import LackError
 from nvscope.probes.identity import require_initial_pid_namespace
+from nvscope.probes.options import mechanisms_option, strict_option
 from nvscope.probes.programs import MECHANISMS
 from nvscope.probes.snapshot import Attachment
 
@@ -103,13 +104,7 @@ Examples:
     callback=_listen_option,
     help="Where to serve. There is no TLS and no password: beyond loopback, put a proxy before it.",
 )
-@click.option(
-    "--mechanism",
-    "mechanisms",
-    type=click.Choice(MECHANISMS),
-    multiple=True,
-    help="Attach by this only; repeat it for an order of preference.  [default: fentry, kprobe]",
-)
+@mechanisms_option
 @click.option(
     "--symbol",
     "symbols",
@@ -120,7 +115,7 @@ Examples:
     " map by another patch may have other names for revmap_record, revmap_broken and"
     " revmap_fallback.",
 )
-@click.option("--strict", is_flag=True, help="Fail unless every probe point could be attached.")
+@strict_option
 @click.option(
     "--max-vms",
     type=click.IntRange(1, 1_000_000),

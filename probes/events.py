@@ -16,7 +16,7 @@ SCHEMA_VERSION = 1
 
 # kind -> what has happened; in the order of enum nv_event_kind (bpf/nvscope.h).
 KINDS: Mapping[str, str] = {
-    "loss": "events are missing: `count` of them, because of `detail`, somewhere after this row",
+    "loss": "`count` events are missing because of `detail`, after this row and before its time",
     "mmu_init": "a stage-2 MMU is made, and maps nothing; mmu 0: the canonical one, a VM begins",
     "mmu_free": "all page tables of a shadow MMU go, and its reverse map with them",
     "mmu_recycle": "a shadow MMU is given to another context, whose VTTBR_EL2 is in `nested_ipa`",

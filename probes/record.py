@@ -22,6 +22,7 @@ from nvscope.probes import features
 from nvscope.probes.errors import LackError
 from nvscope.probes.events import About
 from nvscope.probes.identity import Identities, require_initial_pid_namespace
+from nvscope.probes.options import mechanisms_option, strict_option
 from nvscope.probes.programs import MECHANISMS
 
 if TYPE_CHECKING:
@@ -72,9 +73,10 @@ def _parsed(parse: Callable[[str], float], example: str) -> Callable[..., float 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user asked for. output: None is standard output."""
+    """What the user asked for. output: None is standard output; force: overwrite files."""
 
     output: Path | None
+    force: bool
     duration: float | None
     limits: Limits
     mechanisms: tuple[str, ...]
@@ -118,14 +120,8 @@ Examples:
     show_default=True,
     help="Size of the kernel's ring buffer, from 1 to 256. What does not fit is lost, and counted.",
 )
-@click.option(
-    "--mechanism",
-    "mechanisms",
-    type=click.Choice(MECHANISMS),
-    multiple=True,
-    help="Attach by this only; repeat it for an order of preference.  [default: fentry, kprobe]",
-)
-@click.option("--strict", is_flag=True, help="Fail unless every probe point could be attached.")
+@mechanisms_option
+@strict_option
 def record(
     output: str,
     duration: float | None,
@@ -157,7 +153,7 @@ def record(
     path = None if output == "-" else Path(output)
     _check_output(path, limits, force)
     buffer_bytes = int(buffer) << 20
-    run(Wanted(path, duration, limits, mechanisms or MECHANISMS, strict, buffer_bytes))
+    run(Wanted(path, force, duration, limits, mechanisms or MECHANISMS, strict, buffer_bytes))
 
 
 def _limits(count: int | None, file_bytes: int | None, file_seconds: float | None) -> Limits:
@@ -167,16 +163,15 @@ def _limits(count: int | None, file_bytes: int | None, file_seconds: float | Non
 
 
 def _check_output(path: Path | None, limits: Limits, force: bool) -> None:
-    rotates = limits.file_bytes is not None or limits.file_seconds is not None
     if path is None:
-        if rotates:
+        if limits.rotate:
             raise click.UsageError("standard output cannot be rotated: give a FILE")
         if sys.stdout.isatty():
             raise click.UsageError("standard output is a terminal: give a FILE, or redirect it")
         return
     from nvscope.probes.recorder import rotated
 
-    first = rotated(path, 1) if rotates else path
+    first = rotated(path, 1) if limits.rotate else path
     if first.exists() and not force:
         raise click.UsageError(f"{first} exists: choose another name, or --force")
     if not os.access(first if first.exists() else first.parent, os.W_OK):
@@ -215,21 +210,25 @@ def _load(wanted: Wanted) -> Loaded:
 
 
 def _recorder(loaded: Loaded, host: features.Host, wanted: Wanted) -> Recorder:
-    from nvscope.probes import recorder
-
-    rotates = wanted.limits.file_bytes is not None or wanted.limits.file_seconds is not None
+    from nvscope.probes.recorder import Recorder
 
     def open_next(number: int) -> IO[bytes]:
-        if wanted.output is None:
-            return os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-        path = recorder.rotated(wanted.output, number) if rotates else wanted.output
-        try:
-            return path.open("wb")
-        except OSError as error:
-            raise LackError(f"cannot write {path}: {error.strerror}") from None
+        return open_output(wanted, number)
 
-    about = _about(loaded, host)
-    return recorder.Recorder(loaded, open_next, about, wanted.limits, Identities())
+    return Recorder(loaded, open_next, _about(loaded, host), wanted.limits, Identities())
+
+
+def open_output(wanted: Wanted, number: int) -> IO[bytes]:
+    """The stream for the file of that number, from 1 on. Raises LackError."""
+    from nvscope.probes.recorder import rotated
+
+    if wanted.output is None:
+        return os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    path = rotated(wanted.output, number) if wanted.limits.rotate else wanted.output
+    try:
+        return path.open("wb" if wanted.force else "xb")
+    except OSError as error:
+        raise LackError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _about(loaded: Loaded, host: features.Host) -> About:

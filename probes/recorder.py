@@ -47,6 +47,11 @@ class Limits:
     file_bytes: int | None = None
     file_seconds: float | None = None
 
+    @property
+    def rotate(self) -> bool:
+        """Whether there can be more than one file."""
+        return self.file_bytes is not None or self.file_seconds is not None
+
 
 class Counted:
     """A binary stream that knows how many bytes went through it."""

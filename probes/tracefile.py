@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Protocol, Self
 
 import pyarrow as pa
 
@@ -73,6 +73,16 @@ class Writer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Source(Protocol):
+    """What can be read as a trace: see Reader."""
+
+    about: About
+    complete: bool
+    ending: str
+
+    def batches(self) -> Iterator[pa.RecordBatch]: ...
 
 
 class Reader:

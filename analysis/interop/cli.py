@@ -12,8 +12,8 @@ from nvscope.analysis.interop import formats
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from nvscope.analysis.interop.sources import Source
     from nvscope.probes.events import About
+    from nvscope.probes.tracefile import Source
 
 _EXAMPLES = """\b
 Examples:

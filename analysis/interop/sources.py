@@ -6,7 +6,7 @@ import contextlib
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 import pyarrow as pa
 
@@ -15,19 +15,9 @@ from nvscope.analysis.interop import formats, header, parquet
 from nvscope.analysis.interop.rows import Rows
 from nvscope.analysis.interop.text import FORMATS, Seen, parse
 from nvscope.probes.events import About, Event
-from nvscope.probes.tracefile import SCHEMA, TraceError, columns_of, open_trace
+from nvscope.probes.tracefile import SCHEMA, Source, TraceError, columns_of, open_trace
 
 BATCH_ROWS = 8192
-
-
-class Source(Protocol):
-    """See tracefile.Reader."""
-
-    about: About
-    complete: bool
-    ending: str
-
-    def batches(self) -> Iterator[pa.RecordBatch]: ...
 
 
 class TextSource:

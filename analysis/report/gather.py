@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nvscope.analysis.interop.sources import Source
 from nvscope.analysis.report import units
 from nvscope.analysis.report.follow import Follower, Row
 from nvscope.analysis.report.tally import Tally, kind_codes
 from nvscope.analysis.report.timeline import Timeline
 from nvscope.analysis.report.vms import MAX_VMS, Vms
 from nvscope.probes.events import DETAILS, KINDS, About
+from nvscope.probes.tracefile import Source
 
 _KINDS = tuple(KINDS)
 _DETAILS = frozenset(word for words in DETAILS.values() for word in words) | {""}

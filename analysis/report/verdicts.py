@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from nvscope.analysis.interop.sources import open_source
 from nvscope.analysis.report.units import name, number
 from nvscope.analysis.validate.findings import INVARIANTS, UNKNOWN, VIOLATION, Finding, Result
-from nvscope.analysis.validate.rows import Share
-from nvscope.analysis.validate.run import judge, note_ending, variant_of
-from nvscope.probes.tracefile import Reader
+from nvscope.analysis.validate.rows import ALL
+from nvscope.analysis.validate.run import judge, variant_of
 
 MAX_FINDINGS = 5  # of one invariant that a page tells; `nvscope validate` tells all
 MAX_REASONS = 8
@@ -30,9 +28,7 @@ class Verdict:
 def read(path: Path) -> tuple[Verdict, ...]:
     """The verdicts on a trace: it is run through the reference model. Raises TraceError."""
     with open_source(path) as source:
-        reader = cast(Reader, source)  # judge() asks for no more than any source has
-        result = judge(reader, variant_of(source.about, None), Share(), lambda rows: None)
-        note_ending(result, reader)
+        result = judge(source, variant_of(source.about, None), ALL, lambda rows: None)
     return verdicts(result)
 
 

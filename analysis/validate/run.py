@@ -15,7 +15,7 @@ from nvscope.analysis.validate.findings import Result
 from nvscope.analysis.validate.rows import ALL, Share
 from nvscope.analysis.validate.subtrace import add_traces
 from nvscope.probes.events import About
-from nvscope.probes.tracefile import Reader, TraceError, open_trace
+from nvscope.probes.tracefile import Source, TraceError, open_trace
 
 CUT_SHORT = "the trace is not whole: {}"
 
@@ -53,22 +53,22 @@ def validate(
     return result
 
 
-def judge(reader: Reader, variant: Variant, share: Share, progress: Progress) -> Result:
+def judge(source: Source, variant: Variant, share: Share, progress: Progress) -> Result:
     """Run a trace through the model once. Raises TraceError."""
-    engine = Engine(reader.about, variant, share)
-    for batch in reader.batches():
+    engine = Engine(source.about, variant, share)
+    for batch in source.batches():
         engine.feed(batch)
         progress(batch.num_rows)
     result = engine.finish()
     if share.n == 0:
-        note_ending(result, reader)
+        note_ending(result, source)
     return result
 
 
-def note_ending(result: Result, reader: Reader) -> None:
+def note_ending(result: Result, source: Source) -> None:
     """Take in what the end of the file says: once all batches are read."""
-    if not reader.complete:
-        result.unjudged[CUT_SHORT.format(reader.ending)] = 1
+    if not source.complete:
+        result.unjudged[CUT_SHORT.format(source.ending)] = 1
 
 
 def batches_of(path: Path) -> Iterator[pa.RecordBatch]:

@@ -23,10 +23,9 @@ class Sample:
     play: Callable[[Lab], None]
 
 
-def _synthetic(unmaps: int, pages: int) -> Callable[[Lab], None]:
+def _synthetic(name: str, *options: str, script: str = "main") -> Callable[[Lab], None]:
     def play(host: Lab) -> None:
-        options = ("--unmaps", str(unmaps), "--pages", str(pages))
-        with Synthetic(host, "synthetic", *options, hold=False) as guest:
+        with Synthetic(host, name, *options, hold=False, script=script) as guest:
             guest.facts(FACTS_SECONDS)
             guest.wait()
 
@@ -34,12 +33,7 @@ def _synthetic(unmaps: int, pages: int) -> Callable[[Lab], None]:
 
 
 def _case(name: str) -> Callable[[Lab], None]:
-    def play(host: Lab) -> None:
-        with Synthetic(host, name, name, hold=False, script="case") as guest:
-            guest.facts(FACTS_SECONDS)
-            guest.wait()
-
-    return play
+    return _synthetic(name, name, script="case")
 
 
 def _linux(host: Lab) -> None:
@@ -49,13 +43,13 @@ def _linux(host: Lab) -> None:
 
 
 SAMPLES = (
-    Sample("revmap", "lab", _synthetic(unmaps=23, pages=64)),
+    Sample("revmap", "lab", _synthetic("synthetic", "--unmaps", "23", "--pages", "64")),
     Sample("fallback-overlap", "lab", _case("pollution")),
     Sample("fallback-failure", "lab", _case("broken-at-record")),
     Sample("recycling", "lab", _case("recycling")),
     Sample("linux", "lab", _linux),
     # A full unmap takes 20 s on Debian's kernel: few will do.
-    Sample("stock", "stock", _synthetic(unmaps=2, pages=16)),
+    Sample("stock", "stock", _synthetic("synthetic", "--unmaps", "2", "--pages", "16")),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 
 from nvscope.lab.services import GuestProcess, Synthetic
@@ -27,8 +28,11 @@ def test_recordings_that_are_cut_short(lab_host: Lab) -> None:
         "piped": "bash -o pipefail -c 'nvscope record - | head -c 4000 > /tmp/piped.arrows'",
         "killed": "nvscope record /tmp/killed.arrows",
     }
-    processes = {name: GuestProcess(lab_host, command) for name, command in commands.items()}
-    try:
+    with contextlib.ExitStack() as stack:
+        processes = {
+            name: stack.enter_context(GuestProcess(lab_host, command))
+            for name, command in commands.items()
+        }
         for process in processes.values():
             process.await_error("nvscope: recording", BEGIN_SECONDS)
         # More than fits, over more than one batch.
@@ -39,9 +43,6 @@ def test_recordings_that_are_cut_short(lab_host: Lab) -> None:
         processes["killed"].signal(9)
         processes["killed"].wait()
         said = {name: process.errors() for name, process in processes.items()}
-    finally:
-        for process in processes.values():
-            process.__exit__()
     fetched = {
         name: readable(lab_host.remote.fetch(path))
         for name, path in (

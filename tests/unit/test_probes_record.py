@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from nvscope.probes.record import record
+from nvscope.probes.errors import LackError
+from nvscope.probes.record import Wanted, open_output, record
+from nvscope.probes.recorder import Limits
 
 
 @pytest.fixture(autouse=True)
@@ -51,3 +53,17 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     done = CliRunner().invoke(record, [str(tmp_path / "no" / "x")])
     assert done.exit_code == 3
     assert "cannot write" in done.output
+
+
+def test_a_later_file_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "a-00002").write_text("precious")
+    limits = Limits(file_bytes=1)
+    careful, forced = (
+        Wanted(tmp_path / "a", force, None, limits, (), False, 0) for force in (False, True)
+    )
+    open_output(careful, 1).close()
+    with pytest.raises(LackError, match="a-00002: File exists"):
+        open_output(careful, 2)
+    assert (tmp_path / "a-00002").read_text() == "precious"
+    open_output(forced, 2).close()
+    assert (tmp_path / "a-00002").read_text() == ""
