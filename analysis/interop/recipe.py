@@ -304,8 +304,10 @@ def perf_commands(made: Recipe) -> Iterator[str]:
     yield f"cd {TRACEFS}"
     for line in made.events:
         yield f"echo '{line}' >> kprobe_events"
+    # It ends with the command that it runs: Ctrl-C would end this script as well.
     yield (
-        f"perf record -e '{GROUP}:*' -a --clockid mono -m 8M -o /var/tmp/nv.data   # Ctrl-C ends it"
+        f"perf record -e '{GROUP}:*' -a --clockid mono -m 8M -o /var/tmp/nv.data --"
+        " sh -c \"echo 'Enter ends the recording'; read -r _\""
     )
     yield (
         f"{{ echo '{made.header()}'; perf script -i /var/tmp/nv.data --ns --show-lost-events"

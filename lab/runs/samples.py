@@ -10,13 +10,16 @@ from nvscope.lab import assets
 from nvscope.lab.services import Linux, Recording, Synthetic
 from nvscope.lab.setup.steps import step
 from nvscope.lab.vm import Lab
+from nvscope.lab.workloads.bugs import BUGS
 
 FACTS_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A trace to record. kernel: one of assets.KERNELS, its reverse map on where it has one."""
+    """A trace to record. name: the file's, below the folder; kernel: one of assets.KERNELS, its
+    reverse map on where it has one.
+    """
 
     name: str
     kernel: str
@@ -48,6 +51,7 @@ SAMPLES = (
     Sample("fallback-failure", "lab", _case("broken-at-record")),
     Sample("recycling", "lab", _case("recycling")),
     Sample("linux", "lab", _linux),
+    *(Sample(f"bugs/{name}", "lab", _synthetic(name, name, script="bug")) for name in BUGS),
     # A full unmap takes 20 s on Debian's kernel: few will do.
     Sample("stock", "stock", _synthetic("synthetic", "--unmaps", "2", "--pages", "16")),
 )
@@ -55,7 +59,6 @@ SAMPLES = (
 
 def record(folder: Path) -> list[Path]:
     """Record all samples into a folder; the files."""
-    folder.mkdir(parents=True, exist_ok=True)
     made = []
     for kernel in dict.fromkeys(sample.kernel for sample in SAMPLES):
         cpus = 1 if kernel == "stock" else 2
@@ -69,6 +72,7 @@ def record(folder: Path) -> list[Path]:
 
 def _record(host: Lab, sample: Sample, folder: Path) -> Path:
     path = folder / f"{sample.name}.arrows"
+    path.parent.mkdir(parents=True, exist_ok=True)
     with step(f"trace {path.name}"), Recording(host, "--strict") as recording:
         sample.play(host)
         path.write_bytes(recording.finish())

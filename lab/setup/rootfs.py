@@ -26,6 +26,8 @@ PACKAGES = (
     # what nvscope runs on
     "python3", "python3-bpfcc", "python3-click", "python3-prometheus-client", "python3-psutil",
     "python3-pyroute2", "python3-rich", "python3-waitress", "libbpf1", "linux-headers-arm64",
+    # what else traces it
+    "linux-perf",
     # a hypervisor for the real nested guest
     "qemu-system-arm",
 )  # fmt: skip

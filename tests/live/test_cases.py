@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from nvscope.analysis.validate.run import validate
+from nvscope.analysis.validate.watched import AFTER_FINDING
 from nvscope.lab.services import Exporter, Recording, Synthetic
 from nvscope.lab.vm import Lab
+from nvscope.lab.workloads.bugs import BUGS, PARAMETER
 from nvscope.lab.workloads.cases import CASES
 from nvscope.probes.events import Event
 from nvscope.probes.tracefile import open_trace
@@ -27,12 +29,16 @@ EVERYWHERE = ["lab-fentry", "lab-kprobe", "plain-fentry"]
 
 @dataclass
 class Watched:
-    """A host under exporter, ftrace and a recording. played: VM -> what it said it caused."""
+    """A host under exporter, ftrace and a recording.
+
+    played: VM -> what it said it caused; bugs: bug -> the same of a VM that met it.
+    """
 
     host: Lab
     exporter: Exporter
     recording: Recording
     played: dict[str, Any] = field(default_factory=dict)
+    bugs: dict[str, Any] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")
@@ -75,24 +81,44 @@ def test_a_thousand_records_of_which_a_tenth_fail(watched: Watched) -> None:
     assert counts["fallbacks_broken"] > counts["records_failed"] / 2
 
 
+@pytest.mark.parametrize("observed", ["lab-fentry"], indirect=True)
+@pytest.mark.parametrize("name", BUGS)
+def test_the_kernel_makes_a_mistake(watched: Watched, name: str) -> None:
+    """Whether it is found, the recording tells at its end."""
+    with Synthetic(watched.host, name, name, hold=False, script="bug") as guest:
+        watched.bugs[name] = guest.facts(FACTS_SECONDS)
+        assert guest.wait() == 0
+    assert watched.host.run(f"cat {PARAMETER}").stdout == "0\n"
+
+
 @pytest.mark.parametrize("observed", EVERYWHERE, indirect=True)
 def test_a_recording_of_all_that_was_played(watched: Watched, tmp_path: Path) -> None:
-    """It has the same events, and the kernel decided each time as the reference model does."""
+    """It has the same events; the kernel decided as the reference model does, but for the bugs."""
     if not watched.played:
         play(watched, "pollution", timeout=FACTS_SECONDS)
     path = tmp_path / "trace.arrows"
     path.write_bytes(watched.recording.finish())
-    with open_trace(path) as reader:
-        rows: dict[int, list[Event]] = defaultdict(list)
-        for event in reader.events():
-            rows[event.pid].append(event)
-        assert reader.complete
-    assert rows.keys() == {facts["pid"] for facts in watched.played.values()}
+    rows = rows_by_pid(path)
+    bugs = {facts["pid"]: facts["breaks"] for facts in watched.bugs.values()}
+    assert rows.keys() - bugs.keys() == {facts["pid"] for facts in watched.played.values()}
     for name, facts in watched.played.items():
         expected = {key: n for key, n in facts["expected"].items() if n and key not in NOT_RECORDED}
         assert by_trace(rows[facts["pid"]]) == expected
         # A VM that ended before the recorder could look has no name.
         assert {event.vm for event in rows[facts["pid"]]} in ({name}, {""})
     result = validate(path)
-    assert (result.findings, dict(result.unjudged), result.verdict) == ([], {}, "pass")
-    assert result.judged["safety"] >= result.notifiers > 0
+    assert result.judged["safety"] >= result.notifiers - len(bugs) > 0
+    assert {found.event.pid: found.invariant for found in result.findings} == bugs
+    # What a mistake leaves behind is not judged.
+    assert set(result.unjudged) <= ({AFTER_FINDING} if bugs else set())
+    assert result.verdict == ("violation" if bugs else "pass")
+
+
+def rows_by_pid(path: Path) -> dict[int, list[Event]]:
+    """The events of a whole trace, by their VM's process."""
+    rows: dict[int, list[Event]] = defaultdict(list)
+    with open_trace(path) as reader:
+        for event in reader.events():
+            rows[event.pid].append(event)
+        assert reader.complete
+    return rows

@@ -1,4 +1,4 @@
-"""A recording by ftrace alone, as RECIPES.md tells it, says the same as the workload."""
+"""A recording by ftrace or perf alone, as RECIPES.md tells it, says the same as the workload."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from nvscope.lab.vm import Lab
 from nvscope.probes.tracefile import open_trace
 from tests.live.counts import NOT_RECORDED, by_trace
 
-RECORDED = "/var/tmp/nv.ftrace"
 
-
-@pytest.mark.parametrize("kind", ["lab", "plain"])
-def test_a_recording_by_ftrace(request: pytest.FixtureRequest, kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "tool"), [("lab", "ftrace"), ("plain", "ftrace"), ("lab", "perf")]
+)
+def test_a_recording(request: pytest.FixtureRequest, kind: str, tool: str, tmp_path: Path) -> None:
     host: Lab = request.getfixturevalue(f"{kind}_host")
-    host.run("nvscope convert --recipe ftrace > /tmp/record.sh")
+    host.run(f"nvscope convert --recipe {tool} > /tmp/record.sh")
     facts = []
     with GuestProcess(host, "sh /tmp/record.sh") as recording:
         recording.line(60)  # says that it records, and how to end it
@@ -30,8 +30,8 @@ def test_a_recording_by_ftrace(request: pytest.FixtureRequest, kind: str, tmp_pa
                 assert guest.wait() == 0
         recording.send("\n")
         assert recording.wait() == 0
-    text = tmp_path / "nv.ftrace"
-    text.write_bytes(host.remote.fetch(RECORDED))
+    text = tmp_path / f"nv.{tool}"
+    text.write_bytes(host.remote.fetch(f"/var/tmp/{text.name}"))
     trace = tmp_path / "nv.arrows"
     done = CliRunner().invoke(convert, [str(text), str(trace)])
     assert done.exit_code == 0, done.output

@@ -1,0 +1,42 @@
+"""Lets one of the lab kernel's mistakes on demand show: see `bugs`.
+
+Run as `python3 -m nvscope.lab.workloads.bug lost-record -name vmA`, while a trace is recorded. The
+mistake is made in all VMs of the host until this ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from nvscope.lab.workloads.bugs import BUGS, made
+from nvscope.lab.workloads.inject import injection
+from nvscope.lab.workloads.main import Request, Stop, request_options, run
+from nvscope.lab.workloads.player import Player
+from nvscope.lab.workloads.stage2 import BLOCK_BYTES
+from nvscope.lab.workloads.synthetic import NestedGuest
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("bug", type=click.Choice(list(BUGS)))
+@request_options
+def main(bug: str, **request: Any) -> None:
+    """Make the kernel's reverse map do something wrong: BUG. Prints what was done, as JSON."""
+    chosen = BUGS[bug]
+
+    def play(guest: NestedGuest, _stop: Stop) -> Mapping[str, Any]:
+        with (
+            made(chosen),
+            injection() if chosen.injects else contextlib.nullcontext() as injected,
+        ):
+            chosen.play(Player(guest, injected))
+        return {"bug": bug, "breaks": chosen.breaks}
+
+    run(Request(**request), BLOCK_BYTES, play, huge=chosen.huge)
+
+
+if __name__ == "__main__":
+    main()

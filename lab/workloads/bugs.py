@@ -1,0 +1,120 @@
+"""What lets each of the lab kernel's mistakes on demand show, and in which way it must show.
+
+lab/kernel/0003-nested-revmap-bugs.patch makes them. A mapping that a mistake lets survive leads to
+memory that is the host's again: no story writes through it, each ends at its take-back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nvscope.lab.workloads.player import BLOCK_IPA, Player
+from nvscope.lab.workloads.stage2 import BLOCK_BYTES
+from nvscope.lab.workloads.synthetic import DATA_IPA
+from nvscope.probes.errors import LackError
+
+PARAMETER = Path("/sys/module/kvm_arm/parameters/nested_revmap_bug")
+NO_BUG = 0  # KVM_REVMAP_BUG_NONE
+
+
+@dataclass(frozen=True)
+class Bug:
+    """play: lets it show; number: its enum kvm_revmap_bug; breaks: the invariant that it breaks.
+
+    breaks: a name of analysis.validate.findings.INVARIANTS. huge, injects: as cases.Case's.
+    """
+
+    play: Callable[[Player], None]
+    number: int
+    breaks: str
+    huge: bool = False
+    injects: bool = False
+
+
+BUGS: dict[str, Bug] = {}
+
+
+def bug(
+    number: int, breaks: str, *, huge: bool = False, injects: bool = False
+) -> Callable[[Callable[[Player], None]], Callable[[Player], None]]:
+    """Enter a function into BUGS, by its name with dashes."""
+
+    def enter(play: Callable[[Player], None]) -> Callable[[Player], None]:
+        BUGS[play.__name__.replace("_", "-")] = Bug(play, number, breaks, huge, injects)
+        return play
+
+    return enter
+
+
+@contextmanager
+def made(bug: Bug) -> Iterator[None]:
+    """The kernel makes this mistake, in all VMs. Raises LackError."""
+    if not PARAMETER.exists():
+        raise LackError(f"{PARAMETER} is not there: it needs the lab's kernel")
+    PARAMETER.write_text(f"{bug.number}\n")
+    try:
+        yield
+    finally:
+        PARAMETER.write_text(f"{NO_BUG}\n")
+
+
+@bug(1, "safety")
+def lost_record(player: Player) -> None:
+    """A mapping is not recorded: the take-back finds nothing."""
+    player.map(0, 0)
+    player.write(0)
+    player.take_back(0)
+
+
+@bug(2, "fallback")
+def known_overlap(player: Player) -> None:
+    """An entry pretends to know where a page is mapped that is mapped twice."""
+    player.map(0, 0)
+    player.map(1, 0)
+    player.write(0, 1)
+    player.take_back(0)
+
+
+@bug(3, "conformance", huge=True)
+def short_unmap(player: Player) -> None:
+    """Of a block, one page is unmapped."""
+    player.guest.map(BLOCK_IPA, DATA_IPA, BLOCK_BYTES)
+    player.write(100, base=BLOCK_IPA)
+    player.take_back(0, 512)
+
+
+@bug(4, "safety")
+def first_mmu(player: Player) -> None:
+    """Two MMUs map the page, and one is unmapped."""
+    for context in range(2):
+        player.map(0, 0, context)
+        player.guest.switch(context)
+        player.write(0)
+    player.take_back(0)
+
+
+@bug(5, "fallback", injects=True)
+def trust_broken(player: Player) -> None:
+    """A map that is known to lack an entry is relied on, for one that it has."""
+    player.map(0, 0)
+    player.map(1, 1)
+    player.write(0)
+    player.fail_in(1)
+    player.write(1)
+    player.take_back(0)
+
+
+@bug(6, "conformance", injects=True)
+def stay_broken(player: Player) -> None:
+    """All was unmapped and the map is empty, and still it is not used."""
+    player.map(0, 0)
+    player.map(1, 1)
+    player.write(0)
+    player.fail_in(1)
+    player.write(1)
+    player.take_back(0)
+    player.write(0)
+    player.take_back(0)
