@@ -13,6 +13,7 @@ from nvscope.probes.errors import LackError
 # Subcommand -> "module:attribute". Loaded on use, so that `nvscope export`
 # imports nothing of the lab, and the help of one wing costs only that wing.
 SUBCOMMANDS = {
+    "compare": "nvscope.analysis.compare.cli:compare",
     "convert": "nvscope.analysis.interop.cli:convert",
     "export": "nvscope.exporter.cli:export",
     "lab": "nvscope.lab.cli:lab",

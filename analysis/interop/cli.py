@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 import click
 
 from nvscope.analysis.interop import formats
+from nvscope.probes.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,7 +82,7 @@ def convert(
 
 def _convert(source: Path, source_format: str, target: Path, to: str, revmap: str) -> None:
     # Imported here: the help needs no pyarrow.
-    from nvscope.analysis.interop.errors import InputError, said_in_a_line, writing
+    from nvscope.analysis.interop.errors import said_in_a_line, writing
     from nvscope.analysis.interop.sources import TextSource, open_source
 
     if target.exists() and source.exists() and target.samefile(source):

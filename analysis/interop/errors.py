@@ -7,15 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-import click
-
+from nvscope.probes.errors import InputError
 from nvscope.probes.tracefile import TraceError
-
-
-class InputError(click.ClickException):
-    """A file is not what it should be, or cannot be written: one line on stderr, exit code 2."""
-
-    exit_code = 2
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from nvscope.probes.errors import InputError
+
 _EXAMPLES = """\b
 Examples:
   nvscope report host.nvtrace
@@ -36,7 +38,7 @@ def report(file: Path, output: Path | None, validate: bool) -> None:
     Exit codes: 0 ok, whatever the verdicts are; 2 FILE is no trace, or the page cannot be written.
     """
     # Imported here: the help needs no pyarrow.
-    from nvscope.analysis.interop.errors import InputError, said_in_a_line, writing
+    from nvscope.analysis.interop.errors import said_in_a_line, writing
     from nvscope.analysis.interop.sources import open_source
     from nvscope.analysis.report import verdicts
     from nvscope.analysis.report.gather import gather
