@@ -47,7 +47,7 @@ $(STAMP): setup.cfg pyproject.toml
 	  || { echo "the Python packages could not be installed: is PyPI in reach?" >&2; exit 3; }
 	@touch $@
 
-$(TREE): Makefile
+$(TREE): Makefile $(wildcard nvscope/*.py)
 	@mkdir -p $@
 	@for file in nvscope/*.py; do ln -sf ../../../$$file $@/; done
 	@for wing in $(WINGS); do ln -sfn ../../../$$wing $@/$$wing; done

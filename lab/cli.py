@@ -157,7 +157,12 @@ def run(kernel: str, timeout: float, command: tuple[str, ...]) -> None:
 @lab.command()
 @_kernel_option
 def shell(kernel: str) -> None:
-    """A root shell in a lab host (the one that is up, else a new one)."""
+    """A root shell in a lab host (the one that is up, else a new one).
+
+    \b
+    Example:
+      nvscope lab shell
+    """
     with errors(), terminated_cleanly(), _some_guest(kernel) as remote:
         done = subprocess.run(remote.arguments(tty=True), check=False)
     raise SystemExit(done.returncode)
@@ -166,7 +171,13 @@ def shell(kernel: str) -> None:
 @lab.command()
 @click.option("--yes", is_flag=True, help="do not ask")
 def clean(yes: bool) -> None:
-    """Remove the cache folder: kernels, root file systems, downloads."""
+    """Remove the cache folder: kernels, root file systems, downloads.
+
+    \b
+    Examples:
+      nvscope lab clean
+      nvscope lab clean --yes
+    """
     folder = cache_dir()
     if running.find():
         raise click.ClickException("a lab is up: end it first (Ctrl-C where it was booted)")

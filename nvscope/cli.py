@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 import nvscope
 from nvscope.probes.errors import LackError
@@ -14,9 +15,11 @@ from nvscope.probes.errors import LackError
 # imports nothing of the lab, and the help of one wing costs only that wing.
 SUBCOMMANDS = {
     "compare": "nvscope.analysis.compare.cli:compare",
+    "completion": "nvscope.completion:completion",
     "convert": "nvscope.analysis.interop.cli:convert",
     "export": "nvscope.exporter.cli:export",
     "lab": "nvscope.lab.cli:lab",
+    "man": "nvscope.man:man",
     "record": "nvscope.probes.record:record",
     "report": "nvscope.analysis.report.cli:report",
     "validate": "nvscope.analysis.validate.cli:validate",
@@ -41,6 +44,14 @@ class _LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """As click's, without the commands' short helps: no wing is imported for a Tab."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(name) for name in self.list_commands(ctx) if name.startswith(incomplete)
+        ]
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a subcommand, which may import what it needs only now."""
         try:
@@ -49,12 +60,16 @@ class _LazyGroup(click.Group):
             raise LackError(_remedy(error)) from None
 
 
-def _unusable(name: str, error: ModuleNotFoundError) -> click.Command:
+class UnusableCommand(click.Command):
     """Stands for a command that cannot even be imported: it has a line in the help."""
+
+
+def _unusable(name: str, error: ModuleNotFoundError) -> click.Command:
     remedy = _remedy(error)
 
     @click.command(
         name,
+        cls=UnusableCommand,
         help=f"(not here: {remedy})",
         add_help_option=False,
         context_settings={"ignore_unknown_options": True},

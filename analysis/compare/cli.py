@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 
 from nvscope.analysis.compare.conditions import Condition, parse
+from nvscope.probes import complete
 
 EXIT_FAILED = 1
+_FILE = click.Path(path_type=Path)
 # Fewer resamples than this beyond an interval's ends, and chance moves these.
 _LEAST_BEYOND = 5
 
@@ -19,7 +21,9 @@ A condition of --fail-if is [LABEL=VALUE,...:] METRIC >|< BOUND
   BOUND   1.1x    of the ratio B / A
           50us    of B (ns, us, ms, s; of a rate 50/s; of a count 50)
           +10us   of the difference B - A, or -10us
+
 It is about each group that is shown and that has these labels.
+
 \b
 Examples:
   nvscope compare before.json after.json
@@ -40,8 +44,8 @@ def _conditions(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -
 
 
 @click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("a", metavar="A", type=click.Path(path_type=Path))
-@click.argument("b", metavar="B", type=click.Path(path_type=Path))
+@click.argument("a", metavar="A", type=_FILE, shell_complete=complete.files(".json"))
+@click.argument("b", metavar="B", type=_FILE, shell_complete=complete.files(".json"))
 @click.option(
     "--fail-if",
     "conditions",

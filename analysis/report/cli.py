@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from nvscope.probes import complete
 from nvscope.probes.errors import InputError
 
 _EXAMPLES = """\b
@@ -16,7 +17,7 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path), shell_complete=complete.files(".arrows"))
 @click.option(
     "-o",
     "--output",

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nvscope.analysis.model.variants import VARIANTS
-from nvscope.analysis.validate import formats, run
+from nvscope.analysis.validate import formats
 from nvscope.analysis.validate.findings import PASS, VIOLATION, Finding, Result
-from nvscope.analysis.validate.follow import follow as follow_file
+from nvscope.probes import complete
 from nvscope.probes.errors import LackError
-from nvscope.probes.tracefile import TraceError
+
+if TYPE_CHECKING:
+    from nvscope.analysis.validate import run
 
 EXIT_PASS, EXIT_VIOLATION, EXIT_UNREADABLE, EXIT_UNKNOWN = 0, 1, 2, 3
 
@@ -37,7 +38,12 @@ Examples:
 
 @click.command(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument(
-    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+    "files",
+    metavar="FILE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
+    shell_complete=complete.files(".arrows"),
 )
 @click.option(
     "--variant",
@@ -111,6 +117,11 @@ def exit_code(judged: list[formats.Judged]) -> int:
 
 
 def _judged(path: Path, variant: str | None, jobs: int, follow: bool) -> formats.Judged:
+    # Imported here: the help needs no pyarrow.
+    from nvscope.analysis.validate import run
+    from nvscope.analysis.validate.follow import follow as follow_file
+    from nvscope.probes.tracefile import TraceError
+
     try:
         if follow:
             return str(path), follow_file(path, variant, _tell)
@@ -137,6 +148,9 @@ def _write(said: str, output: Path | None) -> None:
 @contextlib.contextmanager
 def _progress(path: Path, jobs: int) -> Iterator[run.BytesProgress]:
     """A bar on a terminal, if the file is large. How many rows are left is not known: bytes are."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
     try:
         total = path.stat().st_size
