@@ -8,7 +8,7 @@ TREE := build/tree/nvscope
 WINGS := probes exporter analysis lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint unit live test-debug clean
+.PHONY: help demo test check lint unit live test-debug man clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ live: $(STAMP) ## live tests alone; one of them: .venv/bin/pytest tests/live -k 
 test-debug: $(STAMP) ## the workloads and KVM's selftests on a kernel with lockdep and KASAN (make test does not)
 	@$(BIN)/nvscope lab build --debug
 	@$(BIN)/pytest tests/debug
+
+man: $(STAMP) ## the manual pages, in build/man/man1
+	@$(BIN)/nvscope man build/man/man1
 
 clean: ## remove .venv and build products of the checkout (the cache: nvscope lab clean)
 	rm -rf $(VENV) build nvscope.egg-info

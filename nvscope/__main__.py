@@ -2,4 +2,4 @@
 
 from nvscope.cli import main
 
-main()
+main(prog_name="nvscope")

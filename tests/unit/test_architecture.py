@@ -41,6 +41,13 @@ def test_a_wing_uses_only_what_it_may(wing: str) -> None:
         assert wings_used(path) <= MAY_USE[wing] | {wing}, path
 
 
+def test_the_command_knows_the_wings_by_name_only() -> None:
+    for path in sorted((ROOT / "nvscope").glob("*.py")):
+        assert wings_used(path) <= {"probes"}, path
+        used = {name for name in imports(path) if name.startswith("nvscope.probes")}
+        assert all(name.startswith("nvscope.probes.errors") for name in used), path
+
+
 def test_bcc_is_imported_in_one_file_only() -> None:
     users = [
         path.relative_to(ROOT).as_posix()

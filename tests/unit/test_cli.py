@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -32,11 +33,35 @@ def test_the_help_needs_none_of_it() -> None:
 
 
 @pytest.mark.usefixtures("without_extras")
+@pytest.mark.parametrize("command", SUBCOMMANDS)
+def test_nor_does_the_help_of_a_command(command: str) -> None:
+    done = CliRunner().invoke(main, [command, "--help"])
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("Usage: ")
+
+
+@pytest.mark.usefixtures("without_extras")
+def test_a_command_that_cannot_be_imported_is_there_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "needs_jinja.py").write_text("import jinja2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(SUBCOMMANDS, "page", "needs_jinja:page")
+    listed = CliRunner().invoke(main, ["--help"])
+    assert (
+        "  page        (not here: jinja2 is not installed: install nvscope[trace])" in listed.output
+    )
+    done = CliRunner().invoke(main, ["page", "--any", "thing"])
+    assert done.exit_code == 3
+    assert done.output == "Error: jinja2 is not installed: install nvscope[trace]\n"
+
+
+@pytest.mark.usefixtures("without_extras")
 @pytest.mark.parametrize(
     "words",
     [
         ["validate", "--jobs", "2", "a.arrows"],
-        ["validate", "--help"],
+        ["compare", "a.json", "b.json"],
         ["report", "a.arrows"],
         ["convert", "a.arrows", "b.json"],
     ],

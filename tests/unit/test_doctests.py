@@ -6,18 +6,22 @@ import doctest
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import nvscope.analysis
+import nvscope.cli
 import nvscope.exporter
 import nvscope.lab
 import nvscope.probes
 
+COMMAND = Path(nvscope.cli.__file__).parent
 WINGS = (nvscope.probes, nvscope.exporter, nvscope.analysis, nvscope.lab)
 
 
 def modules() -> Iterator[str]:
+    yield from (f"nvscope.{path.stem}" for path in COMMAND.glob("*.py") if path.stem[0] != "_")
     for wing in WINGS:
         for found in pkgutil.walk_packages(wing.__path__, f"{wing.__name__}."):
             yield found.name
