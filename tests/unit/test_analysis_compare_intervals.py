@@ -19,8 +19,8 @@ from nvscope.analysis.compare.resample import Resamples, rate, ratio
 from nvscope.analysis.compare.runs import Group, Run
 from nvscope.probes.snapshot import SLOTS, Durations
 
-EXPERIMENTS = 300
-PLAN = Plan(confidence=0.95, resamples=400)
+EXPERIMENTS = 250
+PLAN = Plan(confidence=0.95, resamples=200)
 RUN = Run("r", "notifier_unmap", (), 10.0, "7.3.4", "aarch64", "none", False, {}, ())
 
 Sample = Callable[[np.random.Generator, int], "np.ndarray[tuple[int, ...], np.dtype[np.float64]]"]
@@ -115,7 +115,7 @@ def test_percentiles_of_few_calls_too(case: str) -> None:
 
 def test_rates_of_independent_calls() -> None:
     rng, per_second, resamples = np.random.default_rng(11), (2.0, 5.0), 400
-    held, tried = 0, 4000
+    held, tried = 0, 2000
     for _ in range(tried):
         a, b = (rate(rng.poisson(10 * each), 10, resamples, rng) for each in per_second)
         low, high = ratio(a, b).interval(0.95)

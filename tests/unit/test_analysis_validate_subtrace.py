@@ -142,7 +142,7 @@ def test_a_large_file_has_a_bar_on_a_terminal(
     def console(**_: object) -> Console:
         return Console(file=terminal, force_terminal=True, width=80)
 
-    monkeypatch.setattr(cli, "Console", console)
+    monkeypatch.setattr("rich.console.Console", console)
     monkeypatch.setattr(cli, "_LARGE_BYTES", 0)
     with cli._progress(path, 1) as progress:
         validate(path, progress=progress)
