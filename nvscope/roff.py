@@ -24,7 +24,8 @@ def escape(text: str) -> str:
 
 
 def bold(text: str) -> str:
-    r"""
+    r"""Escaped, in bold.
+
     >>> print(bold("--json"))
     \fB\-\-json\fR
     """

@@ -82,7 +82,7 @@ def rate(count: int, seconds: float, resamples: int, rng: np.random.Generator) -
 
     A mean count lies between draws of Gamma(count) and Gamma(count + 1): Garwood's exact interval.
     """
-    low = rng.standard_gamma(count, resamples)
+    low = rng.standard_gamma(float(count), resamples)
     return Draws(low / seconds, (low + rng.standard_exponential(resamples)) / seconds)
 
 

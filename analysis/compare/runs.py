@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from nvscope.analysis.report.units import name
 from nvscope.probes.errors import InputError
 from nvscope.probes.snapshot import SLOTS, Durations
 
@@ -19,6 +20,7 @@ from nvscope.probes.snapshot import SLOTS, Durations
 MAX_BYTES = 8 << 20
 # The kernel counts in 64 bits.
 MAX_COUNT = 1 << 64
+_MAX_SAID = 300  # characters of an error
 
 Labels = tuple[tuple[str, str], ...]
 _Value = TypeVar("_Value")
@@ -58,7 +60,10 @@ class Run:
 
 
 class _MalformedError(ValueError):
-    """What is wrong, and where in the file."""
+    """What is wrong, and where in the file: one line, whatever the file calls things."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(name(what, _MAX_SAID))
 
 
 def total(several: Iterable[Durations]) -> Durations:
@@ -88,7 +93,7 @@ def read(path: Path) -> Run:
         raise InputError(f"{path}: no output of `nvscope probe NAME --json`: {error}") from None
 
 
-def parse(raw: bytes, name: str) -> Run:
+def parse(raw: bytes, called: str) -> Run:
     """The run in the text of a file. Raises ValueError, saying what is wrong, and where."""
     top = _mapping(_json(raw), "the file")
     if top.get("kind") != "probe":
@@ -101,7 +106,7 @@ def parse(raw: bytes, name: str) -> Run:
     lost = _mapping(top.get("lost"), "lost")
     kernel = _text(host.get("kernel"), "host.kernel")
     return Run(
-        name=name,
+        name=called,
         probe=_text(top.get("probe"), "probe"),
         by=by,
         seconds=_seconds(top.get("seconds")),
@@ -135,8 +140,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _no_constant(name: str) -> None:
-    raise _MalformedError(f"no JSON: {name}")
+def _no_constant(constant: str) -> None:
+    raise _MalformedError(f"no JSON: {constant}")
 
 
 def _group(value: Any, where: str, by: tuple[str, ...]) -> Group:
@@ -151,7 +156,7 @@ def _group(value: Any, where: str, by: tuple[str, ...]) -> Group:
     if count != sum(slots):
         raise _MalformedError(f"{where}.count: it is not the sum of the slots")
     sum_ns = _count(group.get("sum_ns"), f"{where}.sum_ns")
-    named = tuple((name, _text(labels[name], f"{where}.labels.{name}")) for name in by)
+    named = tuple((key, _text(labels[key], f"{where}.labels.{key}")) for key in by)
     return Group(named, Durations(count, sum_ns, slots))
 
 

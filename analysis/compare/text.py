@@ -29,7 +29,9 @@ def show(found: Comparison, console: Console) -> None:
 
 
 def _table(heading: str = "") -> Table:
-    return Table(title=heading or None, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    # Text: what others chose as a name is no markup.
+    title = Text(heading) if heading else None
+    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
 
 
 def _runs(found: Comparison) -> Table:
@@ -47,7 +49,6 @@ def _runs(found: Comparison) -> Table:
 
 def _group(heading: str, rows: tuple[Row, ...], percent: str) -> Table:
     table = _table(heading)
-    table.title = Text(heading)  # no markup: names are others' choice
     table.add_column("")
     for heading in ("A", "B", "B - A", percent, "B / A", percent):
         table.add_column(heading, justify="right", overflow="fold")

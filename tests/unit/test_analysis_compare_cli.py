@@ -200,6 +200,7 @@ def changed_group(**changed: Any) -> str:
         (json.dumps(document({}, seconds=10**400)), "seconds: no duration above 0"),
         (json.dumps(document({}, seconds=0.0)).replace("0.0", "1e999"), "seconds: no duration"),
         (json.dumps(document({}, lost={"x": -1})), "lost.x: no count"),
+        (json.dumps(document({}, lost={"\x1b[2J\n" * 1000: -1})), "lost. [2J [2J"),
         (json.dumps(document({}, lost=None)), "lost: no object"),
         (json.dumps(document({}, host={"kernel": "k"})), "host.arch: no text"),
         (json.dumps(document({}, groups=[3])), "groups[0]: no object"),
@@ -225,6 +226,17 @@ def test_what_is_no_run(off: Path, tmp_path: Path, content: bytes | str, said: s
 def test_what_cannot_be_read(off: Path, tmp_path: Path) -> None:
     assert "No such file or directory" in one_line(invoke(off, tmp_path / "none.json"))
     assert "Is a directory" in one_line(invoke(tmp_path, off))
+
+
+def test_the_largest_counts_that_there_can_be(tmp_path: Path) -> None:
+    most = document({"a": FAST, "b": FAST, "c": FAST})
+    for group in most["groups"]:
+        slots = [2**64 - 40, *[1] * 38, 1]
+        group.update(slots=slots, count=sum(slots), sum_ns=2**64 - 1)
+    path = tmp_path / "most.json"
+    path.write_text(json.dumps(most))
+    assert invoke(path, path).exit_code == 0
+    assert invoke(path, path, "--merge", "--json").exit_code == 0
 
 
 json_values = st.recursive(
