@@ -58,10 +58,8 @@ def exponential(mean: float) -> Known:
 # (A, B, calls in each): alike or not, long tails, few calls.
 CASES = {
     "alike": (lognormal(12, 1), lognormal(12, 1), 300),
-    "slower": (lognormal(12, 0.3), lognormal(14, 0.3), 1000),
     "long tail": (lognormal(12, 2), lognormal(10, 2), 300),
     "two kinds": (two_kinds(2e5, 9e7, 0.03), two_kinds(2e5, 9e7, 0.05), 400),
-    "exponential": (exponential(5e4), exponential(2e5), 300),
     "edge of a slot": (exponential(2**20 / math.log(2)), exponential(2**21 / math.log(2)), 1000),
 }
 FEW_CALLS = {
@@ -189,12 +187,12 @@ def test_a_run_does_not_differ_from_itself(a: Durations) -> None:
         assert row.difference.low <= 0 <= row.difference.high
 
 
-@PROFILE
-@given(a=histograms().filter(lambda of: of.count > 0), low=st.sampled_from([0.5, 0.8, 0.9]))
-def test_more_confidence_is_a_wider_interval(a: Durations, low: float) -> None:
-    narrow, wide = (
-        compare(Group((), a), Group((), a), (RUN, RUN), Plan(each, 200)) for each in (low, 0.95)
-    )
-    for less, more in zip(narrow, wide, strict=True):
+def test_more_confidence_is_a_wider_interval() -> None:
+    calls = group(np.random.default_rng(0).lognormal(12, 1, 50))
+    narrow, wide = (compare(calls, calls, (RUN, RUN), Plan(each, 1000)) for each in (0.5, 0.99))
+    for less, more in zip(narrow[1:], wide[1:], strict=True):  # not the count: it is known
         assert more.ratio.low <= less.ratio.low
         assert less.ratio.high <= more.ratio.high
+    mean = [row.metric for row in narrow].index("mean")
+    assert wide[mean].ratio.low < narrow[mean].ratio.low < narrow[mean].ratio.high
+    assert narrow[mean].ratio.high < wide[mean].ratio.high
