@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from nvscope.probes.snapshot import Durations
-
 NS_PER_SECOND = 1_000_000_000
 
 # Bucket bounds are 2**k ns for these k: 1.024 us (below the cheapest notifier unmap, some
@@ -49,22 +45,3 @@ def buckets(slots: tuple[int, ...]) -> list[tuple[str, float]]:
         below += slots[k]
         shown.append((bound, below))
     return [*shown, ("+Inf", sum(slots))]
-
-
-def total(durations: Iterable[Durations]) -> Durations:
-    """Return several histograms as one.
-
-    >>> from nvscope.probes.snapshot import SLOTS
-    >>> one = Durations(1, 7, (1,) + (0,) * (SLOTS - 1))
-    >>> both = total([one, one])
-    >>> both.count, both.sum_ns, both.slots[:2]
-    (2, 14, (2, 0))
-    """
-    several = tuple(durations)
-    if len(several) == 1:
-        return several[0]
-    return Durations(
-        sum(d.count for d in several),
-        sum(d.sum_ns for d in several),
-        tuple(map(sum, zip(*(d.slots for d in several), strict=True))),
-    )

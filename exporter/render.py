@@ -13,7 +13,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.metrics_core import Metric
 
-from nvscope.exporter.histogram import buckets, seconds, total
+from nvscope.exporter.histogram import buckets, seconds
+from nvscope.probes.durations import total
 from nvscope.probes.identity import Vm
 from nvscope.probes.snapshot import (
     Attachment,
@@ -84,7 +85,10 @@ def _shadow_unmaps(rows: Sequence[ShadowUnmaps], vms: Vms, revmap: str) -> Itera
         "Unmaps of a shadow stage 2; reason: why a notifier unmap threw away the whole of it.",
         ("vm", "scope", "within", "reason"),
         (
-            ((vms[row.vm].label, row.scope, row.within, reason(row, revmap)), _calls(row.durations))
+            (
+                (vms[row.vm].label, row.scope, row.within, row.why_full(revmap)),
+                _calls(row.durations),
+            )
             for row in rows
         ),
     )
@@ -128,19 +132,6 @@ def _reverse_map(snapshot: Snapshot, vms: Vms) -> Iterator[Metric]:
     for key, vm in vms.items():
         broken.add_metric((vm.label,), snapshot.broken.get(key, 0))
     yield broken
-
-
-def reason(row: ShadowUnmaps, revmap: str) -> str:
-    """Return why a shadow unmap was full: "no_revmap", a fallback's reason, or "none".
-
-    A full one in a notifier unmap has a reason in any case: "unknown" where the kernel's reverse
-    map does not tell.
-    """
-    if row.scope != "full" or row.within != "notifier":
-        return "none"
-    if revmap == "none":
-        return "no_revmap"
-    return "unknown" if row.reason == "none" else row.reason
 
 
 def attached(attachments: Iterable[Attachment]) -> Metric:

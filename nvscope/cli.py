@@ -20,8 +20,10 @@ SUBCOMMANDS = {
     "export": "nvscope.exporter.cli:export",
     "lab": "nvscope.lab.cli:lab",
     "man": "nvscope.man:man",
+    "probe": "nvscope.probes.oneshot.cli:probe",
     "record": "nvscope.probes.record:record",
     "report": "nvscope.analysis.report.cli:report",
+    "top": "nvscope.probes.oneshot.top:top",
     "validate": "nvscope.analysis.validate.cli:validate",
 }
 

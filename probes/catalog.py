@@ -55,9 +55,10 @@ class ProbePoint:
 
     hooks: in order of preference; members: C name -> place; maybe: the same, of members that not
     all kernels have; traced: the same, that only traces need; enums: C name -> enumerator, likewise
-    not there in all kernels; revmap: the kind of reverse map with which alone it makes sense (""
-    for all kernels); optional: another point tells nearly the same where this one cannot be had;
-    only_traced: nothing is counted.
+    not there in all kernels; triggers: C name -> place, of what tells who caused a call, which
+    one-shot probes may ask; revmap: the kind of reverse map with which alone it makes sense ("" for
+    all kernels); optional: another point tells nearly the same where this one cannot be had;
+    only_traced: nothing is counted; only_probed: of use to one-shot probes alone.
     """
 
     name: str
@@ -65,11 +66,13 @@ class ProbePoint:
     members: Mapping[str, Member] = field(default_factory=dict)
     maybe: Mapping[str, Member] = field(default_factory=dict)
     traced: Mapping[str, Member] = field(default_factory=dict)
+    triggers: Mapping[str, Member] = field(default_factory=dict)
     enums: Mapping[str, Enumerator] = field(default_factory=dict)
     kind: Kind = Kind.CALL
     revmap: str = ""
     optional: bool = False
     only_traced: bool = False
+    only_probed: bool = False
 
 
 _KVM_PID = {"KVM_PID": Member("kvm", "userspace_pid")}
@@ -79,6 +82,7 @@ _MMU_KVM = _KVM_PID | {
     "MMU_ARCH": Member("kvm_s2_mmu", "arch"),
 }
 _CANONICAL = {"ARCH_MMU": Member("kvm_arch", "mmu")}
+_TRIGGERS = {"KVM_MM": Member("kvm", "mm"), "TASK_MM": Member("task_struct", "mm")}
 _BROKEN = {"MMU_BROKEN": Member("kvm_s2_mmu", "nested_revmap_broken")}
 _MMU = {"MMU": "struct kvm_s2_mmu"}
 _UNMAP = {"MMU": "mmu", "START": "start", "SIZE": "size"}
@@ -95,6 +99,7 @@ PROBE_POINTS = (
             "RANGE_END": Member("kvm_gfn_range", "end"),
             "RANGE_MAY_BLOCK": Member("kvm_gfn_range", "may_block"),
         },
+        triggers=_TRIGGERS,
     ),
     ProbePoint(
         "s2_fault",
@@ -114,6 +119,7 @@ PROBE_POINTS = (
         _MMU_KVM | _CANONICAL | {"MMU_VTCR": Member("kvm_s2_mmu", "vtcr")},
         maybe=_BROKEN,
         traced={"MMU_VTTBR": Member("kvm_s2_mmu", "tlb_vttbr")},
+        triggers=_TRIGGERS,
     ),
     # What a shadow unmap ran within, beside a notifier unmap. All TLBIs by VMID and IPA go through
     # the first, and all of TLBI ALLE1 through the second.
@@ -188,6 +194,8 @@ PROBE_POINTS = (
         kind=Kind.RESULT,
         only_traced=True,
     ),
+    # NUMA balancing runs in the VM's own threads: no name tells it from what the VMM does.
+    ProbePoint("numa_scan", (Hook("task_numa_work", {}),), optional=True, only_probed=True),
 )
 
 BY_NAME = {point.name: point for point in PROBE_POINTS}
@@ -204,5 +212,7 @@ def applicable(revmap: str, *, trace: bool = False) -> tuple[str, ...]:
     return tuple(
         point.name
         for point in PROBE_POINTS
-        if point.revmap in ("", revmap) and (trace or not point.only_traced)
+        if point.revmap in ("", revmap)
+        and not point.only_probed
+        and (trace or not point.only_traced)
     )

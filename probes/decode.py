@@ -33,8 +33,9 @@ POINTS = (
     "revmap_fallback",
     "mmu_init",
     "shadow_map",
+    "numa_scan",
 )
-POINT_SHIFT, LABEL_BITS = 8, 64
+POINT_SHIFT, LABEL_BITS, TRIGGER_SHIFT = 8, 64, 16
 FAULT_SHADOW, FAULT_ERROR, FAULT_REFAULT = 1, 2, 4
 UNMAP_FULL, WITHIN_SHIFT, REASON_SHIFT = 1, 1, 3
 
@@ -42,6 +43,11 @@ UNMAP_FULL, WITHIN_SHIFT, REASON_SHIFT = 1, 1, 3
 WITHIN = ("other", "notifier", "tlbi", "recycling")
 REASONS = ("none", "broken", "unknown_ipa", "raced", "unknown")
 OUTCOMES = ("unknown", "stored", "unchanged", "overlapped", "failed", "skipped")
+
+# enum nv_trigger, in order: who caused a call. "": that was not asked; "vmm": the VM's own process;
+# kernel threads: reclaim (kswapd), thp (khugepaged), ksm (ksmd), compaction (kcompactd); numa: NUMA
+# balancing; other: another process (direct reclaim, for instance) or another kernel thread.
+TRIGGERS = ("", "vmm", "reclaim", "thp", "ksm", "compaction", "numa", "other")
 
 # enum nv_loss, in order: the causes of Snapshot.lost that the programs count.
 LOSSES = (
@@ -79,6 +85,9 @@ LABELS = (
 )
 
 
+_POINT_MASK = (1 << TRIGGER_SHIFT - POINT_SHIFT) - 1
+
+
 class Key(ctypes.Structure):
     """struct nv_key."""
 
@@ -107,16 +116,47 @@ class Mmu(ctypes.Structure):
     )
 
 
+class Event(ctypes.Structure):
+    """struct nv_event."""
+
+    _fields_ = (
+        ("time_ns", ctypes.c_uint64),
+        ("kvm", ctypes.c_uint64),
+        ("mmu", ctypes.c_uint64),
+        ("canonical_ipa", ctypes.c_uint64),
+        ("nested_ipa", ctypes.c_uint64),
+        ("size", ctypes.c_uint64),
+        ("duration_ns", ctypes.c_uint64),
+        ("pid", ctypes.c_uint32),
+        ("tid", ctypes.c_uint32),
+        ("result", ctypes.c_int32),
+        ("cpu", ctypes.c_uint32),
+        ("kind", ctypes.c_uint8),
+        ("detail", ctypes.c_uint8),
+        ("full", ctypes.c_uint8),
+        ("may_block", ctypes.c_uint8),
+        ("comm", ctypes.c_char * 16),
+        ("count", ctypes.c_uint32),
+    )
+
+
+class SlowCall(ctypes.Structure):
+    """struct nv_slow."""
+
+    _fields_ = (("event", Event), ("stack", ctypes.c_int32), ("trigger", ctypes.c_uint32))
+
+
 # Of a key and of one CPU's value, in bytes.
 SIZES = (ctypes.sizeof(Key), ctypes.sizeof(Row))
 # Of the map of shadow MMUs: an address, and a value.
 MMU_SIZES = (8, ctypes.sizeof(Mmu))
 
 
-def keys_of(vm: VmKey) -> Iterator[bytes]:
-    """All keys that rows of a VM can have."""
-    for labels in LABELS:
-        yield bytes(Key(vm.kvm, vm.pid, labels))
+def keys_of(vm: VmKey, triggers: bool = False) -> Iterator[bytes]:
+    """All keys that rows of a VM can have; triggers: they are told apart by who caused them."""
+    for trigger in range(len(TRIGGERS) if triggers else 1):
+        for labels in LABELS:
+            yield bytes(Key(vm.kvm, vm.pid, trigger << TRIGGER_SHIFT | labels))
 
 
 def mmus_of(vm: VmKey, mmus: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
@@ -143,16 +183,17 @@ def snapshot(
         vm, bits = _vm(key), key.labels & (LABEL_BITS - 1)
         cpus = (Row * (len(raw_values) // SIZES[1])).from_buffer_copy(raw_values)
         durations = _sum(cpus)
-        point = POINTS[key.labels >> POINT_SHIFT]
+        trigger = TRIGGERS[key.labels >> TRIGGER_SHIFT]
+        point = POINTS[key.labels >> POINT_SHIFT & _POINT_MASK]
         if point == "notifier_unmap":
-            notifier.append(NotifierUnmaps(vm, durations))
+            notifier.append(NotifierUnmaps(vm, durations, trigger))
         elif point == "s2_fault":
             faults.append(_fault(vm, bits, durations))
         elif point == "shadow_unmap":
-            unmap = _unmap(vm, bits, durations, cpus)
+            unmap = replace(_unmap(vm, bits, durations, cpus), trigger=trigger)
             unmaps.append(unmap if notifier_seen else replace(unmap, within="unknown"))
         else:
-            records.append(RevmapRecords(vm, OUTCOMES[bits], durations.count))
+            records.append(RevmapRecords(vm, OUTCOMES[bits], durations))
     return Snapshot(
         tuple(notifier), tuple(faults), tuple(unmaps), tuple(records), _broken(mmus), dict(lost)
     )

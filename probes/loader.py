@@ -12,7 +12,7 @@ from nvscope.probes import decode, features, libbpf, programs
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME, applicable
 from nvscope.probes.errors import LackError
-from nvscope.probes.programs import FENTRY, MECHANISMS, Plan, Program, Sizes
+from nvscope.probes.programs import FENTRY, MECHANISMS, Mode, Plan, Probing, Program, Sizes
 from nvscope.probes.quiet import Quiet, first_useful_line
 from nvscope.probes.snapshot import Attachment, Snapshot, VmKey
 
@@ -23,14 +23,15 @@ class Loaded:
     All methods may be called from any thread. armed_ns: when all was attached, CLOCK_MONOTONIC.
     """
 
-    def __init__(self, module: Any, attachments: Sequence[Attachment], trace: bool) -> None:
+    def __init__(self, module: Any, attachments: Sequence[Attachment], mode: Mode) -> None:
         self.attachments = tuple(attachments)
         self._module = module
+        self._mode = mode
         self._lock = threading.Lock()
         names = (b"rows", b"mmus", b"lost")
         self._rows, self._mmus, self._lost = (module[name].map_fd for name in names)
         self.armed_ns = libbpf.read_array(module[b"armed"].map_fd, 1)[0]
-        self._ring = libbpf.Ring(module[b"events"].map_fd) if trace else None
+        self._ring = libbpf.Ring(module[b"events"].map_fd) if mode.events else None
 
     def snapshot(self) -> Snapshot:
         """All counters now. Raises RuntimeError after close()."""
@@ -45,15 +46,28 @@ class Loaded:
         return decode.snapshot(rows, lost, notifier_seen, mmus)
 
     def drain(self) -> tuple[bytes, dict[str, int]]:
-        """The events since the last call, struct nv_event each, in order; then what was lost so
-        far, by cause: what was lost since the last call comes after all that it gave.
+        """The events since the last call, in order: struct nv_event each of a trace, struct nv_slow
+        of a one-shot probe; then what was lost so far, by cause: what was lost since the last call
+        comes after all that it gave.
 
-        Raises RuntimeError after close(), or where no trace was asked for.
+        Raises RuntimeError after close(), or where no events were asked for.
         """
         with self._lock:
             if self._module is None or self._ring is None:
-                raise RuntimeError("there is no trace to read")
+                raise RuntimeError("there are no events to read")
             return self._ring.drain(), self._losses()
+
+    def stack(self, number: int) -> list[str]:
+        """A kernel stack that an event names, innermost first, as "function+0x1c"; empty where
+        there is none. Raises RuntimeError after close().
+        """
+        with self._lock:
+            if self._module is None:
+                raise RuntimeError("the probes are closed")
+            if number < 0:
+                return []
+            addresses = self._module[b"stacks"].walk(number)
+            return [self._module.ksym(each, show_offset=True).decode() for each in addresses]
 
     def _losses(self) -> dict[str, int]:
         losses = libbpf.read_array(self._lost, len(decode.LOSSES))
@@ -65,7 +79,8 @@ class Loaded:
         """Delete the rows of a VM that is gone. A VM that goes on gets new ones, from zero."""
         with self._lock:
             if self._module is not None:
-                for key in decode.keys_of(vm):
+                probing = self._mode.probing
+                for key in decode.keys_of(vm, triggers=bool(probing and probing.triggers)):
                     libbpf.delete(self._rows, key)
                 for mmu in decode.mmus_of(vm, libbpf.read_hash(self._mmus, *decode.MMU_SIZES)):
                     libbpf.delete(self._mmus, mmu)
@@ -95,13 +110,15 @@ def load(
     strict: bool = False,
     max_vms: int = 1024,
     ring_bytes: int = 0,
+    probing: Probing | None = None,
 ) -> Loaded:
     """Attach probe points, each by the first hook and mechanism that works.
 
     points: default all that make sense with this kernel's reverse map, and those in symbols.
     symbols: point -> the function to hook instead of the catalog's. max_vms: VMs that can have
     counters. ring_bytes: record a trace as well, through a ring buffer of so many bytes (a power of
-    two times the page size). Takes a second or so: bcc compiles; stdout and stderr are set aside
+    two times the page size). probing: attach for a one-shot probe, whose slow calls go through that
+    buffer in place of a trace. Takes a second or so: bcc compiles; stdout and stderr are set aside
     meanwhile. Raises LackError when the host cannot be traced, when nothing can be attached or,
     with `strict`, when a point cannot; ValueError for an unknown point.
     """
@@ -112,19 +129,21 @@ def load(
     host = features.read_host()
     features.require_tracing(host)
     btf = Btf()
-    trace = ring_bytes > 0
-    default = applicable(features.revmap(btf), trace=trace)
+    mode = Mode(trace=ring_bytes > 0 and probing is None, probing=probing)
+    default = applicable(features.revmap(btf), trace=mode.trace)
     names = dict.fromkeys(default if points is None else points) | dict.fromkeys(symbols)
-    plans = [programs.plan(BY_NAME[n], mechanisms, symbols.get(n), btf, trace=trace) for n in names]
-    module = _attach_best(plans, Sizes(max_vms, ring_bytes), host, strict)
+    plans = [programs.plan(BY_NAME[n], mechanisms, symbols.get(n), btf, mode) for n in names]
+    module = _attach_best(plans, Sizes(max_vms, ring_bytes), mode, host, strict)
     attachments = [plan.attachment() for plan in plans]
     if module is None:
         failed = [f"{a.point}: {a.problem}" for a in attachments if not a.mechanism]
         raise LackError("; ".join(failed) or "no probe points asked for")
-    return Loaded(module, attachments, trace)
+    return Loaded(module, attachments, mode)
 
 
-def _attach_best(plans: Sequence[Plan], sizes: Sizes, host: features.Host, strict: bool) -> Any:
+def _attach_best(
+    plans: Sequence[Plan], sizes: Sizes, mode: Mode, host: features.Host, strict: bool
+) -> Any:
     """A module with all that attaches (strict: with all), or None. A plan's first choice is then
     what it attached; a plan without choices failed.
 
@@ -134,7 +153,7 @@ def _attach_best(plans: Sequence[Plan], sizes: Sizes, host: features.Host, stric
     while chosen := [plan.choices[0] for plan in plans if plan.choices]:
         if strict and any(not plan.choices and not plan.optional for plan in plans):
             return None
-        module = _compile(chosen, sizes, host)
+        module = _compile(chosen, sizes, mode, host)
         problems = {program.point: _attach(module, program, host) for program in chosen}
         if not any(problems.values()):
             libbpf.write_array(module[b"armed"].map_fd, 0, time.monotonic_ns())
@@ -146,8 +165,8 @@ def _attach_best(plans: Sequence[Plan], sizes: Sizes, host: features.Host, stric
     return None
 
 
-def _compile(chosen: Sequence[Program], sizes: Sizes, host: features.Host) -> Any:
-    flags = programs.compiler_flags(chosen, sizes)
+def _compile(chosen: Sequence[Program], sizes: Sizes, mode: Mode, host: features.Host) -> Any:
+    flags = programs.compiler_flags(chosen, sizes, mode)
     with Quiet() as quiet:
         try:
             return _module_class()(text=programs.source(chosen), cflags=flags)

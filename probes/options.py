@@ -1,6 +1,9 @@
-"""Options that all commands have which attach probes."""
+"""Options that several commands have which attach probes, and how their values are read."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Callable
 
 import click
 
@@ -16,3 +19,33 @@ mechanisms_option = click.option(
 strict_option = click.option(
     "--strict", is_flag=True, help="Fail unless every probe point could be attached."
 )
+
+_MAX_SECONDS = 1e9  # 30 years; what waits for them takes no more
+_UNITS = {
+    "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0,
+}  # fmt: skip
+
+
+def seconds(text: str) -> float:
+    """Seconds in a duration. Raises ValueError.
+
+    >>> seconds("90"), seconds("1.5m"), seconds("250ms")
+    (90.0, 90.0, 0.25)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ns|us|ms|s|min|m|h)?", text)
+    value = float(match[1]) * _UNITS[match[2] or ""] if match else 0
+    if not 0 < value <= _MAX_SECONDS:
+        raise ValueError(text)
+    return value
+
+
+def parsed(parse: Callable[[str], float], example: str) -> Callable[..., float | None]:
+    """A click callback: the option's text through `parse`, whose ValueError is wrong usage."""
+
+    def callback(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
+        try:
+            return None if text is None else parse(text)
+        except ValueError:
+            raise click.BadParameter(f"{text!r}; for example {example}") from None
+
+    return callback

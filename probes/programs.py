@@ -22,8 +22,39 @@ MECHANISMS = (FENTRY, KPROBE)
 REGISTER_ARGS = 8
 # Shadow MMUs that a VM has room for on average: two for each vCPU (S2_MMU_PER_VCPU, nested.c).
 MMUS_PER_VM = 64
+# Different kernel stacks that slow calls can have; a power of two.
+STACKS = 4096
 # Stands for a member or an enumerator that this kernel does not have.
 ABSENT = -1
+
+
+@dataclass(frozen=True)
+class Probing:
+    """What a one-shot probe asks for, beside the duration of each call of its point.
+
+    triggers: who caused it, where the catalog has what tells that; threshold_ns: calls that take so
+    long, or longer, are events of their own, with a kernel stack (0: none is).
+    """
+
+    point: str
+    triggers: bool = False
+    threshold_ns: int = 0
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What programs do. trace: all events go to user space; probing: for a one-shot probe."""
+
+    trace: bool = False
+    probing: Probing | None = None
+
+    @property
+    def events(self) -> bool:
+        """Whether any event goes to user space."""
+        return self.trace or (self.probing is not None and self.probing.threshold_ns > 0)
+
+
+COUNTS = Mode()
 
 
 @dataclass(frozen=True)
@@ -89,15 +120,13 @@ def plan(
     mechanisms: Sequence[str],
     symbol: str | None,
     btf: Btf,
-    *,
-    trace: bool = False,
+    mode: Mode = COUNTS,
 ) -> Plan:
     """All programs that this kernel's type information allows for a point.
 
-    symbol: hook this function instead, with the values of the catalog's first hook. trace: with
-    what a trace needs beside the counts.
+    symbol: hook this function instead, with the values of the catalog's first hook.
     """
-    point = traced(point) if trace else point
+    point = _in_mode(point, mode)
     hooks = [replace(point.hooks[0], symbol=symbol)] if symbol else list(point.hooks)
     made = Plan(point.name, hooks[0].symbol, [], optional=point.optional)
     for hook in hooks:
@@ -109,15 +138,18 @@ def plan(
     return made
 
 
-def traced(point: ProbePoint) -> ProbePoint:
-    """The point with all that a trace needs; there a record's duration is of interest too."""
-    both_ends = point.kind is Kind.RESULT and not point.only_traced
-    return replace(
-        point,
-        hooks=tuple(replace(h, values=dict(h.values) | dict(h.traced)) for h in point.hooks),
-        members=dict(point.members) | dict(point.traced),
-        kind=Kind.CALL if both_ends else point.kind,
-    )
+def _in_mode(point: ProbePoint, mode: Mode) -> ProbePoint:
+    """The point with what its programs need beside the counts."""
+    hooks, members = point.hooks, dict(point.members)
+    if mode.events:
+        hooks = tuple(replace(h, values=dict(h.values) | dict(h.traced)) for h in hooks)
+        members |= point.traced
+    if mode.probing and mode.probing.triggers:
+        members |= point.triggers
+    # Counts tell nobody how long a record took; the others do.
+    timed = mode != COUNTS and point.kind is Kind.RESULT and not point.only_traced
+    kind = Kind.CALL if timed else point.kind
+    return replace(point, hooks=hooks, members=members, kind=kind)
 
 
 def source(programs: Sequence[Program]) -> str:
@@ -128,27 +160,45 @@ def source(programs: Sequence[Program]) -> str:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What there is room for. vms: those that can have counters; ring_bytes: of a trace's ring
-    buffer, a power of two times the page size, or 0: no trace.
+    """What there is room for. vms: those that can have counters; ring_bytes: of the ring buffer for
+    events, a power of two times the page size.
     """
 
     vms: int
     ring_bytes: int = 0
 
 
-def compiler_flags(programs: Sequence[Program], sizes: Sizes) -> list[str]:
+def compiler_flags(programs: Sequence[Program], sizes: Sizes, mode: Mode = COUNTS) -> list[str]:
     """The options for bcc's compiler."""
     page_bytes = os.sysconf("SC_PAGESIZE")
     flags = [
         f"-I{SOURCES}",
-        f"-DNV_ROWS={sizes.vms * len(decode.LABELS)}",
+        f"-DNV_ROWS={sizes.vms * len(decode.LABELS) * _keys_per_label(mode)}",
         f"-DNV_MMUS={sizes.vms * MMUS_PER_VM}",
-        f"-DNV_TRACE={int(sizes.ring_bytes > 0)}",
+        f"-DNV_TRACE={int(mode.trace)}",
+        *_probing_flags(mode.probing),
         f"-DNV_RING_PAGES={sizes.ring_bytes // page_bytes}",
         f"-DNV_PAGE_SHIFT={page_bytes.bit_length() - 1}",
         *(f"-DNV_HAS_{name.upper()}={int(name in _points(programs))}" for name in BY_NAME),
     ]
     return [*flags, *sorted({flag for program in programs for flag in program.flags})]
+
+
+def _keys_per_label(mode: Mode) -> int:
+    triggers = mode.probing is not None and mode.probing.triggers
+    return len(decode.TRIGGERS) if triggers else 1
+
+
+def _probing_flags(probing: Probing | None) -> list[str]:
+    if probing is None:
+        return ["-DNV_PROBE=0", "-DNV_TRIGGER=0", "-DNV_THRESHOLD_NS=0"]
+    return [
+        "-DNV_PROBE=1",
+        f"-DNV_PROBED=NV_{probing.point.upper()}",
+        f"-DNV_TRIGGER={int(probing.triggers)}",
+        f"-DNV_THRESHOLD_NS={probing.threshold_ns}",
+        f"-DNV_STACKS={STACKS}",
+    ]
 
 
 def _program(point: ProbePoint, hook: Hook, mechanism: str, btf: Btf) -> Program:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import platform
 import re
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,11 +17,11 @@ import click
 from rich.console import Console
 
 import nvscope
-from nvscope.probes import features
+from nvscope.probes import features, session
 from nvscope.probes.errors import LackError
 from nvscope.probes.events import About
 from nvscope.probes.identity import Identities, require_initial_pid_namespace
-from nvscope.probes.options import mechanisms_option, strict_option
+from nvscope.probes.options import mechanisms_option, parsed, seconds, strict_option
 from nvscope.probes.programs import MECHANISMS
 
 if TYPE_CHECKING:
@@ -32,21 +31,7 @@ if TYPE_CHECKING:
 DEFAULT_BUFFER_MIB = 16
 DRAIN_SECONDS = 0.1
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
-_UNITS = {"ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-
-
-def seconds(text: str) -> float:
-    """Seconds in a duration. Raises ValueError.
-
-    >>> seconds("90"), seconds("1.5m"), seconds("250ms")
-    (90.0, 90.0, 0.25)
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|min|m|h)?", text)
-    if not match or float(match[1]) <= 0:
-        raise ValueError(text)
-    return float(match[1]) * _UNITS[match[2] or ""]
 
 
 def size_bytes(text: str) -> int:
@@ -59,16 +44,6 @@ def size_bytes(text: str) -> int:
     if not match or not int(match[1]):
         raise ValueError(text)
     return int(match[1]) * _SIZES[match[2]]
-
-
-def _parsed(parse: Callable[[str], float], example: str) -> Callable[..., float | None]:
-    def callback(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
-        try:
-            return None if text is None else parse(text)
-        except ValueError:
-            raise click.BadParameter(f"{text!r}; for example {example}") from None
-
-    return callback
 
 
 @dataclass(frozen=True)
@@ -96,19 +71,19 @@ Examples:
 @click.command(epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("output", metavar="FILE")
 @click.option(
-    "--duration", metavar="TIME", callback=_parsed(seconds, "30s, 5m or 1h"), help="Stop after it."
+    "--duration", metavar="TIME", callback=parsed(seconds, "30s, 5m or 1h"), help="Stop after it."
 )
 @click.option("--count", type=click.IntRange(1), metavar="N", help="Stop after so many events.")
 @click.option(
     "--rotate-size",
     metavar="SIZE",
-    callback=_parsed(size_bytes, "100M"),
+    callback=parsed(size_bytes, "100M"),
     help="Begin a new file after so many bytes: FILE-00001, FILE-00002, …",
 )
 @click.option(
     "--rotate-time",
     metavar="TIME",
-    callback=_parsed(seconds, "10m"),
+    callback=parsed(seconds, "10m"),
     help="Begin a new file after this time.",
 )
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
@@ -146,9 +121,7 @@ def record(
     Exit codes: 0 recorded, 2 wrong usage, 3 the host lacks something (no KVM with nested guests,
     no rights, no room on the disk).
     """
-    # Blocked and waited for: no batch is interrupted half-way. Before anything starts threads, as
-    # numpy does when it is imported: one that does not block them would take them.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    session.block()
     limits = _limits(count, rotate_size, rotate_time)
     path = None if output == "-" else Path(output)
     _check_output(path, limits, force)
@@ -187,7 +160,7 @@ def run(wanted: Wanted) -> None:
     with console.status("compiling and attaching the probes …"):
         loaded = _load(wanted)
     with contextlib.closing(loaded):
-        _report(loaded)
+        session.report(loaded.attachments)
         recorder = _recorder(loaded, host, wanted)
         try:
             _record(recorder, wanted.duration, console)
@@ -246,19 +219,13 @@ def _about(loaded: Loaded, host: features.Host) -> About:
     )
 
 
-def _report(loaded: Loaded) -> None:
-    for a in loaded.attachments:
-        if not a.mechanism:
-            click.echo(f"nvscope: not attached: {a.point} ({a.hook}): {a.problem}", err=True)
-
-
 def _record(recorder: Recorder, duration: float | None, console: Console) -> None:
     began = time.monotonic()
     with _status(console, recorder.progress, began) as show:
         click.echo("nvscope: recording", err=True)
         while not recorder.done:
             left = DRAIN_SECONDS if duration is None else began + duration - time.monotonic()
-            stopped = signal.sigtimedwait(_STOP_SIGNALS, max(0, min(DRAIN_SECONDS, left)))
+            stopped = session.stopped(min(DRAIN_SECONDS, left))
             recorder.step()
             show()
             if stopped or left <= 0:

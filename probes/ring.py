@@ -15,27 +15,9 @@ from nvscope.probes import decode
 from nvscope.probes.events import COLUMNS, KINDS
 from nvscope.probes.snapshot import VmKey
 
-# struct nv_event.
+# struct nv_event; numpy has a type of its own for text.
 EVENT = np.dtype(
-    [
-        ("time_ns", "<u8"),
-        ("kvm", "<u8"),
-        ("mmu", "<u8"),
-        ("canonical_ipa", "<u8"),
-        ("nested_ipa", "<u8"),
-        ("size", "<u8"),
-        ("duration_ns", "<u8"),
-        ("pid", "<u4"),
-        ("tid", "<u4"),
-        ("result", "<i4"),
-        ("cpu", "<u4"),
-        ("kind", "u1"),
-        ("detail", "u1"),
-        ("full", "u1"),
-        ("may_block", "u1"),
-        ("comm", "S16"),
-        ("count", "<u4"),
-    ]
+    [(name, "S16" if name == "comm" else kind) for name, kind in decode.Event._fields_]
 )
 _FIELDS = frozenset(EVENT.names or ())
 _KIND_NAMES = tuple(KINDS)

@@ -33,10 +33,14 @@ class Durations:
 
 @dataclass(frozen=True)
 class NotifierUnmaps:
-    """Calls of the MMU notifier's kvm_unmap_gfn_range for one VM."""
+    """Calls of the MMU notifier's kvm_unmap_gfn_range for one VM.
+
+    trigger: who caused them, one of decode.TRIGGERS; "" where that was not asked.
+    """
 
     vm: VmKey
     durations: Durations
+    trigger: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class ShadowUnmaps:
     where notifier_unmap is not attached; size_bytes: sum of the sizes asked for (a full one asks
     for the whole IPA space, 2**48 or 2**52, so that this soon exceeds 64 bits); reason: why a
     notifier unmap fell back from the reverse map to a full one, "broken" | "unknown_ipa" | "raced"
-    | "unknown", or "none": it was no fallback.
+    | "unknown", or "none": it was no fallback; trigger: as of NotifierUnmaps.
     """
 
     vm: VmKey
@@ -72,6 +76,19 @@ class ShadowUnmaps:
     size_bytes: int
     durations: Durations
     reason: str = "none"
+    trigger: str = ""
+
+    def why_full(self, revmap: str) -> str:
+        """Why it was full: "no_revmap", a fallback's reason, or "none"; revmap: the host's.
+
+        A full one in a notifier unmap has a reason in any case: "unknown" where the kernel's
+        reverse map does not tell.
+        """
+        if self.scope != "full" or self.within != "notifier":
+            return "none"
+        if revmap == "none":
+            return "no_revmap"
+        return "unknown" if self.reason == "none" else self.reason
 
 
 @dataclass(frozen=True)
@@ -79,12 +96,18 @@ class RevmapRecords:
     """Shadow mappings noted in one VM's reverse maps.
 
     outcome: "stored" | "unchanged" | "overlapped" | "failed" | "skipped" (the map was broken) |
-    "unknown" (this kernel does not say).
+    "unknown" (this kernel does not say). durations: how long that took, where a one-shot probe
+    asks for it, else all are of 0 ns.
     """
 
     vm: VmKey
     outcome: str
-    count: int
+    durations: Durations
+
+    @property
+    def count(self) -> int:
+        """How many."""
+        return self.durations.count
 
 
 @dataclass(frozen=True)

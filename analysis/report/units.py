@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-_TIMES = ((1e9, "s"), (1e6, "ms"), (1e3, "µs"))
+from nvscope.probes.units import digits
+from nvscope.probes.units import duration as duration
+
 _SIZES = ((1 << 50, "PiB"), (1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 # Longest name of anything that is shown: a comm has 15 bytes, a VM's name may have any number.
 MAX_NAME = 60
-
-
-def duration(ns: float) -> str:
-    """Nanoseconds as text.
-
-    >>> duration(0), duration(999), duration(1_500), duration(12_345_678), duration(90e9)
-    ('0 ns', '999 ns', '1.5 µs', '12.3 ms', '90 s')
-    """
-    return next((f"{_digits(ns / by)} {u}" for by, u in _TIMES if ns >= by), f"{ns:.0f} ns")
 
 
 def size(count_bytes: float) -> str:
@@ -24,7 +17,7 @@ def size(count_bytes: float) -> str:
     ('0 B', '4 KiB', '1.5 GiB')
     """
     return next(
-        (f"{_digits(count_bytes / by)} {u}" for by, u in _SIZES if count_bytes >= by),
+        (f"{digits(count_bytes / by)} {u}" for by, u in _SIZES if count_bytes >= by),
         f"{count_bytes:.0f} B",
     )
 
@@ -44,7 +37,7 @@ def share(part: float, whole: float) -> str:
     >>> share(1, 8), share(1, 0)
     ('12.5 %', '')
     """
-    return f"{_digits(100 * part / whole)} %" if whole else ""
+    return f"{digits(100 * part / whole)} %" if whole else ""
 
 
 def ratio(above: float, below: float) -> str:
@@ -53,7 +46,7 @@ def ratio(above: float, below: float) -> str:
     >>> ratio(3, 2), ratio(3, 0), ratio(8 << 30, 4096)
     ('1.5', '-', '2,097,152')
     """
-    return f"{_digits(above / below)}" if below else "-"
+    return f"{digits(above / below)}" if below else "-"
 
 
 def name(text: str, limit: int = MAX_NAME) -> str:
@@ -64,10 +57,3 @@ def name(text: str, limit: int = MAX_NAME) -> str:
     """
     line = " ".join("".join(c if c.isprintable() else " " for c in text[: 4 * limit]).split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
-
-
-def _digits(value: float) -> str:
-    if value >= 100:
-        return f"{value:,.0f}"
-    text = f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-    return text.rstrip("0").rstrip(".")

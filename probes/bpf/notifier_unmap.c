@@ -5,8 +5,8 @@
  */
 #include "nvscope.h"
 
-#if NV_TRACE
-nv_inline void nv_emit_notifier(int kind, const nv_u64 *args, nv_u64 ns)
+#if NV_EVENTS
+nv_inline void nv_emit_notifier(void *ctx, int kind, const nv_u64 *args, nv_u64 ns)
 {
 	const int typed = NV_NOTIFIER_UNMAP_TYPED;
 	nv_u64 range = nv_value(typed, args, NV_NOTIFIER_UNMAP_RANGE_ARG,
@@ -23,14 +23,14 @@ nv_inline void nv_emit_notifier(int kind, const nv_u64 *args, nv_u64 ns)
 
 	vm.kvm = nv_value(typed, args, NV_NOTIFIER_UNMAP_KVM_ARG, NV_NOTIFIER_UNMAP_KVM_AT);
 	vm.pid = nv_load32(typed, vm.kvm, NV_OFFSET_KVM_PID);
-	nv_emit(kind, &vm, &event);
+	nv_emit(ctx, kind, &vm, &event);
 }
 #endif
 
 int NV_NOTIFIER_UNMAP_ENTRY(unsigned long long *ctx)
 {
 #if NV_TRACE
-	nv_emit_notifier(NV_EVENT_NOTIFIER_BEGIN, ctx, 0);
+	nv_emit_notifier(ctx, NV_EVENT_NOTIFIER_BEGIN, ctx, 0);
 #endif
 	nv_begin(NV_NOTIFIER_UNMAP, NV_NOTIFIER_UNMAP_TYPED, ctx, 0);
 	return 0;
@@ -48,13 +48,14 @@ int NV_NOTIFIER_UNMAP_EXIT(unsigned long long *ctx)
 	if (!task)
 		return 0;
 	args = typed ? ctx : task->args[NV_NOTIFIER_UNMAP];
-#if NV_TRACE
-	nv_emit_notifier(NV_EVENT_NOTIFIER_END, args, ns);
+#if NV_EVENTS
+	if (NV_EMITS_END(NV_NOTIFIER_UNMAP, ns))
+		nv_emit_notifier(ctx, NV_EVENT_NOTIFIER_END, args, ns);
 #endif
 	kvm = nv_value(typed, args, NV_NOTIFIER_UNMAP_KVM_ARG, NV_NOTIFIER_UNMAP_KVM_AT);
 	key.kvm = kvm;
 	key.pid = nv_load32(typed, kvm, NV_OFFSET_KVM_PID);
-	key.labels = NV_NOTIFIER_UNMAP << NV_POINT_SHIFT;
+	key.labels = NV_NOTIFIER_UNMAP << NV_POINT_SHIFT | NV_TRIGGER_LABEL(kvm);
 	nv_count(&key, ns);
 	return 0;
 }

@@ -33,11 +33,13 @@ enum nv_point {
 	NV_REVMAP_FALLBACK,
 	NV_MMU_INIT,
 	NV_SHADOW_MAP,
+	NV_NUMA_SCAN,
 	NV_POINTS,
 };
 
 /* nv_key.labels: the point above NV_POINT_SHIFT, its own bits below. */
 #define NV_POINT_SHIFT 8
+#define NV_TRIGGER_SHIFT 16 /* one-shot probes: enum nv_trigger */
 #define NV_LABEL_BITS 64     /* the bits of all points are below */
 #define NV_FAULT_SHADOW 1    /* s2_fault: of a shadow stage 2 */
 #define NV_FAULT_ERROR 2     /* s2_fault: returned an error */
@@ -76,6 +78,19 @@ enum nv_outcome {
 	NV_OUTCOMES,
 };
 
+/* One-shot probes: who caused a call; NONE: that was not asked. */
+enum nv_trigger {
+	NV_TRIGGER_NONE,
+	NV_TRIGGER_VMM, /* the VM's own process */
+	NV_TRIGGER_RECLAIM,
+	NV_TRIGGER_THP,
+	NV_TRIGGER_KSM,
+	NV_TRIGGER_COMPACTION,
+	NV_TRIGGER_NUMA,
+	NV_TRIGGER_OTHER,
+	NV_TRIGGERS,
+};
+
 /* Why an event is not in the rows: the index into the map "lost". */
 enum nv_loss {
 	NV_LOST_START_FULL,   /* no memory to note a call's start */
@@ -83,7 +98,7 @@ enum nv_loss {
 	NV_LOST_MISSED_EXIT,  /* a call began, and its end was not seen */
 	NV_LOST_MISSED_ENTRY, /* a call ended, and its begin was not seen */
 	NV_LOST_MMU_FULL,     /* no room for another shadow MMU's state */
-	NV_LOST_RING_FULL,    /* traces: the reader was too slow */
+	NV_LOST_RING_FULL,    /* traces, slow calls: the reader was too slow */
 	NV_LOST_NO_CANONICAL, /* traces: what a shadow mapping leads to was not seen */
 	NV_LOSSES,
 };
@@ -157,6 +172,15 @@ struct nv_event {
 	nv_u32 count; /* NV_EVENT_LOSS only */
 };
 
+/* A call that took longer than a one-shot probe allows. */
+struct nv_slow {
+	struct nv_event event;
+	int stack; /* key of the map "stacks", or -errno */
+	nv_u32 trigger;
+};
+
+#define NV_STACK_DEPTH 127 /* PERF_MAX_STACK_DEPTH: what bcc gives a stack */
+
 #ifdef BPF_F_TABLE
 
 /* ---- programs: compiled by bcc ---- */
@@ -180,8 +204,14 @@ BPF_F_TABLE("task_storage", int, struct nv_inflight, inflight, 0, BPF_F_NO_PREAL
 BPF_F_TABLE("percpu_hash", struct nv_key, struct nv_row, rows, NV_ROWS, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", nv_u64, struct nv_mmu, mmus, NV_MMUS, BPF_F_NO_PREALLOC);
 BPF_ARRAY(lost, nv_u64, NV_LOSSES);
-#if NV_TRACE
+/* Events go to user space: all of them in a trace, slow calls from a one-shot probe. */
+#define NV_SLOW (NV_THRESHOLD_NS > 0)
+#define NV_EVENTS (NV_TRACE || NV_SLOW)
+#if NV_EVENTS
 BPF_RINGBUF_OUTPUT(events, NV_RING_PAGES);
+#endif
+#if NV_SLOW
+BPF_STACK_TRACE(stacks, NV_STACKS);
 #endif
 /* When all was attached, on the programs' clock: calls before are not ours to miss. */
 BPF_ARRAY(armed, nv_u64, 1);
@@ -369,22 +399,72 @@ nv_inline struct nv_mmu *nv_mmu_state(nv_u64 mmu, const struct nv_key *vm)
 	return state;
 }
 
+#if NV_TRIGGER
+
+/* Who it is: a kernel thread has no mm, and a name that no program can take. */
+nv_inline nv_u32 nv_trigger(nv_u64 kvm)
+{
+	nv_u64 self = (nv_u64)bpf_get_current_task_btf();
+	nv_u64 mm = nv_load64(0, self, NV_OFFSET_TASK_MM);
+	char comm[NV_COMM] = {};
+
+#if NV_HAS_NUMA_SCAN
+	struct nv_inflight *task = nv_task();
+
+	if (task && task->start_ns[NV_NUMA_SCAN])
+		return NV_TRIGGER_NUMA;
+#endif
+	if (mm)
+		return mm == nv_load64(0, kvm, NV_OFFSET_KVM_MM) ? NV_TRIGGER_VMM : NV_TRIGGER_OTHER;
+	bpf_get_current_comm(comm, sizeof(comm));
+	if (!__builtin_memcmp(comm, "kswapd", 6))
+		return NV_TRIGGER_RECLAIM;
+	if (!__builtin_memcmp(comm, "khugepaged", 10))
+		return NV_TRIGGER_THP;
+	if (!__builtin_memcmp(comm, "ksmd", 4))
+		return NV_TRIGGER_KSM;
+	if (!__builtin_memcmp(comm, "kcompactd", 9))
+		return NV_TRIGGER_COMPACTION;
+	return NV_TRIGGER_OTHER;
+}
+
+#define NV_TRIGGER_LABEL(kvm) (nv_trigger(kvm) << NV_TRIGGER_SHIFT)
+#else
+#define NV_TRIGGER_LABEL(kvm) 0
+#endif
+
 #if NV_TRACE
+#define NV_EMITS_END(point, ns) 1
+#elif NV_SLOW
+#define NV_EMITS_END(point, ns) ((point) == NV_PROBED && (ns) >= NV_THRESHOLD_NS)
+#endif
+
+#if NV_EVENTS
 
 #define NV_RING_QUIET 1 /* BPF_RB_NO_WAKEUP: the reader looks in from time to time */
 
-/* Puts an event into the trace. All events go through one ring, whose order is
+/* Puts an event into the ring buffer. All go through one ring, whose order is
  * that of the locks under which they are put there. Fields that the caller has
- * no value for are 0 in `from`.
+ * no value for are 0 in `from`. ctx: the program's, for the stack.
  */
-nv_inline void nv_emit(int kind, const struct nv_key *vm, struct nv_event *from)
+nv_inline void nv_emit(void *ctx, int kind, const struct nv_key *vm, struct nv_event *from)
 {
-	struct nv_event *event = events.ringbuf_reserve(sizeof(struct nv_event));
+	struct nv_event *event;
+#if NV_SLOW
+	struct nv_slow *slow = events.ringbuf_reserve(sizeof(struct nv_slow));
 
+	event = (struct nv_event *)slow; /* its first member */
+#else
+	event = events.ringbuf_reserve(sizeof(struct nv_event));
+#endif
 	if (!event) {
 		nv_lose(NV_LOST_RING_FULL);
 		return;
 	}
+#if NV_SLOW
+	slow->stack = stacks.get_stackid(ctx, 0);
+	slow->trigger = NV_TRIGGER_LABEL(vm->kvm) >> NV_TRIGGER_SHIFT;
+#endif
 	*event = *from;
 	event->time_ns = bpf_ktime_get_ns();
 	event->kvm = vm->kvm;
@@ -393,9 +473,13 @@ nv_inline void nv_emit(int kind, const struct nv_key *vm, struct nv_event *from)
 	event->cpu = bpf_get_smp_processor_id();
 	event->kind = kind;
 	bpf_get_current_comm(event->comm, sizeof(event->comm));
+#if NV_SLOW
+	events.ringbuf_submit(slow, NV_RING_QUIET);
+#else
 	events.ringbuf_submit(event, NV_RING_QUIET);
+#endif
 }
 
-#endif /* NV_TRACE */
+#endif /* NV_EVENTS */
 #endif /* BPF_F_TABLE */
 #endif /* NVSCOPE_H */

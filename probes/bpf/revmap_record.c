@@ -5,8 +5,8 @@
  */
 #include "nvscope.h"
 
-/* fexit still finds the arguments, and without a trace nobody asks how long it took. */
-#define NV_RECORD_BEGINS (!NV_REVMAP_RECORD_TYPED || NV_TRACE)
+/* fexit still finds the arguments, and for the counts alone nobody asks how long it took. */
+#define NV_RECORD_BEGINS (!NV_REVMAP_RECORD_TYPED || NV_TRACE || NV_PROBE)
 
 #if NV_RECORD_BEGINS
 int NV_REVMAP_RECORD_ENTRY(unsigned long long *ctx)
@@ -35,8 +35,8 @@ nv_inline nv_u32 nv_outcome(const nv_u64 *ctx)
 	return NV_OUTCOME_UNKNOWN;
 }
 
-#if NV_TRACE
-nv_inline void nv_emit_record(struct nv_inflight *task, const nv_u64 *args, nv_u32 outcome,
+#if NV_EVENTS
+nv_inline void nv_emit_record(void *ctx, struct nv_inflight *task, const nv_u64 *args, nv_u32 outcome,
 			      nv_u64 mmu, const struct nv_key *vm, nv_u64 ns)
 {
 	const int typed = NV_REVMAP_RECORD_TYPED;
@@ -52,8 +52,10 @@ nv_inline void nv_emit_record(struct nv_inflight *task, const nv_u64 *args, nv_u
 		.duration_ns = ns,
 	};
 
+#if NV_TRACE
 	task->canonical_ipa = event.canonical_ipa;
-	nv_emit(NV_EVENT_RECORD, vm, &event);
+#endif
+	nv_emit(ctx, NV_EVENT_RECORD, vm, &event);
 }
 #endif
 
@@ -63,11 +65,10 @@ int NV_REVMAP_RECORD_EXIT(unsigned long long *ctx)
 	const nv_u64 *args = ctx;
 	struct nv_key key = {};
 	nv_u32 outcome = nv_outcome(ctx);
-	nv_u64 mmu;
+	nv_u64 mmu, ns = 0;
 
 #if NV_RECORD_BEGINS
 	struct nv_inflight *task;
-	nv_u64 ns;
 
 	task = nv_end(NV_REVMAP_RECORD, &ns);
 	if (!task)
@@ -85,9 +86,10 @@ int NV_REVMAP_RECORD_EXIT(unsigned long long *ctx)
 			state->broken = 1;
 	}
 #endif
-#if NV_TRACE
-	nv_emit_record(task, args, outcome, mmu, &key, ns);
+#if NV_EVENTS
+	if (NV_EMITS_END(NV_REVMAP_RECORD, ns))
+		nv_emit_record(ctx, task, args, outcome, mmu, &key, ns);
 #endif
-	nv_count(&key, 0);
+	nv_count(&key, NV_PROBE ? ns : 0);
 	return 0;
 }

@@ -7,7 +7,7 @@
  */
 #include "nvscope.h"
 
-#if NV_TRACE
+#if NV_EVENTS
 nv_inline nv_u64 nv_fault_ipa(const nv_u64 *args)
 {
 	return nv_value(NV_S2_FAULT_TYPED, args, NV_S2_FAULT_FAULT_IPA_ARG,
@@ -51,8 +51,8 @@ nv_inline int nv_refault(nv_u64 mmu, const struct nv_key *vm)
 	return owed;
 }
 
-#if NV_TRACE
-nv_inline void nv_emit_fault(struct nv_inflight *task, const nv_u64 *args, nv_u64 mmu,
+#if NV_EVENTS
+nv_inline void nv_emit_fault(void *ctx, struct nv_inflight *task, const nv_u64 *args, nv_u64 mmu,
 			     const struct nv_key *vm, int result, nv_u64 ns)
 {
 	nv_u64 ipa = nv_fault_ipa(args);
@@ -64,8 +64,10 @@ nv_inline void nv_emit_fault(struct nv_inflight *task, const nv_u64 *args, nv_u6
 		.duration_ns = ns,
 	};
 
+#if NV_TRACE
 	task->canonical_ipa = NV_NO_IPA;
-	nv_emit(NV_EVENT_FAULT, vm, &event);
+#endif
+	nv_emit(ctx, NV_EVENT_FAULT, vm, &event);
 }
 #endif
 
@@ -93,8 +95,9 @@ int NV_S2_FAULT_EXIT(unsigned long long *ctx)
 		if (!(key.labels & NV_FAULT_ERROR) && nv_refault(mmu, &key))
 			key.labels |= NV_FAULT_REFAULT;
 	}
-#if NV_TRACE
-	nv_emit_fault(task, args, mmu, &key, (int)ctx[NV_S2_FAULT_RETURN], ns);
+#if NV_EVENTS
+	if (NV_EMITS_END(NV_S2_FAULT, ns))
+		nv_emit_fault(ctx, task, args, mmu, &key, (int)ctx[NV_S2_FAULT_RETURN], ns);
 #endif
 	nv_count(&key, ns);
 	return 0;

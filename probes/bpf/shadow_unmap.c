@@ -25,8 +25,9 @@ nv_inline int nv_full(int typed, nv_u64 mmu, nv_u64 start, nv_u64 size)
 	return start == 0 && t0sz && size >= 1ULL << (64 - t0sz);
 }
 
-#if NV_TRACE
-nv_inline void nv_emit_unmap(int kind, const nv_u64 *args, nv_u32 within, nv_u64 ns)
+#if NV_EVENTS
+nv_inline void nv_emit_unmap(void *ctx, int kind, const nv_u64 *args, nv_u32 within,
+			     nv_u64 ns)
 {
 	const int typed = NV_SHADOW_UNMAP_TYPED;
 	nv_u64 mmu = nv_value(typed, args, NV_SHADOW_UNMAP_MMU_ARG, NV_SHADOW_UNMAP_MMU_AT);
@@ -48,9 +49,9 @@ nv_inline void nv_emit_unmap(int kind, const nv_u64 *args, nv_u32 within, nv_u64
 			.nested_ipa = nv_load64(typed, mmu, NV_OFFSET_MMU_VTTBR),
 		};
 
-		nv_emit(NV_EVENT_MMU_RECYCLE, &vm, &recycle);
+		nv_emit(ctx, NV_EVENT_MMU_RECYCLE, &vm, &recycle);
 	}
-	nv_emit(kind, &vm, &event);
+	nv_emit(ctx, kind, &vm, &event);
 }
 #endif
 
@@ -72,7 +73,7 @@ int NV_SHADOW_UNMAP_ENTRY(unsigned long long *ctx)
 #endif
 #if NV_TRACE
 	if (task && !canonical)
-		nv_emit_unmap(NV_EVENT_UNMAP_BEGIN, ctx, nv_within(task), 0);
+		nv_emit_unmap(ctx, NV_EVENT_UNMAP_BEGIN, ctx, nv_within(task), 0);
 #endif
 	nv_begin(NV_SHADOW_UNMAP, typed, ctx, canonical);
 	return 0;
@@ -128,11 +129,13 @@ int NV_SHADOW_UNMAP_EXIT(unsigned long long *ctx)
 	size = nv_value(typed, args, NV_SHADOW_UNMAP_SIZE_ARG, NV_SHADOW_UNMAP_SIZE_AT);
 	full = nv_full(typed, mmu, start, size);
 	within = nv_within(task);
-#if NV_TRACE
-	nv_emit_unmap(NV_EVENT_UNMAP_END, args, within, ns);
+#if NV_EVENTS
+	if (NV_EMITS_END(NV_SHADOW_UNMAP, ns))
+		nv_emit_unmap(ctx, NV_EVENT_UNMAP_END, args, within, ns);
 #endif
 	nv_key_of(&key, NV_KVM_OF_MMU(typed, mmu),
 		  NV_SHADOW_UNMAP << NV_POINT_SHIFT | within << NV_WITHIN_SHIFT);
+	key.labels |= NV_TRIGGER_LABEL(key.kvm);
 	state = mmus.lookup(&mmu);
 	if (full) {
 		key.labels |= NV_UNMAP_FULL;

@@ -54,7 +54,7 @@ def busy(*vms: VmKey) -> Snapshot:
                 ("ranged", "other", 1, 4096, "none"),
             )
         ),
-        tuple(RevmapRecords(vm, "stored", 17) for vm in vms),
+        tuple(RevmapRecords(vm, "stored", durations({0: 17})) for vm in vms),
         dict.fromkeys(vms[:1], 1),
         LOST,
     )

@@ -93,7 +93,9 @@ def kernel(
     mmu_pointer = blob.pointer(mmu)
     arch = blob.struct("kvm_arch", 40, ("fgu", u64, 0), ("mmu", mmu, 8))
     pids = blob.struct("", 8, ("pad", s32, 0), ("userspace_pid", s32, 4))
-    kvm = blob.struct("kvm", 64, ("", pids, 8), ("arch", arch, 16))
+    mm = blob.pointer(blob.struct("mm_struct", 8))
+    blob.struct("task_struct", 16, ("flags", u64, 0), ("mm", mm, 8))
+    kvm = blob.struct("kvm", 64, ("mm", mm, 0), ("", pids, 8), ("arch", arch, 16))
     kvm_pointer = blob.pointer(kvm)
     vcpu_arch = blob.struct("kvm_vcpu_arch", 16, ("ctxt", u64, 0), ("hw_mmu", mmu_pointer, 8))
     vcpu = blob.struct("kvm_vcpu", 40, ("kvm", kvm_pointer, 16), ("arch", vcpu_arch, 24))
@@ -113,6 +115,7 @@ def kernel(
     blob.function("kvm_init_stage2_mmu", s32, ("kvm", kvm_pointer), ("mmu", mmu_pointer))
     pgt = blob.pointer(blob.struct("kvm_pgtable", 8, ("mmu", mmu_pointer, 0)))
     blob.function("kvm_pgtable_stage2_map", s32, ("pgt", pgt), ("addr", u64), ("size", u64))
+    blob.function("task_numa_work", 0, ("work", u64))
     blob.function("kvm_arch_destroy_vm", 0, ("kvm", kvm_pointer))
     if revmap == "maple":
         _maple(blob, prefix, mmu_pointer, size)

@@ -7,7 +7,8 @@ from exporter_fakes import durations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvscope.exporter.histogram import buckets, total
+from nvscope.exporter.histogram import buckets
+from nvscope.probes.durations import total
 from nvscope.probes.snapshot import SLOTS
 
 

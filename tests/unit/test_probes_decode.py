@@ -84,7 +84,9 @@ def test_records_by_outcome() -> None:
     rows = [(key(RECORD, outcome), row(0, s0=7) + row(0, s0=1)) for outcome in range(6)]
     found = decode.snapshot(rows, {}, notifier_seen=True)
     outcomes = ("unknown", "stored", "unchanged", "overlapped", "failed", "skipped")
-    assert found.revmap_records == tuple(RevmapRecords(VM, name, 8) for name in outcomes)
+    assert found.revmap_records == tuple(
+        RevmapRecords(VM, name, durations(0, s0=8)) for name in outcomes
+    )
 
 
 def test_broken_mmus_of_each_vm() -> None:
@@ -115,6 +117,19 @@ def test_keys_of_a_vm_are_all_that_decode() -> None:
     found = decode.snapshot([(k, row(1, s1=1)) for k in keys], {}, notifier_seen=True)
     assert (len(found.notifier_unmaps), len(found.s2_faults)) == (1, 5)
     assert (len(found.shadow_unmaps), len(found.revmap_records)) == (12, 6)
+
+
+def test_triggers_tell_rows_apart() -> None:
+    rows = [(key(0, trigger << decode.TRIGGER_SHIFT), row(5, s1=1)) for trigger in range(8)]
+    found = decode.snapshot(
+        [*rows, (key(2, 3 << decode.TRIGGER_SHIFT | 1), row(5, s1=1))], {}, notifier_seen=True
+    )
+    names = ["", "vmm", "reclaim", "thp", "ksm", "compaction", "numa", "other"]
+    assert [unmaps.trigger for unmaps in found.notifier_unmaps] == names
+    assert [(u.scope, u.trigger) for u in found.shadow_unmaps] == [("full", "thp")]
+    keys = set(decode.keys_of(VM, triggers=True))
+    assert {raw for raw, _ in rows} <= keys
+    assert len(keys) == len(names) * len(decode.LABELS)
 
 
 def test_all_labels_are_below_what_vm_exit_deletes() -> None:

@@ -23,6 +23,8 @@ CONSTANTS = {
     "NV_FAULT_ERROR": decode.FAULT_ERROR,
     "NV_FAULT_REFAULT": decode.FAULT_REFAULT,
     "NV_UNMAP_FULL": decode.UNMAP_FULL,
+    "NV_TRIGGER_SHIFT": decode.TRIGGER_SHIFT,
+    "NV_TRIGGERS": len(decode.TRIGGERS),
     "NV_WITHIN_SHIFT": decode.WITHIN_SHIFT,
     "NV_REASON_SHIFT": decode.REASON_SHIFT,
     "NV_WITHINS": len(decode.WITHIN),
@@ -34,6 +36,7 @@ CONSTANTS = {
     **{f"NV_{name.upper()}": i for i, name in enumerate(decode.POINTS)},
     **{f"NV_WITHIN_{name.upper()}": i for i, name in enumerate(decode.WITHIN)},
     **{f"NV_REASON_{name.upper()}": i for i, name in enumerate(decode.REASONS)},
+    **{f"NV_TRIGGER_{(name or 'none').upper()}": i for i, name in enumerate(decode.TRIGGERS)},
     **{f"NV_OUTCOME_{name.upper()}": i for i, name in enumerate(decode.OUTCOMES)},
     **{f"NV_LOST_{name.upper()}": i for i, name in enumerate(decode.LOSSES)},
 }
@@ -60,8 +63,14 @@ def test_constants(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "mirror"),
-    [("nv_key", decode.Key), ("nv_row", decode.Row), ("nv_mmu", decode.Mmu)],
-    ids=["key", "row", "mmu"],
+    [
+        ("nv_key", decode.Key),
+        ("nv_row", decode.Row),
+        ("nv_mmu", decode.Mmu),
+        ("nv_event", decode.Event),
+        ("nv_slow", decode.SlowCall),
+    ],
+    ids=["key", "row", "mmu", "event", "slow"],
 )
 def test_structs(tmp_path: Path, name: str, mirror: type[ctypes.Structure]) -> None:
     fields = [field[0] for field in mirror._fields_]

@@ -12,7 +12,7 @@ from probes_btf import Blob, kernel
 from nvscope.probes import programs
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME, applicable
-from nvscope.probes.programs import MECHANISMS, Plan, Sizes
+from nvscope.probes.programs import COUNTS, MECHANISMS, Mode, Plan, Probing, Sizes
 from nvscope.probes.snapshot import Attachment
 
 
@@ -22,9 +22,12 @@ def plan_of(
     mechanisms: tuple[str, ...] = MECHANISMS,
     symbol: str | None = None,
     *,
-    trace: bool = False,
+    mode: Mode = COUNTS,
 ) -> Plan:
-    return programs.plan(BY_NAME[point], mechanisms, symbol, Btf(file), trace=trace)
+    return programs.plan(BY_NAME[point], mechanisms, symbol, Btf(file), mode)
+
+
+TRACE = Mode(trace=True)
 
 
 def defines(plan: Plan, choice: int = 0) -> dict[str, str]:
@@ -126,9 +129,10 @@ def test_every_name_in_a_program_is_defined(maple: Path) -> None:
         known = set(re.findall(r"\bNV_[A-Z0-9_]+\b", header))
         known |= set(re.findall(r"#define (\w+)", text))
         # One choice for each mechanism: with kprobes some points have one program more.
-        chosen = plan_of(point, maple, trace=True).choices
-        sizes = Sizes(vms=1, ring_bytes=1 << 20)
-        flags = [*chosen[0].flags, *chosen[1].flags, *programs.compiler_flags(chosen[:1], sizes)]
+        mode = Mode(probing=Probing(point, triggers=True, threshold_ns=1))
+        chosen = plan_of(point, maple, mode=mode).choices
+        general = programs.compiler_flags(chosen[:1], Sizes(vms=1, ring_bytes=1 << 20), mode)
+        flags = [*chosen[0].flags, *chosen[1].flags, *general]
         given = {flag.removeprefix("-D").split("=")[0] for flag in flags}
         assert used - known <= given, point
 
@@ -151,7 +155,7 @@ def test_the_programs_know_which_points_there_are(file: Path) -> None:
 
 
 def test_points_of_a_reverse_map_are_for_kernels_that_have_one() -> None:
-    assert set(BY_NAME) == set(applicable("maple", trace=True))
+    assert set(BY_NAME) - set(applicable("maple", trace=True)) == {"numa_scan"}
     missing = set(applicable("maple")) - set(applicable("none"))
     assert missing == {"revmap_record", "revmap_broken", "revmap_fallback"}
     only_traced = set(applicable("none", trace=True)) - set(applicable("none"))
@@ -213,9 +217,31 @@ def test_programs_of_a_point(maple: Path) -> None:
 
 
 def test_a_trace_wants_more_of_a_point(maple: Path) -> None:
-    found = defines(plan_of("revmap_record", maple, trace=True))
+    found = defines(plan_of("revmap_record", maple, mode=TRACE))
     assert (found["NESTED_ARG"], found["CANONICAL_ARG"], found["SIZE_ARG"]) == ("1", "2", "3")
     assert found["ENTRY"] == "kfunc__vmlinux__kvm_nested_revmap_record"  # for its duration
     assert "NESTED_ARG" not in defines(plan_of("revmap_record", maple))
-    flags = programs.compiler_flags([], Sizes(vms=1, ring_bytes=1 << 20))
+    flags = programs.compiler_flags([], Sizes(vms=1, ring_bytes=1 << 20), TRACE)
     assert {"-DNV_TRACE=1", f"-DNV_RING_PAGES={(1 << 20) // os.sysconf('SC_PAGESIZE')}"} <= {*flags}
+
+
+def test_a_one_shot_probe_wants_more_of_a_point(maple: Path) -> None:
+    quick = Mode(probing=Probing("revmap_record"))
+    found = defines(plan_of("revmap_record", maple, mode=quick))
+    assert found["ENTRY"] == "kfunc__vmlinux__kvm_nested_revmap_record"  # for its duration
+    assert "NESTED_ARG" not in found
+    slow = Mode(probing=Probing("revmap_record", threshold_ns=1000))
+    assert defines(plan_of("revmap_record", maple, mode=slow))["NESTED_ARG"] == "1"
+    asking = Mode(probing=Probing("notifier_unmap", triggers=True))
+    found = defines(plan_of("notifier_unmap", maple, mode=asking))
+    assert (found["NV_OFFSET_KVM_MM"], found["NV_OFFSET_TASK_MM"]) == ("0", "8")
+    assert "NV_OFFSET_TASK_MM" not in defines(plan_of("notifier_unmap", maple))
+
+
+def test_the_programs_know_what_a_one_shot_probe_asks(maple: Path) -> None:
+    mode = Mode(probing=Probing("s2_fault", triggers=True, threshold_ns=5))
+    flags = set(programs.compiler_flags([], Sizes(vms=10, ring_bytes=1 << 20), mode))
+    assert {"-DNV_PROBE=1", "-DNV_PROBED=NV_S2_FAULT", "-DNV_THRESHOLD_NS=5"} <= flags
+    assert {"-DNV_TRIGGER=1", "-DNV_TRACE=0", "-DNV_ROWS=1920"} <= flags
+    nothing = {"-DNV_PROBE=0", "-DNV_TRIGGER=0", "-DNV_THRESHOLD_NS=0"}
+    assert nothing <= set(programs.compiler_flags([], Sizes(vms=1)))

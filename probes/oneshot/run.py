@@ -1,0 +1,206 @@
+"""A probe from its begin to its end: attach, measure until it is time to stop, sum up."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Protocol
+
+import click
+from rich.console import Console
+
+from nvscope.probes import features, session
+from nvscope.probes.catalog import BY_NAME, applicable
+from nvscope.probes.errors import LackError
+from nvscope.probes.identity import require_initial_pid_namespace
+from nvscope.probes.oneshot import result, text
+from nvscope.probes.oneshot.changes import Source
+from nvscope.probes.oneshot.meter import Asked, Interval, Meter
+from nvscope.probes.oneshot.slow import Slow, SlowCalls, calls, key_of
+from nvscope.probes.oneshot.view import LineView, LiveView, View
+from nvscope.probes.programs import Probing
+
+if TYPE_CHECKING:
+    from nvscope.probes.loader import Loaded
+
+STDOUT = "-"
+SLOW_RING_BYTES = 4 << 20  # some 37,000 slow calls
+DRAIN_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asked for. duration, interval: seconds, duration None: until Ctrl-C;
+    threshold_ns: 0: no slow calls; json_to, csv_to: a file, STDOUT, or None.
+    """
+
+    asked: Asked
+    duration: float | None
+    interval: float
+    threshold_ns: int
+    json_to: str | None
+    csv_to: str | None
+    mechanisms: tuple[str, ...]
+    strict: bool
+
+    @property
+    def stdout_taken(self) -> bool:
+        """Whether standard output is for a program to read."""
+        return STDOUT in (self.json_to, self.csv_to)
+
+
+def run(wanted: Wanted) -> None:
+    """Measure, show it, write it. Raises LackError."""
+    require_initial_pid_namespace()
+    host = features.read_host()
+    features.require_host(host)
+    require_revmap(wanted.asked, host)
+    for path in (wanted.json_to, wanted.csv_to):
+        _require_writable(path)
+    with Console(stderr=True).status("compiling and attaching the probe …"):
+        loaded = _load(wanted, host)
+    with contextlib.closing(loaded):
+        session.report(a for a in loaded.attachments if not a.optional)
+        try:
+            Run(loaded, wanted, host).run()
+        except BrokenPipeError:  # whoever read it has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def require_revmap(asked: Asked, host: features.Host) -> None:
+    """Raise LackError where there is no such thing on this host."""
+    if BY_NAME[asked.kind.name].revmap not in ("", host.revmap):
+        raise LackError(
+            f"{asked.kind.name}: nothing to measure, this kernel has no such reverse map"
+            f" (or it is turned off): {host.revmap}"
+        )
+
+
+def _require_writable(path: str | None) -> None:
+    if path in (None, STDOUT):
+        return
+    place = Path(path)
+    if place.is_dir() or not os.access(place if place.exists() else place.parent, os.W_OK):
+        raise LackError(f"cannot write {path}: no such folder, or no right to")
+
+
+def _load(wanted: Wanted, host: features.Host) -> Loaded:
+    from nvscope.probes import loader  # the help and the errors above need no bcc
+
+    kind = wanted.asked.kind
+    # Slow calls are shown with all that can be told of them.
+    axes = kind.axes if wanted.threshold_ns else wanted.asked.by
+    possible = {*applicable(host.revmap), "numa_scan"}
+    points = [point for point in kind.attached(axes) if point in possible]
+    probing = Probing(kind.name, "trigger" in axes, wanted.threshold_ns)
+    loaded = loader.load(
+        points,
+        mechanisms=wanted.mechanisms,
+        strict=wanted.strict,
+        ring_bytes=SLOW_RING_BYTES if wanted.threshold_ns else 0,
+        probing=probing,
+    )
+    for a in loaded.attachments:
+        if a.point == kind.name and not a.mechanism:
+            loaded.close()
+            raise LackError(f"{a.point} ({a.hook}): {a.problem}")
+    return loaded
+
+
+class Probed(Source, Protocol):
+    """What is measured: probes.loader.Loaded."""
+
+    def drain(self) -> tuple[bytes, dict[str, int]]: ...
+
+    def stack(self, number: int) -> list[str]: ...
+
+
+class Run:
+    """One run of an attached probe."""
+
+    def __init__(self, loaded: Probed, wanted: Wanted, host: features.Host) -> None:
+        self._loaded = loaded
+        self._wanted = wanted
+        self._host = host
+        self._console = Console(stderr=wanted.stdout_taken)
+        self._slow = SlowCalls(wanted.asked.kind.name, wanted.asked.vms, loaded.stack)
+        self._unix_ahead_ns = time.time_ns() - time.monotonic_ns()
+        if wanted.threshold_ns:
+            loaded.drain()  # what came before the begin
+        self._started_unix_ns = time.time_ns()
+        self._meter = Meter(loaded, wanted.asked, host.revmap)
+
+    def run(self) -> None:
+        """Measure until it is time to stop; then sum up, whatever ended it."""
+        with _stream(self._wanted.csv_to) as csv:
+            rows = result.Rows(csv, self._wanted.asked.by) if csv else None
+            click.echo(f"nvscope: measuring {self._wanted.asked.kind.name}", err=True)
+            with self._view() as view:
+                for now, slow in self._intervals():
+                    if rows:
+                        rows.add(now)
+                    view.show(now, self._meter.total, slow)
+        self._summary()
+
+    def _view(self) -> View:
+        if self._console.is_terminal and not self._console.is_dumb_terminal:
+            return LiveView(self._console, self._wanted.asked)
+        return LineView(err=self._wanted.stdout_taken)
+
+    def _intervals(self) -> Iterator[tuple[Interval, list[Slow]]]:
+        """Each interval, and its slow calls; the last one ends when all does."""
+        begun = next_at = time.monotonic()
+        ends_at = float("inf") if self._wanted.duration is None else begun + self._wanted.duration
+        done = False
+        while not done:
+            next_at = max(next_at + self._wanted.interval, time.monotonic())
+            slow: list[Slow] = []
+            while not done and time.monotonic() < next_at:
+                until = min(next_at, ends_at) - time.monotonic()
+                stopped = session.stopped(min(until, DRAIN_SECONDS))
+                done = stopped or time.monotonic() >= ends_at
+                slow += self._take_slow()
+            yield self._meter.step(), slow
+
+    def _take_slow(self) -> list[Slow]:
+        if not self._wanted.threshold_ns:
+            return []
+        new = calls(self._loaded.drain()[0])
+        self._meter.names.add(map(key_of, new))
+        return self._slow.take(new, self._meter.names, self._unix_ahead_ns)
+
+    def _summary(self) -> None:
+        total = self._meter.total
+        shown = text.summary(self._wanted.asked, total)
+        with self._console.capture() as captured:
+            self._console.print(shown)
+        click.echo(captured.get(), err=self._wanted.stdout_taken, nl=False)
+        with _stream(self._wanted.json_to) as stream:
+            if stream:
+                found = result.as_dict(
+                    self._wanted.asked,
+                    self._host,
+                    self._started_unix_ns,
+                    total,
+                    self._slow.kept,
+                    self._slow.dropped,
+                )
+                result.write_json(stream, found)
+
+
+@contextlib.contextmanager
+def _stream(path: str | None) -> Iterator[IO[str] | None]:
+    """A stream to a file or to standard output, or None. Raises LackError."""
+    if path is None or path == STDOUT:
+        yield sys.stdout if path else None
+        return
+    try:
+        with Path(path).open("w") as stream:
+            yield stream
+    except OSError as error:
+        raise LackError(f"cannot write {path}: {error.strerror}") from None

@@ -1,0 +1,142 @@
+"""Calls that took longer than was asked for, one by one: whose, of what, by whom, from where."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from nvscope.probes import decode, units
+from nvscope.probes.decode import SlowCall
+from nvscope.probes.names import clean
+from nvscope.probes.oneshot.vmnames import VmNames, matches
+from nvscope.probes.snapshot import VmKey
+
+_HEXADECIMAL = frozenset({"canonical_ipa", "nested_ipa", "mmu", "size"})
+MAX_KEPT = 1000  # in the result; the others are counted
+
+
+@dataclass(frozen=True)
+class Slow:
+    """One slow call. unix_ns: when it ended; of: what it was about, by the probe's own names;
+    comm, tid, cpu: in which task and where it ran; stack: functions, innermost first.
+    """
+
+    unix_ns: int
+    vm: str
+    duration_ns: int
+    of: Mapping[str, int | str]
+    trigger: str
+    comm: str
+    tid: int
+    cpu: int
+    stack: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        head = {"unix_ns": self.unix_ns, "vm": self.vm, "duration_ns": self.duration_ns}
+        task = {"trigger": self.trigger, "comm": self.comm, "tid": self.tid, "cpu": self.cpu}
+        return {**head, **self.of, **task, "stack": list(self.stack)}
+
+    def lines(self) -> list[str]:
+        """For people: what it was, then its stack."""
+        clock = time.strftime("%H:%M:%S", time.localtime(self.unix_ns / 1e9))
+        of = " ".join(
+            f"{name} {value:#x}"
+            if isinstance(value, int) and name != "result"
+            else f"{name} {value}"
+            for name, value in self.of.items()
+        )
+        by = f"{self.trigger}: " if self.trigger else ""
+        head = f"{clock} {self.vm}: {units.duration(self.duration_ns)}, {of}"
+        return [f"{head}, by {by}{self.comm} {self.tid}", *(f"    {each}" for each in self.stack)]
+
+
+@dataclass
+class SlowCalls:
+    """Reads slow calls. kept: the first MAX_KEPT; dropped: those after them, which were shown."""
+
+    probe: str
+    vms: tuple[str, ...]
+    stack_of: Callable[[int], Iterable[str]]
+    kept: list[Slow] = field(default_factory=list)
+    dropped: int = 0
+    _stacks: dict[int, tuple[str, ...]] = field(default_factory=dict)
+
+    def take(self, calls: Iterable[SlowCall], names: VmNames, unix_ahead_ns: int) -> list[Slow]:
+        """Those of the VMs asked for. unix_ahead_ns: the wall clock minus CLOCK_MONOTONIC."""
+        new = [self._read(call, names, unix_ahead_ns) for call in calls if self._asked(call, names)]
+        room = MAX_KEPT - len(self.kept)
+        self.kept += new[:room]
+        self.dropped += max(0, len(new) - room)
+        return new
+
+    def _asked(self, call: SlowCall, names: VmNames) -> bool:
+        return matches(names[key_of(call)], self.vms)
+
+    def _read(self, call: SlowCall, names: VmNames, unix_ahead_ns: int) -> Slow:
+        event = call.event
+        if call.stack not in self._stacks:
+            self._stacks[call.stack] = tuple(self.stack_of(call.stack))
+        return Slow(
+            unix_ns=event.time_ns + unix_ahead_ns,
+            vm=names[key_of(call)].label,
+            duration_ns=event.duration_ns,
+            of=_OF[self.probe](event),
+            trigger=decode.TRIGGERS[call.trigger],
+            comm=clean(event.comm.decode(errors="replace")),
+            tid=event.tid,
+            cpu=event.cpu,
+            stack=self._stacks[call.stack],
+        )
+
+
+def key_of(call: SlowCall) -> VmKey:
+    """The VM that a slow call was for."""
+    return VmKey(call.event.kvm, call.event.pid)
+
+
+def calls(raw: bytes) -> list[SlowCall]:
+    """What Loaded.drain gave."""
+    size = ctypes.sizeof(SlowCall)
+    return [SlowCall.from_buffer_copy(raw, at) for at in range(0, len(raw), size)]
+
+
+def _notifier(event: decode.Event) -> dict[str, int | str]:
+    return {"canonical_ipa": event.canonical_ipa, "size": event.size}
+
+
+def _fault(event: decode.Event) -> dict[str, int | str]:
+    canonical: dict[str, int | str] = {"canonical_ipa": event.canonical_ipa}
+    nested = {"mmu": event.mmu, "nested_ipa": event.nested_ipa} if event.mmu else {}
+    return canonical | nested | {"result": event.result}
+
+
+def _unmap(event: decode.Event) -> dict[str, int | str]:
+    return {
+        "mmu": event.mmu,
+        "nested_ipa": event.nested_ipa,
+        "size": event.size,
+        "scope": "full" if event.full else "ranged",
+        "within": decode.WITHIN[event.detail],
+    }
+
+
+def _record(event: decode.Event) -> dict[str, int | str]:
+    return {
+        "mmu": event.mmu,
+        "canonical_ipa": event.canonical_ipa,
+        "nested_ipa": event.nested_ipa,
+        "size": event.size,
+        "outcome": decode.OUTCOMES[event.detail],
+    }
+
+
+_OF: Mapping[str, Callable[[decode.Event], dict[str, int | str]]] = {
+    "notifier_unmap": _notifier,
+    "s2_fault": _fault,
+    "shadow_unmap": _unmap,
+    "revmap_record": _record,
+}

@@ -1,0 +1,156 @@
+"""`nvscope top`: all VMs of this host, and what their unmaps cost right now."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+import nvscope
+from nvscope.probes import features, session
+from nvscope.probes.identity import require_initial_pid_namespace
+from nvscope.probes.oneshot.changes import Changes
+from nvscope.probes.oneshot.rates import SORTS, cells, rates
+from nvscope.probes.oneshot.topscreen import Screen
+from nvscope.probes.oneshot.topview import Frame, State, screen, visible
+from nvscope.probes.options import mechanisms_option, parsed, seconds, strict_option
+from nvscope.probes.programs import MECHANISMS
+
+if TYPE_CHECKING:
+    from nvscope.probes.oneshot.changes import Source
+
+_EXAMPLES = """\b
+Examples:
+  nvscope top
+  nvscope top --sort unmaps --filter db
+  nvscope top --once --json
+  nvscope top --interval 10s --count 6 --json > minute.jsonl
+"""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asked for. interval: seconds; count: of frames, None: until told to stop."""
+
+    state: State
+    interval: float
+    count: int | None
+    json: bool
+
+
+@click.command(epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--sort", type=click.Choice(list(SORTS)), default="locked", show_default=True, help="By what."
+)
+@click.option("--reverse", is_flag=True, help="The smallest first.")
+@click.option("--filter", "wanted", metavar="TEXT", default="", help="VMs with it in their name.")
+@click.option(
+    "--interval",
+    metavar="TIME",
+    default="1s",
+    show_default=True,
+    callback=parsed(seconds, "1s or 500ms"),
+    help="Between two frames; rates are over it.",
+)
+@click.option("--count", type=click.IntRange(1), metavar="N", help="End after so many frames.")
+@click.option("--once", is_flag=True, help="The same as --count 1.")
+@click.option("--json", "as_json", is_flag=True, help="Each frame as JSON, one a line.")
+@mechanisms_option
+@strict_option
+def top(
+    sort: str,
+    reverse: bool,
+    wanted: str,
+    interval: float,
+    count: int | None,
+    once: bool,
+    as_json: bool,
+    mechanisms: tuple[str, ...],
+    strict: bool,
+) -> None:
+    """Show all VMs, and what unmaps of their memory cost, a second.
+
+    \b
+    unmaps/s    the MMU notifier takes a range back
+    full        how many of the shadow stage 2s that this unmapped it unmapped whole
+    locked/s    time in notifier unmaps, under mmu_lock
+    refaults/s  time in shadow faults that bring back what unmaps took
+    why full    a second: no_revmap, there is none; else why it was not used
+
+    A VM is there from its first unmap or fault on. On a terminal, keys: s sorts by the next column,
+    r reverses, / filters (Esc: not), p pauses, q quits.
+
+    Exit codes: 0 shown, 2 wrong usage, 3 the host lacks something.
+    """
+    session.block()
+    if once and count not in (None, 1):
+        raise click.UsageError("--once is --count 1: give one of them")
+    state = State(sort=sort, reverse=reverse, filter=wanted)
+    run(Wanted(state, interval, 1 if once else count, as_json), mechanisms or MECHANISMS, strict)
+
+
+def run(wanted: Wanted, mechanisms: tuple[str, ...], strict: bool) -> None:
+    """Attach, show until told to stop, detach."""
+    require_initial_pid_namespace()
+    host = features.read_host()
+    features.require_host(host)
+    with Console(stderr=True).status("compiling and attaching the probes …"):
+        from nvscope.probes import loader  # the help and the errors above need no bcc
+
+        loaded = loader.load(mechanisms=mechanisms, strict=strict)
+    with contextlib.closing(loaded):
+        session.report(loaded.attachments)
+        show(loaded, host, wanted)
+
+
+def show(source: Source, host: features.Host, wanted: Wanted) -> None:
+    """Frame after frame, on a screen of its own if there is a terminal."""
+    console = Console()
+    look = frames(Changes(source, cells(host.revmap)))
+    terminal = console.is_terminal and not console.is_dumb_terminal
+    if terminal and wanted.count is None and not wanted.json:
+        Screen(look, console, wanted.state, wanted.interval).run()
+        return
+    try:
+        for _ in itertools.islice(itertools.count(), wanted.count):
+            if session.stopped(wanted.interval):
+                return
+            frame = look()
+            if wanted.json:
+                click.echo(json.dumps(as_dict(frame, host, wanted.state)))
+            else:
+                console.print(screen(frame, wanted.state, keys=False))
+    except BrokenPipeError:  # whoever read it has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def as_dict(frame: Frame, host: features.Host, state: State) -> dict[str, Any]:
+    """A frame for programs: its rows in the order and with the filter that were asked for."""
+    return {
+        "nvscope": nvscope.__version__,
+        "kind": "top",
+        "unix_ns": time.time_ns(),
+        "seconds": round(frame.seconds, 6),
+        "host": {"kernel": host.kernel, "arch": host.arch, "revmap": host.revmap},
+        "lost": dict(frame.lost),
+        "vms": [row.as_dict() for row in visible(frame, state)],
+    }
+
+
+def frames(changes: Changes) -> Callable[[], Frame]:
+    """What makes the next frame."""
+
+    def look() -> Frame:
+        change = changes.look()
+        return Frame(rates(change), change.seconds, change.lost)
+
+    return look

@@ -1,0 +1,78 @@
+"""Where a probe shows what it measures while it runs: on a terminal, or as lines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Protocol, Self
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from nvscope.probes.oneshot import text
+from nvscope.probes.oneshot.meter import Asked, Interval
+from nvscope.probes.oneshot.slow import Slow
+
+SLOW_SHOWN = 20  # in one interval
+
+
+class View(Protocol):
+    """What has just been measured is shown here; a context manager."""
+
+    def show(self, now: Interval, sofar: Interval, slow: Sequence[Slow]) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class LiveView:
+    """A table that is kept up to date, and slow calls above it. It goes when it ends."""
+
+    def __init__(self, console: Console, asked: Asked) -> None:
+        self._console = console
+        self._asked = asked
+        self._live = Live(
+            text.live(asked, Interval(), Interval()),
+            console=console,
+            auto_refresh=False,
+            transient=True,
+            vertical_overflow="ellipsis",
+        )
+
+    def show(self, now: Interval, sofar: Interval, slow: Sequence[Slow]) -> None:
+        for each in _slow_lines(slow):
+            self._console.print(Text(each))
+        self._live.update(text.live(self._asked, now, sofar), refresh=True)
+
+    def __enter__(self) -> Self:
+        self._live.start(refresh=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+
+class LineView:
+    """Lines for each interval. err: to standard error."""
+
+    def __init__(self, *, err: bool) -> None:
+        self._err = err
+
+    def show(self, now: Interval, sofar: Interval, slow: Sequence[Slow]) -> None:
+        for each in (*_slow_lines(slow), *text.lines(now, time.time())):
+            click.echo(each, err=self._err)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def _slow_lines(slow: Sequence[Slow]) -> list[str]:
+    shown = [line for each in slow[:SLOW_SHOWN] for line in each.lines()]
+    more = len(slow) - SLOW_SHOWN
+    return [*shown, f"({more:,} more slow calls in this interval)"] if more > 0 else shown

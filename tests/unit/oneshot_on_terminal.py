@@ -1,0 +1,68 @@
+"""`nvscope top` and the views of `nvscope probe` on whatever terminal there is, without a kernel.
+
+Run as a program: with "top" or "probe". VM alpha's counters grow with each look at them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+from exporter_fakes import FakeProc
+from oneshot_fakes import ALPHA, BETA, HOST, busy
+
+from nvscope.probes import session
+from nvscope.probes.oneshot import run, top
+from nvscope.probes.oneshot.kinds import KINDS
+from nvscope.probes.oneshot.meter import Asked
+from nvscope.probes.oneshot.topview import State
+from nvscope.probes.snapshot import Snapshot, VmKey
+
+
+class Growing:
+    """A source whose VMs are always busy: ten unmaps of alpha and four of beta at each look."""
+
+    def __init__(self) -> None:
+        self._looks = itertools.count()
+
+    def snapshot(self) -> Snapshot:
+        look = next(self._looks)
+        alpha, beta = busy(ALPHA, 10 * look), busy(BETA, 4 * look)
+        return Snapshot(
+            alpha.notifier_unmaps + beta.notifier_unmaps,
+            alpha.s2_faults + beta.s2_faults,
+            alpha.shadow_unmaps + beta.shadow_unmaps,
+            lost={"vm_full": 0},
+        )
+
+    def forget(self, vm: VmKey) -> None:
+        raise AssertionError(f"{vm} is alive")
+
+    def drain(self) -> tuple[bytes, dict[str, int]]:
+        raise AssertionError("no slow calls were asked for")
+
+    def stack(self, number: int) -> list[str]:
+        raise AssertionError(f"no stack {number} was asked for")
+
+
+def main(command: str) -> None:
+    session.block()
+    with tempfile.TemporaryDirectory() as folder:
+        psutil.PROCFS_PATH = folder
+        proc = FakeProc(Path(folder))
+        proc.start(77, b"qemu\0-name\0alpha\0")
+        proc.start(88, b"qemu\0-name\0beta\0")
+        if command == "top":
+            top.show(Growing(), HOST, top.Wanted(State(), 0.2, None, False))
+        else:
+            asked = Asked(KINDS["notifier_unmap"])
+            wanted = run.Wanted(asked, None, 0.2, 0, None, None, (), False)
+            run.Run(Growing(), wanted, HOST).run()
+    print("ended in order")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
