@@ -59,6 +59,8 @@ LOSSES = (
     "ring_full",
     "no_canonical",
 )
+STACK_DEPTH = 48
+
 # Counted by the kernel, per program, where it skipped one that was running already.
 RECURSION = "recursion"
 
@@ -143,7 +145,12 @@ class Event(ctypes.Structure):
 class SlowCall(ctypes.Structure):
     """struct nv_slow."""
 
-    _fields_ = (("event", Event), ("stack", ctypes.c_int32), ("trigger", ctypes.c_uint32))
+    _fields_ = (
+        ("event", Event),
+        ("trigger", ctypes.c_uint32),
+        ("stack_bytes", ctypes.c_int32),
+        ("stack", ctypes.c_uint64 * STACK_DEPTH),
+    )
 
 
 # Of a key and of one CPU's value, in bytes.

@@ -57,17 +57,13 @@ class Loaded:
                 raise RuntimeError("there are no events to read")
             return self._ring.drain(), self._losses()
 
-    def stack(self, number: int) -> list[str]:
-        """A kernel stack that an event names, innermost first, as "function+0x1c"; empty where
-        there is none. Raises RuntimeError after close().
-        """
+    def symbol(self, address: int) -> str:
+        """A kernel address as "function+0x1c". Raises RuntimeError after close()."""
         with self._lock:
             if self._module is None:
                 raise RuntimeError("the probes are closed")
-            if number < 0:
-                return []
-            addresses = self._module[b"stacks"].walk(number)
-            return [self._module.ksym(each, show_offset=True).decode() for each in addresses]
+            name: bytes = self._module.ksym(address, show_offset=True)
+            return name.decode(errors="replace")
 
     def _losses(self) -> dict[str, int]:
         losses = libbpf.read_array(self._lost, len(decode.LOSSES))

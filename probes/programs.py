@@ -22,8 +22,6 @@ MECHANISMS = (FENTRY, KPROBE)
 REGISTER_ARGS = 8
 # Shadow MMUs that a VM has room for on average: two for each vCPU (S2_MMU_PER_VCPU, nested.c).
 MMUS_PER_VM = 64
-# Different kernel stacks that slow calls can have; a power of two.
-STACKS = 4096
 # Stands for a member or an enumerator that this kernel does not have.
 ABSENT = -1
 
@@ -197,7 +195,6 @@ def _probing_flags(probing: Probing | None) -> list[str]:
         f"-DNV_PROBED=NV_{probing.point.upper()}",
         f"-DNV_TRIGGER={int(probing.triggers)}",
         f"-DNV_THRESHOLD_NS={probing.threshold_ns}",
-        f"-DNV_STACKS={STACKS}",
     ]
 
 

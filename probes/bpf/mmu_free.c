@@ -16,7 +16,7 @@ int NV_MMU_FREE_ENTRY(unsigned long long *ctx)
 
 	if (mmu != arch + NV_OFFSET_ARCH_MMU) {
 		nv_key_of(&vm, arch - NV_OFFSET_KVM_ARCH, 0);
-		nv_emit(ctx, NV_EVENT_MMU_FREE, &vm, &event);
+		nv_emit(NV_EVENT_MMU_FREE, &vm, &event);
 	}
 #endif
 	mmus.delete(&mmu);

@@ -19,6 +19,6 @@ int NV_MMU_INIT_ENTRY(unsigned long long *ctx)
 		vm.pid = bpf_get_current_pid_tgid();
 	if (mmu != vm.kvm + NV_OFFSET_KVM_ARCH + NV_OFFSET_ARCH_MMU)
 		event.mmu = mmu;
-	nv_emit(ctx, NV_EVENT_MMU_INIT, &vm, &event);
+	nv_emit(NV_EVENT_MMU_INIT, &vm, &event);
 	return 0;
 }

@@ -6,7 +6,7 @@
 #include "nvscope.h"
 
 #if NV_EVENTS
-nv_inline void nv_emit_notifier(void *ctx, int kind, const nv_u64 *args, nv_u64 ns)
+nv_inline void nv_emit_notifier(int kind, const nv_u64 *args, nv_u64 ns)
 {
 	const int typed = NV_NOTIFIER_UNMAP_TYPED;
 	nv_u64 range = nv_value(typed, args, NV_NOTIFIER_UNMAP_RANGE_ARG,
@@ -23,14 +23,14 @@ nv_inline void nv_emit_notifier(void *ctx, int kind, const nv_u64 *args, nv_u64 
 
 	vm.kvm = nv_value(typed, args, NV_NOTIFIER_UNMAP_KVM_ARG, NV_NOTIFIER_UNMAP_KVM_AT);
 	vm.pid = nv_load32(typed, vm.kvm, NV_OFFSET_KVM_PID);
-	nv_emit(ctx, kind, &vm, &event);
+	nv_emit(kind, &vm, &event);
 }
 #endif
 
 int NV_NOTIFIER_UNMAP_ENTRY(unsigned long long *ctx)
 {
 #if NV_TRACE
-	nv_emit_notifier(ctx, NV_EVENT_NOTIFIER_BEGIN, ctx, 0);
+	nv_emit_notifier(NV_EVENT_NOTIFIER_BEGIN, ctx, 0);
 #endif
 	nv_begin(NV_NOTIFIER_UNMAP, NV_NOTIFIER_UNMAP_TYPED, ctx, 0);
 	return 0;
@@ -50,7 +50,7 @@ int NV_NOTIFIER_UNMAP_EXIT(unsigned long long *ctx)
 	args = typed ? ctx : task->args[NV_NOTIFIER_UNMAP];
 #if NV_EVENTS
 	if (NV_EMITS_END(NV_NOTIFIER_UNMAP, ns))
-		nv_emit_notifier(ctx, NV_EVENT_NOTIFIER_END, args, ns);
+		nv_emit_notifier(NV_EVENT_NOTIFIER_END, args, ns);
 #endif
 	kvm = nv_value(typed, args, NV_NOTIFIER_UNMAP_KVM_ARG, NV_NOTIFIER_UNMAP_KVM_AT);
 	key.kvm = kvm;

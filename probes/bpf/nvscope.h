@@ -172,14 +172,15 @@ struct nv_event {
 	nv_u32 count; /* NV_EVENT_LOSS only */
 };
 
+#define NV_STACK_DEPTH 48
+
 /* A call that took longer than a one-shot probe allows. */
 struct nv_slow {
 	struct nv_event event;
-	int stack; /* key of the map "stacks", or -errno */
 	nv_u32 trigger;
+	int stack_bytes; /* of what follows, or -errno */
+	nv_u64 stack[NV_STACK_DEPTH]; /* kernel addresses, innermost first */
 };
-
-#define NV_STACK_DEPTH 127 /* PERF_MAX_STACK_DEPTH: what bcc gives a stack */
 
 #ifdef BPF_F_TABLE
 
@@ -209,9 +210,6 @@ BPF_ARRAY(lost, nv_u64, NV_LOSSES);
 #define NV_EVENTS (NV_TRACE || NV_SLOW)
 #if NV_EVENTS
 BPF_RINGBUF_OUTPUT(events, NV_RING_PAGES);
-#endif
-#if NV_SLOW
-BPF_STACK_TRACE(stacks, NV_STACKS);
 #endif
 /* When all was attached, on the programs' clock: calls before are not ours to miss. */
 BPF_ARRAY(armed, nv_u64, 1);
@@ -445,9 +443,9 @@ nv_inline nv_u32 nv_trigger(nv_u64 kvm)
 
 /* Puts an event into the ring buffer. All go through one ring, whose order is
  * that of the locks under which they are put there. Fields that the caller has
- * no value for are 0 in `from`. ctx: the program's, for the stack.
+ * no value for are 0 in `from`.
  */
-nv_inline void nv_emit(void *ctx, int kind, const struct nv_key *vm, struct nv_event *from)
+nv_inline void nv_emit(int kind, const struct nv_key *vm, struct nv_event *from)
 {
 	struct nv_event *event;
 #if NV_SLOW
@@ -462,7 +460,9 @@ nv_inline void nv_emit(void *ctx, int kind, const struct nv_key *vm, struct nv_e
 		return;
 	}
 #if NV_SLOW
-	slow->stack = stacks.get_stackid(ctx, 0);
+	/* Not bpf_get_stackid(): arm64 has none for it in a task that runs a vCPU. */
+	slow->stack_bytes = bpf_get_task_stack(bpf_get_current_task_btf(), slow->stack,
+					       sizeof(slow->stack), 0);
 	slow->trigger = NV_TRIGGER_LABEL(vm->kvm) >> NV_TRIGGER_SHIFT;
 #endif
 	*event = *from;

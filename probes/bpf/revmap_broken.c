@@ -16,7 +16,7 @@ int NV_REVMAP_BROKEN_ENTRY(unsigned long long *ctx)
 #if NV_TRACE
 	struct nv_event event = { .mmu = mmu };
 
-	nv_emit(ctx, NV_EVENT_BROKEN, &key, &event);
+	nv_emit(NV_EVENT_BROKEN, &key, &event);
 #endif
 	state = nv_mmu_state(mmu, &key);
 	if (state)

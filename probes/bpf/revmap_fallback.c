@@ -31,7 +31,7 @@ int NV_REVMAP_FALLBACK_ENTRY(unsigned long long *ctx)
 	struct nv_key vm = {};
 
 	nv_key_of(&vm, NV_KVM_OF_MMU(typed, mmu), 0);
-	nv_emit(ctx, NV_EVENT_FALLBACK, &vm, &event);
+	nv_emit(NV_EVENT_FALLBACK, &vm, &event);
 #endif
 	return 0;
 }

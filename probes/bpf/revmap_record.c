@@ -36,7 +36,7 @@ nv_inline nv_u32 nv_outcome(const nv_u64 *ctx)
 }
 
 #if NV_EVENTS
-nv_inline void nv_emit_record(void *ctx, struct nv_inflight *task, const nv_u64 *args, nv_u32 outcome,
+nv_inline void nv_emit_record(struct nv_inflight *task, const nv_u64 *args, nv_u32 outcome,
 			      nv_u64 mmu, const struct nv_key *vm, nv_u64 ns)
 {
 	const int typed = NV_REVMAP_RECORD_TYPED;
@@ -55,7 +55,7 @@ nv_inline void nv_emit_record(void *ctx, struct nv_inflight *task, const nv_u64 
 #if NV_TRACE
 	task->canonical_ipa = event.canonical_ipa;
 #endif
-	nv_emit(ctx, NV_EVENT_RECORD, vm, &event);
+	nv_emit(NV_EVENT_RECORD, vm, &event);
 }
 #endif
 
@@ -88,7 +88,7 @@ int NV_REVMAP_RECORD_EXIT(unsigned long long *ctx)
 #endif
 #if NV_EVENTS
 	if (NV_EMITS_END(NV_REVMAP_RECORD, ns))
-		nv_emit_record(ctx, task, args, outcome, mmu, &key, ns);
+		nv_emit_record(task, args, outcome, mmu, &key, ns);
 #endif
 	nv_count(&key, NV_PROBE ? ns : 0);
 	return 0;

@@ -52,7 +52,7 @@ nv_inline int nv_refault(nv_u64 mmu, const struct nv_key *vm)
 }
 
 #if NV_EVENTS
-nv_inline void nv_emit_fault(void *ctx, struct nv_inflight *task, const nv_u64 *args, nv_u64 mmu,
+nv_inline void nv_emit_fault(struct nv_inflight *task, const nv_u64 *args, nv_u64 mmu,
 			     const struct nv_key *vm, int result, nv_u64 ns)
 {
 	nv_u64 ipa = nv_fault_ipa(args);
@@ -67,7 +67,7 @@ nv_inline void nv_emit_fault(void *ctx, struct nv_inflight *task, const nv_u64 *
 #if NV_TRACE
 	task->canonical_ipa = NV_NO_IPA;
 #endif
-	nv_emit(ctx, NV_EVENT_FAULT, vm, &event);
+	nv_emit(NV_EVENT_FAULT, vm, &event);
 }
 #endif
 
@@ -97,7 +97,7 @@ int NV_S2_FAULT_EXIT(unsigned long long *ctx)
 	}
 #if NV_EVENTS
 	if (NV_EMITS_END(NV_S2_FAULT, ns))
-		nv_emit_fault(ctx, task, args, mmu, &key, (int)ctx[NV_S2_FAULT_RETURN], ns);
+		nv_emit_fault(task, args, mmu, &key, (int)ctx[NV_S2_FAULT_RETURN], ns);
 #endif
 	nv_count(&key, ns);
 	return 0;

@@ -50,6 +50,6 @@ int NV_SHADOW_MAP_EXIT(unsigned long long *ctx)
 	event.canonical_ipa = task->canonical_ipa & ~(event.size - 1);
 	event.result = (int)ctx[NV_SHADOW_MAP_RETURN];
 	nv_key_of(&vm, arch - NV_OFFSET_KVM_ARCH, 0);
-	nv_emit(ctx, NV_EVENT_MAP, &vm, &event);
+	nv_emit(NV_EVENT_MAP, &vm, &event);
 	return 0;
 }

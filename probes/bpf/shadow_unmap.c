@@ -26,8 +26,7 @@ nv_inline int nv_full(int typed, nv_u64 mmu, nv_u64 start, nv_u64 size)
 }
 
 #if NV_EVENTS
-nv_inline void nv_emit_unmap(void *ctx, int kind, const nv_u64 *args, nv_u32 within,
-			     nv_u64 ns)
+nv_inline void nv_emit_unmap(int kind, const nv_u64 *args, nv_u32 within, nv_u64 ns)
 {
 	const int typed = NV_SHADOW_UNMAP_TYPED;
 	nv_u64 mmu = nv_value(typed, args, NV_SHADOW_UNMAP_MMU_ARG, NV_SHADOW_UNMAP_MMU_AT);
@@ -49,9 +48,9 @@ nv_inline void nv_emit_unmap(void *ctx, int kind, const nv_u64 *args, nv_u32 wit
 			.nested_ipa = nv_load64(typed, mmu, NV_OFFSET_MMU_VTTBR),
 		};
 
-		nv_emit(ctx, NV_EVENT_MMU_RECYCLE, &vm, &recycle);
+		nv_emit(NV_EVENT_MMU_RECYCLE, &vm, &recycle);
 	}
-	nv_emit(ctx, kind, &vm, &event);
+	nv_emit(kind, &vm, &event);
 }
 #endif
 
@@ -73,7 +72,7 @@ int NV_SHADOW_UNMAP_ENTRY(unsigned long long *ctx)
 #endif
 #if NV_TRACE
 	if (task && !canonical)
-		nv_emit_unmap(ctx, NV_EVENT_UNMAP_BEGIN, ctx, nv_within(task), 0);
+		nv_emit_unmap(NV_EVENT_UNMAP_BEGIN, ctx, nv_within(task), 0);
 #endif
 	nv_begin(NV_SHADOW_UNMAP, typed, ctx, canonical);
 	return 0;
@@ -131,7 +130,7 @@ int NV_SHADOW_UNMAP_EXIT(unsigned long long *ctx)
 	within = nv_within(task);
 #if NV_EVENTS
 	if (NV_EMITS_END(NV_SHADOW_UNMAP, ns))
-		nv_emit_unmap(ctx, NV_EVENT_UNMAP_END, args, within, ns);
+		nv_emit_unmap(NV_EVENT_UNMAP_END, args, within, ns);
 #endif
 	nv_key_of(&key, NV_KVM_OF_MMU(typed, mmu),
 		  NV_SHADOW_UNMAP << NV_POINT_SHIFT | within << NV_WITHIN_SHIFT);

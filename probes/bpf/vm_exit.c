@@ -16,7 +16,7 @@ int NV_VM_EXIT_ENTRY(unsigned long long *ctx)
 #if NV_TRACE
 	struct nv_event event = {};
 
-	nv_emit(ctx, NV_EVENT_VM_EXIT, &key, &event);
+	nv_emit(NV_EVENT_VM_EXIT, &key, &event);
 #endif
 	for (point = 0; point < NV_POINTS; point++) {
 		for (bits = 0; bits < NV_LABEL_BITS; bits++) {

@@ -18,7 +18,7 @@ from nvscope.probes import features, session
 from nvscope.probes.catalog import BY_NAME, applicable
 from nvscope.probes.errors import LackError
 from nvscope.probes.identity import require_initial_pid_namespace
-from nvscope.probes.oneshot import result, text
+from nvscope.probes.oneshot import result, running, text
 from nvscope.probes.oneshot.changes import Source
 from nvscope.probes.oneshot.meter import Asked, Interval, Meter
 from nvscope.probes.oneshot.slow import Slow, SlowCalls, calls, key_of
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nvscope.probes.loader import Loaded
 
 STDOUT = "-"
-SLOW_RING_BYTES = 4 << 20  # some 37,000 slow calls
+SLOW_RING_BYTES = 16 << 20  # some 33,000 slow calls
 DRAIN_SECONDS = 0.5
 
 
@@ -62,6 +62,7 @@ def run(wanted: Wanted) -> None:
     require_revmap(wanted.asked, host)
     for path in (wanted.json_to, wanted.csv_to):
         _require_writable(path)
+    running.require(wanted.asked.vms)
     with Console(stderr=True).status("compiling and attaching the probe …"):
         loaded = _load(wanted, host)
     with contextlib.closing(loaded):
@@ -117,7 +118,7 @@ class Probed(Source, Protocol):
 
     def drain(self) -> tuple[bytes, dict[str, int]]: ...
 
-    def stack(self, number: int) -> list[str]: ...
+    def symbol(self, address: int) -> str: ...
 
 
 class Run:
@@ -128,7 +129,7 @@ class Run:
         self._wanted = wanted
         self._host = host
         self._console = Console(stderr=wanted.stdout_taken)
-        self._slow = SlowCalls(wanted.asked.kind.name, wanted.asked.vms, loaded.stack)
+        self._slow = SlowCalls(wanted.asked.kind.name, wanted.asked.vms, loaded.symbol)
         self._unix_ahead_ns = time.time_ns() - time.monotonic_ns()
         if wanted.threshold_ns:
             loaded.drain()  # what came before the begin

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,10 @@ from nvscope.probes.oneshot.vmnames import VmNames, matches
 from nvscope.probes.snapshot import VmKey
 
 _HEXADECIMAL = frozenset({"canonical_ipa", "nested_ipa", "mmu", "size"})
+_ADDRESS_BYTES = 8
+# Programs, their trampolines, and what takes the stack.
+_WATCHERS = ("bpf_", "__bpf_", "kretprobe_", "arch_stack_walk", "stack_trace_save", "get_callchain")
+MAX_SYMBOLS = 10_000  # names that are remembered
 MAX_KEPT = 1000  # in the result; the others are counted
 
 
@@ -56,14 +60,16 @@ class Slow:
 
 @dataclass
 class SlowCalls:
-    """Reads slow calls. kept: the first MAX_KEPT; dropped: those after them, which were shown."""
+    """Reads slow calls. symbol: the name of a kernel address; kept: the first MAX_KEPT; dropped:
+    how many came after them.
+    """
 
     probe: str
     vms: tuple[str, ...]
-    stack_of: Callable[[int], Iterable[str]]
+    symbol: Callable[[int], str]
     kept: list[Slow] = field(default_factory=list)
     dropped: int = 0
-    _stacks: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    _symbols: dict[int, str] = field(default_factory=dict)
 
     def take(self, calls: Iterable[SlowCall], names: VmNames, unix_ahead_ns: int) -> list[Slow]:
         """Those of the VMs asked for. unix_ahead_ns: the wall clock minus CLOCK_MONOTONIC."""
@@ -78,8 +84,6 @@ class SlowCalls:
 
     def _read(self, call: SlowCall, names: VmNames, unix_ahead_ns: int) -> Slow:
         event = call.event
-        if call.stack not in self._stacks:
-            self._stacks[call.stack] = tuple(self.stack_of(call.stack))
         return Slow(
             unix_ns=event.time_ns + unix_ahead_ns,
             vm=names[key_of(call)].label,
@@ -89,8 +93,18 @@ class SlowCalls:
             comm=clean(event.comm.decode(errors="replace")),
             tid=event.tid,
             cpu=event.cpu,
-            stack=self._stacks[call.stack],
+            stack=tuple(self._stack(call)),
         )
+
+    def _stack(self, call: SlowCall) -> Iterator[str]:
+        """Where it came from, without what runs because somebody looks."""
+        known = self._symbols
+        for address in call.stack[: max(0, call.stack_bytes) // _ADDRESS_BYTES]:
+            if address not in known and len(known) < MAX_SYMBOLS:
+                known[address] = self.symbol(address)
+            name = known.get(address) or self.symbol(address)
+            if not name.startswith(_WATCHERS):
+                yield name
 
 
 def key_of(call: SlowCall) -> VmKey:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from nvscope.probes.oneshot.rates import SORTS, Rates, chosen, ordered
 from nvscope.probes.oneshot.text import lost_words
 
 _ESCAPE, _ENTER, _ERASE = "\x1b", "\r\n", "\x7f\b"
+# What a terminal sends for keys that have no character.
+_SEQUENCE = re.compile(r"\x1b(?:\[[\d;]*[A-Za-z~]|O[A-Za-z])")
 _MAX_FILTER = 60
 KEYS = "s sort, r reverse, / filter, p pause, q quit"
 
@@ -40,10 +43,8 @@ class State:
     typed: str | None = None
 
     def press(self, keys: str) -> None:
-        """Keys as they came in one read; what begins with an escape is an arrow or the like."""
-        if len(keys) > 1 and keys.startswith(_ESCAPE):
-            return
-        for key in keys:
+        """Keys as they came in one read; arrows and the like mean nothing here."""
+        for key in _SEQUENCE.sub("", keys):
             if self.typed is None:
                 self._command(key)
             else:

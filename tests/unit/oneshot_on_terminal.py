@@ -44,8 +44,8 @@ class Growing:
     def drain(self) -> tuple[bytes, dict[str, int]]:
         raise AssertionError("no slow calls were asked for")
 
-    def stack(self, number: int) -> list[str]:
-        raise AssertionError(f"no stack {number} was asked for")
+    def symbol(self, address: int) -> str:
+        raise AssertionError(f"no stack was asked for, but {address:#x}")
 
 
 def main(command: str) -> None:
