@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import select
 import struct
 import subprocess
@@ -69,10 +70,14 @@ class Terminal:
 
     def await_text(self, words: str, timeout: float) -> str:
         """Wait until it is on the screen; the screen. timeout: seconds."""
+        return self.await_match(re.escape(words), timeout)
+
+    def await_match(self, pattern: str, timeout: float) -> str:
+        """The same, with a regular expression."""
         deadline = time.monotonic() + timeout
-        while words not in self.text():
+        while not re.search(pattern, self.text()):
             left = deadline - time.monotonic()
-            assert left > 0, f"no {words!r} in {timeout:.0f} s on\n{self.text()}"
+            assert left > 0, f"no {pattern!r} in {timeout:.0f} s on\n{self.text()}"
             self._read(min(left, 1))
         return self.text()
 
