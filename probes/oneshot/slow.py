@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from typing import Any
 
 from nvscope.probes import decode, units
@@ -16,8 +17,13 @@ from nvscope.probes.snapshot import VmKey
 
 _HEXADECIMAL = frozenset({"canonical_ipa", "nested_ipa", "mmu", "size"})
 _ADDRESS_BYTES = 8
-# Programs, their trampolines, and what takes the stack.
-_WATCHERS = ("bpf_", "__bpf_", "kretprobe_", "arch_stack_walk", "stack_trace_save", "get_callchain")
+# How the names begin of BPF programs and their trampolines,
+_BPF = "bpf_"
+# and of what is above the function that is probed: all that runs because somebody looks.
+_WATCHERS = (
+    _BPF, "__bpf_", "trace_call_bpf", "kretprobe_", "__kretprobe_", "rethook_", "arch_rethook_",
+    "fprobe_", "do_el1_brk64", "el1_brk64", "el1h_64_sync",
+)  # fmt: skip
 MAX_SYMBOLS = 10_000  # names that are remembered
 MAX_KEPT = 1000  # in the result; the others are counted
 
@@ -96,15 +102,19 @@ class SlowCalls:
             stack=tuple(self._stack(call)),
         )
 
-    def _stack(self, call: SlowCall) -> Iterator[str]:
+    def _stack(self, call: SlowCall) -> Iterable[str]:
         """Where it came from, without what runs because somebody looks."""
-        known = self._symbols
-        for address in call.stack[: max(0, call.stack_bytes) // _ADDRESS_BYTES]:
-            if address not in known and len(known) < MAX_SYMBOLS:
-                known[address] = self.symbol(address)
-            name = known.get(address) or self.symbol(address)
-            if not name.startswith(_WATCHERS):
-                yield name
+        addresses = call.stack[: max(0, call.stack_bytes) // _ADDRESS_BYTES]
+        names = dropwhile(lambda name: name.startswith(_WATCHERS), map(self._name, addresses))
+        return (name for name in names if not name.startswith(_BPF))
+
+    def _name(self, address: int) -> str:
+        if address in self._symbols:
+            return self._symbols[address]
+        name = self.symbol(address)
+        if len(self._symbols) < MAX_SYMBOLS:
+            self._symbols[address] = name
+        return name
 
 
 def key_of(call: SlowCall) -> VmKey:

@@ -32,7 +32,13 @@ MEASURED = Interval(
     {("b,eta", "vmm"): calls(300), ("alpha", "vmm"): total([calls(9, 3), calls(1 << 20)])},
     {"vm_full": 0, "recursion": 2},
 )
-ADDRESSES = {1: "bpf_prog_1_kretfunc+0x5", 2: "kvm_unmap_gfn_range+0x8", 3: "do_madvise+0x114"}
+ADDRESSES = {
+    1: "bpf_prog_1_kretfunc+0x5",
+    2: "kvm_unmap_gfn_range+0x8",
+    3: "do_madvise+0x114",
+    4: "kretprobe_dispatcher+0x84",
+    5: "el1h_64_sync+0x6c",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -179,6 +185,18 @@ def test_what_a_slow_call_was_about(
 ) -> None:
     (call,) = taken(probe, event(ALPHA, **values)).kept
     assert call.of == of
+
+
+@pytest.mark.parametrize(
+    ("stack", "shown"),
+    [((1, 4, 5, 2, 1, 3), (2, 3)), ((2, 5, 3), (2, 5, 3)), ((1, 4), ()), ((), ())],
+)
+def test_a_stack_begins_where_the_kernels_does(
+    stack: tuple[int, ...], shown: tuple[int, ...]
+) -> None:
+    """An exception further down is the kernel's own."""
+    (call,) = taken("notifier_unmap", event(ALPHA, stack)).kept
+    assert call.stack == tuple(ADDRESSES[each] for each in shown)
 
 
 def test_a_stack_that_could_not_be_taken() -> None:
