@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 
 import click
 
@@ -25,6 +28,16 @@ def block() -> None:
 def stopped(seconds: float) -> bool:
     """Wait so long at most; whether a signal came that is to end us."""
     return signal.sigtimedwait(STOP_SIGNALS, max(0, seconds)) is not None
+
+
+@contextlib.contextmanager
+def until_reader_goes() -> Iterator[None]:
+    """Whoever reads our standard output may have had enough: that is an end like any other."""
+    try:
+        yield
+    except BrokenPipeError:
+        # What Python has not written yet would fail once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def report(attachments: Iterable[Attachment]) -> None:

@@ -22,7 +22,7 @@ from nvscope.probes.oneshot import result, running, text
 from nvscope.probes.oneshot.changes import Source
 from nvscope.probes.oneshot.meter import Asked, Interval, Meter
 from nvscope.probes.oneshot.slow import Slow, SlowCalls, calls, key_of
-from nvscope.probes.oneshot.view import LineView, LiveView, View
+from nvscope.probes.oneshot.view import LineView, LiveView, View, plain
 from nvscope.probes.programs import Probing
 
 if TYPE_CHECKING:
@@ -67,10 +67,7 @@ def run(wanted: Wanted) -> None:
         loaded = _load(wanted, host)
     with contextlib.closing(loaded):
         session.report(a for a in loaded.attachments if not a.optional)
-        try:
-            Run(loaded, wanted, host).run()
-        except BrokenPipeError:  # whoever read it has had enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        Run(loaded, wanted, host).run()
 
 
 def require_revmap(asked: Asked, host: features.Host) -> None:
@@ -138,6 +135,15 @@ class Run:
 
     def run(self) -> None:
         """Measure until it is time to stop; then sum up, whatever ended it."""
+        with session.until_reader_goes():
+            self._measure()
+        with session.until_reader_goes():
+            self._summary()
+        with _stream(self._wanted.json_to) as stream:
+            if stream:
+                self._write(stream)
+
+    def _measure(self) -> None:
         with _stream(self._wanted.csv_to) as csv:
             rows = result.Rows(csv, self._wanted.asked.by) if csv else None
             click.echo(f"nvscope: measuring {self._wanted.asked.kind.name}", err=True)
@@ -146,7 +152,6 @@ class Run:
                     if rows:
                         rows.add(now)
                     view.show(now, self._meter.total, slow)
-        self._summary()
 
     def _view(self) -> View:
         if self._console.is_terminal and not self._console.is_dumb_terminal:
@@ -161,10 +166,12 @@ class Run:
         while not done:
             next_at = max(next_at + self._wanted.interval, time.monotonic())
             slow: list[Slow] = []
-            while not done and time.monotonic() < next_at:
+            over = False
+            while not over:
                 until = min(next_at, ends_at) - time.monotonic()
                 stopped = session.stopped(min(until, DRAIN_SECONDS))
                 done = stopped or time.monotonic() >= ends_at
+                over = done or time.monotonic() >= next_at
                 slow += self._take_slow()
             yield self._meter.step(), slow
 
@@ -176,22 +183,19 @@ class Run:
         return self._slow.take(new, self._meter.names, self._unix_ahead_ns)
 
     def _summary(self) -> None:
-        total = self._meter.total
-        shown = text.summary(self._wanted.asked, total)
-        with self._console.capture() as captured:
-            self._console.print(shown)
-        click.echo(captured.get(), err=self._wanted.stdout_taken, nl=False)
-        with _stream(self._wanted.json_to) as stream:
-            if stream:
-                found = result.as_dict(
-                    self._wanted.asked,
-                    self._host,
-                    self._started_unix_ns,
-                    total,
-                    self._slow.kept,
-                    self._slow.dropped,
-                )
-                result.write_json(stream, found)
+        shown = plain(self._console, text.summary(self._wanted.asked, self._meter.total))
+        click.echo(shown, err=self._wanted.stdout_taken, nl=False)
+
+    def _write(self, stream: IO[str]) -> None:
+        found = result.as_dict(
+            self._wanted.asked,
+            self._host,
+            self._started_unix_ns,
+            self._meter.total,
+            self._slow.kept,
+            self._slow.dropped,
+        )
+        result.write_json(stream, found)
 
 
 @contextlib.contextmanager

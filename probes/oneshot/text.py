@@ -47,7 +47,7 @@ def table(interval: Interval, by: Sequence[str], limit: int | None = None) -> Ta
     """A row for each group, those with most calls first. limit: of rows, None: all."""
     shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for axis in by:
-        shown.add_column(axis, overflow="fold")
+        shown.add_column(axis, overflow="fold", min_width=len(axis))
     for name in ("calls", "per s", "mean", *(f"p{each}" for each in PERCENTILES)):
         shown.add_column(name, justify="right", no_wrap=True)
     groups = _by_calls(interval)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from nvscope.probes.oneshot.changes import Changes
 from nvscope.probes.oneshot.rates import SORTS, cells, rates
 from nvscope.probes.oneshot.topscreen import Screen
 from nvscope.probes.oneshot.topview import Frame, State, screen, visible
+from nvscope.probes.oneshot.view import plain
 from nvscope.probes.options import mechanisms_option, parsed, seconds, strict_option
 from nvscope.probes.programs import MECHANISMS
 
@@ -120,7 +119,7 @@ def show(source: Source, host: features.Host, wanted: Wanted) -> None:
     if terminal and wanted.count is None and not wanted.json:
         Screen(look, console, wanted.state, wanted.interval).run()
         return
-    try:
+    with session.until_reader_goes():
         for _ in itertools.islice(itertools.count(), wanted.count):
             if session.stopped(wanted.interval):
                 return
@@ -128,9 +127,7 @@ def show(source: Source, host: features.Host, wanted: Wanted) -> None:
             if wanted.json:
                 click.echo(json.dumps(as_dict(frame, host, wanted.state)))
             else:
-                console.print(screen(frame, wanted.state, keys=False))
-    except BrokenPipeError:  # whoever read it has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                click.echo(plain(console, screen(frame, wanted.state, keys=False)), nl=False)
 
 
 def as_dict(frame: Frame, host: features.Host, state: State) -> dict[str, Any]:

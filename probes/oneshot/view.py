@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol, Self
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -15,7 +15,7 @@ from nvscope.probes.oneshot import text
 from nvscope.probes.oneshot.meter import Asked, Interval
 from nvscope.probes.oneshot.slow import Slow
 
-SLOW_SHOWN = 20  # in one interval
+SLOW_SHOWN = 10  # in one interval
 
 
 class View(Protocol):
@@ -43,8 +43,9 @@ class LiveView:
         )
 
     def show(self, now: Interval, sofar: Interval, slow: Sequence[Slow]) -> None:
-        for each in _slow_lines(slow):
-            self._console.print(Text(each))
+        if slow:
+            # At once: each print draws the table anew.
+            self._console.print(Text("\n".join(_slow_lines(slow))))
         self._live.update(text.live(self._asked, now, sofar), refresh=True)
 
     def __enter__(self) -> Self:
@@ -70,6 +71,13 @@ class LineView:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+
+def plain(console: Console, shown: RenderableType) -> str:
+    """As the console would print it: to be written by other means, that know of closed pipes."""
+    with console.capture() as captured:
+        console.print(shown)
+    return captured.get()
 
 
 def _slow_lines(slow: Sequence[Slow]) -> list[str]:

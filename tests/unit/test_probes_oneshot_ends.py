@@ -1,0 +1,105 @@
+"""How probe and top end where nobody types: signals, a time limit, a reader that goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from exporter_fakes import FakeProc
+from oneshot_fakes import HOST
+from oneshot_on_terminal import Growing
+
+from nvscope.probes import session
+from nvscope.probes.oneshot import top
+from nvscope.probes.oneshot.kinds import KINDS
+from nvscope.probes.oneshot.meter import Asked
+from nvscope.probes.oneshot.run import Run, Wanted
+from nvscope.probes.oneshot.topview import State
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def vms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two that run; and the signals as before."""
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "proc"))
+    proc = FakeProc(tmp_path / "proc")
+    proc.start(77, b"qemu\0-name\0alpha\0")
+    proc.start(88, b"qemu\0-name\0beta\0")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def measure(
+    duration: float | None, interval: float, json_to: Path | None = None, csv_to: str | None = None
+) -> None:
+    where = str(json_to) if json_to else None
+    asked = Asked(KINDS["notifier_unmap"])
+    Run(Growing(), Wanted(asked, duration, interval, 0, where, csv_to, (), False), HOST).run()
+
+
+def test_a_time_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measure(0.3, 0.1, tmp_path / "a.json")
+    out = capsys.readouterr().out
+    assert 3 <= out.count("alpha: 10 calls") <= 4  # a look each interval, and one at the end
+    result = json.loads((tmp_path / "a.json").read_text())
+    assert 0.3 <= result["seconds"] < 2
+    alpha, beta = result["groups"]
+    assert alpha["count"] / beta["count"] == 10 / 4
+    assert f"notifier_unmap: {alpha['count'] + beta['count']} calls in 0." in out
+
+
+def test_an_interval_shorter_than_a_look_still_ends() -> None:
+    session.block()
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # other threads do not block it
+    measure(None, 1e-9)
+
+
+def test_rows_to_standard_output_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    measure(0.2, 0.1, csv_to="-")
+    said = capsys.readouterr()
+    assert {line.count(",") for line in said.out.splitlines()} == {13}
+    assert "2 lost" not in said.err
+    assert "alpha: 10 calls" in said.err
+    assert "calls in 0." in said.err
+
+
+def show(capsys: pytest.CaptureFixture[str], count: int, as_json: bool) -> str:
+    top.show(Growing(), HOST, top.Wanted(State(), 0.05, count, as_json))
+    return capsys.readouterr().out
+
+
+def test_frames_for_a_script(capsys: pytest.CaptureFixture[str]) -> None:
+    frames = [json.loads(line) for line in show(capsys, 2, True).splitlines()]
+    assert [[row["vm"] for row in frame["vms"]] for frame in frames] == [["alpha", "beta"]] * 2
+    assert frames[0]["unix_ns"] < frames[1]["unix_ns"]
+
+
+def test_frames_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    out = show(capsys, 2, False)
+    assert out.count("2 of 2 VMs") == 2
+    assert "q quit" not in out
+
+
+@pytest.mark.parametrize("what", ["probe", "top"])
+def test_a_reader_that_goes(what: str) -> None:
+    script = f"{sys.executable} {HERE / 'oneshot_on_terminal.py'} {what} | head -n 3"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", script],
+        env={**os.environ, "PYTHONPATH": f"{HERE}:{HERE.parents[1]}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.count("\n")) == (0, 3)
+    assert "Error" not in done.stderr
