@@ -10,7 +10,7 @@ import select
 import struct
 import subprocess
 import termios
-import time
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -20,7 +20,8 @@ import pyte
 class Terminal:
     """Runs a command on a terminal of its own. A context manager: the command does not outlive it.
 
-    raw: all bytes that it has written.
+    raw: all bytes that it has written. They are read all the time: ssh, which may be the command,
+    would else stop, and with it all that shares its connection.
     """
 
     def __init__(
@@ -45,6 +46,10 @@ class Terminal:
             start_new_session=True,
             preexec_fn=_take_terminal,  # noqa: PLW1509 (an ioctl only)
         )
+        self._changed = threading.Condition()
+        self._ends = False
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
 
     @property
     def pid(self) -> int:
@@ -57,8 +62,8 @@ class Terminal:
 
     def lines(self) -> list[str]:
         """What is on the screen, without the spaces at the ends."""
-        self._read(0)
-        return [line.rstrip() for line in self._screen.display]
+        with self._changed:
+            return [line.rstrip() for line in self._screen.display]
 
     def text(self) -> str:
         """The lines as one text."""
@@ -74,21 +79,31 @@ class Terminal:
 
     def await_match(self, pattern: str, timeout: float) -> str:
         """The same, with a regular expression."""
-        deadline = time.monotonic() + timeout
-        while not re.search(pattern, self.text()):
-            left = deadline - time.monotonic()
-            assert left > 0, f"no {pattern!r} in {timeout:.0f} s on\n{self.text()}"
-            self._read(min(left, 1))
-        return self.text()
+        found: list[str] = []
+
+        def matches() -> bool:
+            found[:] = [text for text in [self.text()] if re.search(pattern, text)]
+            return bool(found)
+
+        with self._changed:
+            seen = self._changed.wait_for(matches, timeout)
+        assert seen, f"no {pattern!r} in {timeout:.0f} s on\n{self.text()}"
+        return found[0]
+
+    def await_bytes(self, data: bytes, times: int, timeout: float) -> None:
+        """Wait until it has written them so many times. timeout: seconds."""
+        with self._changed:
+            seen = self._changed.wait_for(lambda: self.raw.count(data) >= times, timeout)
+        assert seen, f"no {data!r} in {timeout:.0f} s"
 
     def wait(self, timeout: float) -> int:
         """The command's exit status; negative: the signal that ended it. timeout: seconds."""
-        deadline = time.monotonic() + timeout
-        while self._process.poll() is None:
-            assert time.monotonic() < deadline, f"no end in {timeout:.0f} s:\n{self.text()}"
-            self._read(0.1)
-        self._read(0)
-        return self._process.wait()
+        try:
+            status = self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"no end in {timeout:.0f} s:\n{self.text()}") from None
+        self._finish()
+        return status
 
     def __enter__(self) -> Self:
         return self
@@ -97,16 +112,27 @@ class Terminal:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         self._process.wait()
+        self._finish()
         os.close(self._master)
         os.close(self._slave)
 
-    def _read(self, seconds: float) -> None:
-        """Take over what it has written, and wait for the first of it."""
-        while select.select([self._master], [], [], seconds)[0]:
-            data = os.read(self._master, 1 << 16)
-            self.raw += data
-            self._stream.feed(data)
-            seconds = 0
+    def _finish(self) -> None:
+        """Read what is left."""
+        self._ends = True
+        self._reader.join()
+
+    def _read(self) -> None:
+        """Take over what is written, until all is and it ends."""
+        while True:
+            ends = self._ends
+            if select.select([self._master], [], [], 0.05)[0]:
+                data = os.read(self._master, 1 << 16)
+                with self._changed:
+                    self.raw += data
+                    self._stream.feed(data)
+                    self._changed.notify_all()
+            elif ends:
+                return
 
 
 def _take_terminal() -> None:

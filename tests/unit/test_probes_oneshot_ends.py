@@ -9,16 +9,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from click.testing import CliRunner
 from exporter_fakes import FakeProc
 from oneshot_fakes import HOST
 from oneshot_on_terminal import Growing
 
-from nvscope.probes import session
-from nvscope.probes.oneshot import top
+from nvscope.cli import main
+from nvscope.probes import features, session
+from nvscope.probes.oneshot import run, top
 from nvscope.probes.oneshot.kinds import KINDS
 from nvscope.probes.oneshot.meter import Asked
 from nvscope.probes.oneshot.run import Run, Wanted
@@ -103,3 +107,25 @@ def test_a_reader_that_goes(what: str) -> None:
     )
     assert (done.returncode, done.stdout.count("\n")) == (0, 3)
     assert "Error" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [["probe", "s2_fault"], ["top", "--once"]])
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ({"arch": "x86_64"}, "this is x86_64, and KVM's nested stage 2 is arm64's"),
+        ({}, "run as root, or with CAP_BPF and CAP_PERFMON"),
+        ({"capabilities": frozenset({"CAP_SYS_ADMIN"}), "kvm": False}, "no /dev/kvm"),
+        ({"capabilities": frozenset({"CAP_SYS_ADMIN"}), "nv2": False}, "EL2"),
+    ],
+)
+def test_what_the_host_lacks(
+    monkeypatch: pytest.MonkeyPatch, command: list[str], host: dict[str, Any], words: str
+) -> None:
+    monkeypatch.setattr(features, "read_host", lambda: replace(HOST, **host))
+    monkeypatch.setattr(run, "require_initial_pid_namespace", lambda: None)
+    monkeypatch.setattr(top, "require_initial_pid_namespace", lambda: None)
+    done = CliRunner().invoke(main, command)
+    assert done.exit_code == 3
+    assert words in done.output
+    assert len(done.output.splitlines()) == 1

@@ -63,8 +63,7 @@ def test_keys(top: Terminal) -> None:
     top.type("p")
     paused = top.await_text("PAUSED", SECONDS)
     top.type("p")
-    while "PAUSED" in top.text():
-        top.await_text("filter 'beta'", SECONDS)
+    top.await_match("filter 'beta'\n", SECONDS)
     assert paused.count("\n") == 23
     top.type("\x1b[A")  # an arrow is no Esc and no A
     top.type("q")
@@ -87,12 +86,10 @@ def test_all_ends_restore_the_terminal(top: Terminal, how: str | int) -> None:
 def test_ctrl_z_gives_the_terminal_back_meanwhile(top: Terminal) -> None:
     top.type(CTRL_Z)
     os.waitid(os.P_PID, top.pid, os.WSTOPPED)
-    top.lines()
+    top.await_bytes(OWN_SCREEN, 1, SECONDS)
     assert_restored(top)
-    shown = len(top.raw)
     os.kill(top.pid, signal.SIGCONT)
-    while OTHER_SCREEN not in top.raw[shown:]:
-        top.lines()
+    top.await_bytes(OTHER_SCREEN, 2, SECONDS)
     top.type("q")
     assert top.wait(SECONDS) == 0
     assert_restored(top)
