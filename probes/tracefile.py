@@ -82,6 +82,9 @@ class Source(Protocol):
     complete: bool
     ending: str
 
+    @property
+    def read_bytes(self) -> int: ...
+
     def batches(self) -> Iterator[pa.RecordBatch]: ...
 
 

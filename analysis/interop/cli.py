@@ -21,6 +21,7 @@ Examples:
   nvscope convert host.arrows host.parquet      # to keep
   nvscope convert host.arrows host.json.gz      # for ui.perfetto.dev
   nvscope convert nv.ftrace host.arrows         # recorded without nvscope
+  nvscope convert --partition host.arrows fleet # into a data set of many hosts' traces
   nvscope convert --recipe ftrace > record.sh   # how to do that, on this kernel
 """
 
@@ -38,13 +39,18 @@ class _Sink(Protocol):
     "--from",
     "source_format",
     type=click.Choice(formats.SOURCES),
-    help="Format of IN.  [default: by its name's ending; else a trace]",
+    help="Format of IN.  [default: what its content says]",
 )
 @click.option(
     "--to",
     "target_format",
     type=click.Choice(formats.TARGETS),
     help="Format of OUT.  [default: by its name's ending; else a trace]",
+)
+@click.option(
+    "--partition",
+    is_flag=True,
+    help="Write into the folder OUT, a data set of traces: the rows of each VM apart, as Parquet.",
 )
 @click.option(
     "--revmap",
@@ -62,6 +68,7 @@ def convert(
     target: Path | None,
     source_format: str | None,
     target_format: str | None,
+    partition: bool,
     revmap: str | None,
     tool: str | None,
 ) -> None:
@@ -70,6 +77,9 @@ def convert(
     Written are traces, Parquet, and JSON for Perfetto. Read are traces, Parquet, and texts of
     trace-cmd, ftrace and perf of the kprobe events that --recipe prints.
 
+    A data set, which --partition writes, holds the traces of any number of hosts; `nvscope
+    validate` judges its VMs apart from one another, in many processes or on a Dask cluster.
+
     Exit codes: 0 ok, 2 IN cannot be read or OUT cannot be written, 3 no recipe for this kernel.
     """
     if tool:
@@ -77,25 +87,36 @@ def convert(
         return
     if source is None or target is None:
         raise click.UsageError("IN and OUT are both needed")
-    _convert(source, source_format or "", target, target_format or "", revmap or "")
-
-
-def _convert(source: Path, source_format: str, target: Path, to: str, revmap: str) -> None:
+    if partition and target_format:
+        raise click.UsageError("--partition writes Parquet: it goes without --to")
     # Imported here: the help needs no pyarrow.
-    from nvscope.analysis.interop.errors import said_in_a_line, writing
-    from nvscope.analysis.interop.sources import TextSource, open_source
+    from nvscope.analysis.interop.errors import said_in_a_line
+    from nvscope.analysis.interop.sources import notes_of, open_source
 
     if target.exists() and source.exists() and target.samefile(source):
         raise InputError(f"{target} is what is to be read: name another file")
-    with (
-        said_in_a_line(),
-        open_source(source, source_format, revmap) as opened,
-        writing(target) as stream,
-    ):
-        rows = _copy(opened, _sink(stream, target, to, opened.about))
-    for note in opened.notes() if isinstance(opened, TextSource) else ():
+    with said_in_a_line(), open_source(source, source_format or "", revmap or "") as opened:
+        if partition:
+            rows = _partition(opened, source.stem, target)
+        else:
+            rows = _convert(opened, target, target_format or "")
+    for note in notes_of(opened):
         click.echo(f"nvscope: {note}", err=True)
     click.echo(f"{target}: {rows} rows")
+
+
+def _convert(source: Source, target: Path, to: str) -> int:
+    from nvscope.analysis.interop.errors import writing
+
+    with writing(target) as stream:
+        return _copy(source, _sink(stream, target, to, source.about))
+
+
+def _partition(source: Source, name: str, target: Path) -> int:
+    from nvscope.analysis.interop import partition
+
+    with partition.writing(target, source.about.boot_id, name) as folder:
+        return _copy(source, partition.Sink(folder, source.about))
 
 
 def _copy(source: Source, sink: _Sink) -> int:

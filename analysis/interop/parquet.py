@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -26,10 +28,8 @@ class Sink:
     """Writes batches to a stream, as Parquet. Raises OSError."""
 
     def __init__(self, stream: IO[bytes], about: About) -> None:
-        text = json.dumps({"schema": SCHEMA_VERSION} | asdict(about))
-        schema = SCHEMA.with_metadata({ABOUT_KEY: text.encode()})
-        self._writer = pq.ParquetWriter(stream, schema, compression="zstd")
-        self._schema = schema
+        self._schema = SCHEMA.with_metadata(said_of(about))
+        self._writer = pq.ParquetWriter(stream, self._schema, compression="zstd")
         self._waiting: list[pa.RecordBatch] = []
         self._rows = 0
 
@@ -56,40 +56,57 @@ class Sink:
 
 
 class Source:
-    """Reads such a file, as tracefile.Reader does. Raises TraceError."""
+    """Reads such a file, as tracefile.Reader does. Raises TraceError.
 
-    def __init__(self, path: Path) -> None:
+    schema: the columns that it has to have. rows: how many it has; said: all of its metadata.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema = SCHEMA) -> None:
         try:
             self._file = pq.ParquetFile(
                 path,
                 thrift_string_size_limit=_MAX_METADATA * 16,
                 thrift_container_size_limit=_MAX_METADATA,
             )
-            schema = self._file.schema_arrow
-        except FileNotFoundError:
-            raise TraceError("No such file or directory") from None
+            found = self._file.schema_arrow
         except _DAMAGES as error:
-            raise TraceError(f"this is no Parquet file ({_one_line(error)})") from None
-        metadata = self._file.metadata.metadata or {}
-        self.about = _about(metadata.get(ABOUT_KEY), schema)
-        self.ending = metadata.get(ENDING_KEY, b"it does not say how it ends").decode(
+            raise TraceError(_why_unreadable(error)) from None
+        self.said: dict[bytes, bytes] = self._file.metadata.metadata or {}
+        self.about = _about(self.said.get(ABOUT_KEY), found, schema)
+        self.rows: int = self._file.metadata.num_rows
+        self.ending = self.said.get(ENDING_KEY, b"it does not say how it ends").decode(
             "utf-8", "replace"
         )
         self.complete = not self.ending
+        self.read_bytes = 0
+        self._schema = schema
+        self._size = path.stat().st_size
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows."""
         try:
+            rows = 0
             for batch in self._file.iter_batches(batch_size=MAX_BATCH_ROWS):
-                yield _as_trace(batch)
+                rows += batch.num_rows
+                self.read_bytes = self._size * rows // max(self.rows, 1)  # about
+                yield _as_trace(batch, self._schema)
         except _DAMAGES as error:
             raise TraceError(f"it is damaged ({_one_line(error)})") from None
 
+    def close(self) -> None:
+        """No more of it will be read."""
+        self._file.close()
 
-def _about(text: bytes | None, schema: pa.Schema) -> About:
+
+def said_of(about: About) -> dict[bytes, bytes]:
+    """What a trace says of itself, as metadata of a file."""
+    return {ABOUT_KEY: json.dumps({"schema": SCHEMA_VERSION} | asdict(about)).encode()}
+
+
+def _about(text: bytes | None, found: pa.Schema, wanted: pa.Schema) -> About:
     if text is None:
         raise TraceError("this is a Parquet file, but no trace of nvscope's")
-    if schema.names != SCHEMA.names or not all(map(_is_as, schema.types, SCHEMA.types)):
+    if found.names != wanted.names or not all(map(_is_as, found.types, wanted.types)):
         raise TraceError("its columns are not a trace's")
     try:
         said = json.loads(text)
@@ -108,12 +125,12 @@ def _is_as(found: pa.DataType, wanted: pa.DataType) -> bool:
     return bool(found == wanted)
 
 
-def _as_trace(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _as_trace(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     if any(column.null_count for column in batch.columns):
         raise TraceError("it is damaged (a value is missing)")
     return pa.record_batch(
-        [_column(column, each.type) for column, each in zip(batch.columns, SCHEMA, strict=True)],
-        schema=SCHEMA,
+        [_column(column, each.type) for column, each in zip(batch.columns, schema, strict=True)],
+        schema=schema,
     )
 
 
@@ -124,6 +141,13 @@ def _column(column: pa.Array, wanted: pa.DataType) -> pa.Array:
         # Parquet numbers its words anew, with wider numbers.
         column = column.cast(pa.string()).dictionary_encode()
     return column.cast(wanted)
+
+
+def _why_unreadable(error: Exception) -> str:
+    # Arrow's own errors are OSErrors as well, and have no errno.
+    if isinstance(error, OSError) and error.errno and error.errno != errno.EISDIR:
+        return os.strerror(error.errno)
+    return f"this is no Parquet file ({_one_line(error)})"
 
 
 def _one_line(error: BaseException) -> str:

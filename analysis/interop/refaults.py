@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from nvscope.analysis.report.ranges import Ranges
+from nvscope.analysis.interop.ranges import Ranges
 
 T = TypeVar("T")
 

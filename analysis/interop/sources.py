@@ -11,7 +11,7 @@ from typing import IO
 import pyarrow as pa
 
 import nvscope
-from nvscope.analysis.interop import formats, header, parquet
+from nvscope.analysis.interop import content, header, parquet
 from nvscope.analysis.interop.rows import Rows
 from nvscope.analysis.interop.text import FORMATS, Seen, parse
 from nvscope.probes.events import About, Event
@@ -38,6 +38,7 @@ class TextSource:
             recorder=f"{name}, converted by nvscope {nvscope.__version__}",
         )
         self.complete, self.ending = True, ""
+        self.read_bytes = 0
         self._path, self._format = path, FORMATS[name]
         self._rows = Rows(found.words, found.offsets, found.page_bytes)
         self._seen = Seen()
@@ -49,6 +50,7 @@ class TextSource:
         with _opened(self._path) as stream:
             for batch in batched(self._events(stream)):
                 count += batch.num_rows
+                self.read_bytes = stream.tell()
                 yield batch
         if not count:
             first = self._seen.first_unknown
@@ -89,17 +91,18 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def open_source(path: Path, name: str = "", revmap: str = "") -> Iterator[Source]:
-    """Open a file. name: a format of formats.SOURCES, by default what the file's name says.
+    """Open a file. name: a format of formats.SOURCES, by default what its content says.
 
     Raises TraceError, whose message names the file; so do the source's batches().
     """
-    name = name or formats.source_of(path)
     try:
+        name = name or _format_of(path)
         if name == "trace":
             with open_trace(path) as reader:
                 yield reader
         elif name == "parquet":
-            yield parquet.Source(path)
+            with contextlib.closing(parquet.Source(path)) as source:
+                yield source
         else:
             yield TextSource(path, name, revmap)
     except TraceError as error:
@@ -108,6 +111,18 @@ def open_source(path: Path, name: str = "", revmap: str = "") -> Iterator[Source
     except (UnicodeDecodeError, MemoryError):
         # Of a flipped bit in a name, or in a length.
         raise TraceError(f"{path}: it is damaged") from None
+
+
+def notes_of(source: Source) -> list[str]:
+    """What was left out of what was read, once all of it is."""
+    return list(source.notes()) if isinstance(source, TextSource) else []
+
+
+def _format_of(path: Path) -> str:
+    try:
+        return content.format_of(path)
+    except OSError as error:
+        raise TraceError(error.strerror or str(error)) from None
 
 
 def batched(events: Iterable[Event]) -> Iterator[pa.RecordBatch]:

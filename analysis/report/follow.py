@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from nvscope.analysis.report.ranges import Range
+from nvscope.analysis.interop.ranges import Range
 from nvscope.analysis.report.timeline import Timeline
 from nvscope.analysis.report.unmaps import Costs, Unmap
 from nvscope.analysis.report.vms import Shadow, Vm, Vms

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from nvscope.analysis.report.ranges import Ranges
+from nvscope.analysis.interop.ranges import Ranges
 
 MAX_SEGMENTS = 2000  # of one MMU: more would be closer than a picture can tell apart
 MAX_SPANS = 500

@@ -8,8 +8,7 @@ from pathlib import Path
 from nvscope.analysis.interop.sources import open_source
 from nvscope.analysis.report.units import name, number
 from nvscope.analysis.validate.findings import INVARIANTS, UNKNOWN, VIOLATION, Finding, Result
-from nvscope.analysis.validate.rows import ALL
-from nvscope.analysis.validate.run import judge, variant_of
+from nvscope.analysis.validate.parts import judge, variant_of
 
 MAX_FINDINGS = 5  # of one invariant that a page tells; `nvscope validate` tells all
 MAX_REASONS = 8
@@ -28,7 +27,7 @@ class Verdict:
 def read(path: Path) -> tuple[Verdict, ...]:
     """The verdicts on a trace: it is run through the reference model. Raises TraceError."""
     with open_source(path) as source:
-        result = judge(source, variant_of(source.about, None), ALL, lambda rows: None)
+        result = judge(source, variant_of(source.about, None))
     return verdicts(result)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from nvscope.analysis.interop.ranges import Ranges
 from nvscope.analysis.report.latency import Latency
 from nvscope.analysis.report.picture import Picture, draw
-from nvscope.analysis.report.ranges import Ranges
 from nvscope.analysis.report.unmaps import Unmap
 
 # Beyond these, rows are in the totals only, and the page says so.

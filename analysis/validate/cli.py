@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from nvscope.analysis.model.variants import VARIANTS
 from nvscope.analysis.validate import formats
-from nvscope.analysis.validate.findings import PASS, VIOLATION, Finding, Result
+from nvscope.analysis.validate.findings import PASS, VIOLATION, Result
 from nvscope.probes import complete
 from nvscope.probes.errors import LackError
 
-if TYPE_CHECKING:
-    from nvscope.analysis.validate import run
-
 EXIT_PASS, EXIT_VIOLATION, EXIT_UNREADABLE, EXIT_UNKNOWN = 0, 1, 2, 3
-
-_LARGE_BYTES = 1 << 22  # a file of which it takes a while to say anything: a second or so
+EXIT_INTERRUPTED = 130  # as of a shell: 128 + SIGINT
 
 _EPILOG = """\b
 Exit codes, of several files the first that any of them has:
   1  the kernel did something that the reference model forbids
   2  wrong usage, or a file that is no trace
-  3  unknown: something could not be judged, or there was nothing to judge
+  3  unknown: not all could be judged; or the machine, or the cluster, lacks something
   0  all was judged, and right
+  130  interrupted by Ctrl-C
 \b
 Examples:
   nvscope validate trace.arrows
   nvscope validate --format sarif -o findings.sarif *.arrows
   nvscope validate --follow trace.arrows
+  nvscope validate - < trace.arrows    # or from ssh host nvscope record -
+  nvscope validate --scheduler tcp://10.0.0.1:8786 /shared/fleet
 """
 
 
@@ -68,9 +64,12 @@ Examples:
     "-j",
     "--jobs",
     type=click.IntRange(1, 256),
-    default=1,
-    show_default=True,
-    help="Processes, each of which judges a share of the VMs.",
+    help="Processes, each of which judges some of the VMs.  [default: 1; of a data set the CPUs]",
+)
+@click.option(
+    "--scheduler",
+    metavar="ADDRESS",
+    help="Judge data sets on the Dask cluster of this scheduler (tcp://host:8786).",
 )
 @click.option(
     "--follow",
@@ -82,19 +81,28 @@ def validate(
     variant: str | None,
     form: str,
     output: Path | None,
-    jobs: int,
+    jobs: int | None,
+    scheduler: str | None,
     follow: bool,
 ) -> None:
     """Check traces against the reference model of the reverse map.
+
+    FILE is what `nvscope record` or `nvscope convert` wrote, a text that the latter reads, a data
+    set, which is a folder, or - for a trace from standard input.
 
     A trace passes if no mapping survived a notifier unmap of what it led to (safety), if whole
     MMUs were unmapped only where that had to be (fallback), if no more was unmapped than that
     (precision), and if each decision was the model's (conformance). Where events were lost, or
     mappings made before the trace began, the answer is "unknown".
     """
-    if follow and (len(files) > 1 or jobs > 1):
-        raise click.UsageError("--follow takes one FILE, and one process")
-    judged = [_judged(path, variant, jobs, follow) for path in files]
+    # Imported here: the help needs no pyarrow.
+    from nvscope.analysis.validate import dispatch
+
+    try:
+        judged = dispatch.judged(files, dispatch.How(variant, jobs, scheduler, follow))
+    except KeyboardInterrupt:
+        click.echo("nvscope: interrupted", err=True)
+        raise SystemExit(EXIT_INTERRUPTED) from None
     _write(formats.FORMATS[form](judged), output)
     for _, result in judged:
         if isinstance(result, str):
@@ -116,25 +124,6 @@ def exit_code(judged: list[formats.Judged]) -> int:
     return EXIT_PASS if set(verdicts) == {PASS} else EXIT_UNKNOWN
 
 
-def _judged(path: Path, variant: str | None, jobs: int, follow: bool) -> formats.Judged:
-    # Imported here: the help needs no pyarrow.
-    from nvscope.analysis.validate import run
-    from nvscope.analysis.validate.follow import follow as follow_file
-    from nvscope.probes.tracefile import TraceError
-
-    try:
-        if follow:
-            return str(path), follow_file(path, variant, _tell)
-        with _progress(path, jobs) as progress:
-            return str(path), run.validate(path, variant=variant, jobs=jobs, progress=progress)
-    except TraceError as error:
-        return str(path), str(error)
-
-
-def _tell(found: Finding) -> None:
-    click.echo(f"nvscope: {found.invariant}: {formats.message(found)}", err=True)
-
-
 def _write(said: str, output: Path | None) -> None:
     if output is None:
         click.echo(said, nl=False)
@@ -143,29 +132,3 @@ def _write(said: str, output: Path | None) -> None:
         output.write_text(said)
     except OSError as error:
         raise LackError(f"cannot write {output}: {error.strerror}") from None
-
-
-@contextlib.contextmanager
-def _progress(path: Path, jobs: int) -> Iterator[run.BytesProgress]:
-    """A bar on a terminal, if the file is large. How many rows are left is not known: bytes are."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    try:
-        total = path.stat().st_size
-    except OSError:
-        total = 0
-    if not console.is_terminal or total < _LARGE_BYTES or jobs > 1:
-        yield lambda rows, read: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task, seen = bar.add_task(path.name, total=total), 0
-
-        def show(rows: int, read: int) -> None:
-            nonlocal seen
-            seen += rows
-            bar.update(task, completed=read, description=f"{path.name}: {seen:,} rows")
-
-        yield show

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import pyarrow as pa
 
 from nvscope.analysis.model.variants import Variant
 from nvscope.analysis.validate.findings import Result
 from nvscope.analysis.validate.mapping import Mapped
 from nvscope.analysis.validate.notifiers import Judge
-from nvscope.analysis.validate.rows import ALL, Row, Share, decode, event_at, rows_of
+from nvscope.analysis.validate.rows import ALL, Numbers, Row, Share, decode, event_at, rows_of
 from nvscope.analysis.validate.unmapping import Unmapped
 from nvscope.analysis.validate.watched import AFTER_LOSS, Book, Vm
 from nvscope.analysis.validate.world import World
@@ -60,12 +61,14 @@ class Engine:
             "loss": self._loss,
         }
 
-    def feed(self, batch: pa.RecordBatch) -> None:
-        """Go on with a batch. Raises TraceError."""
+    def feed(self, batch: pa.RecordBatch, numbers: Numbers | None = None) -> None:
+        """Go on with a batch. numbers: its rows', if they do not just go on. Raises TraceError."""
         base = self.result.rows
-        self._event_at = lambda row: event_at(batch, row - base)
-        self._run(decode(batch, base, self._share))
-        self.result.rows = base + batch.num_rows
+        if numbers is None:
+            numbers = np.arange(base, base + batch.num_rows)
+        self._event_at = lambda row: event_at(batch, int(np.searchsorted(numbers, row)))
+        self._run(decode(batch, numbers, self._share))
+        self.result.rows = int(numbers[-1]) + 1 if len(numbers) else base
 
     def feed_events(self, trace: dict[int, Event]) -> None:
         """Go on with single events, by row number."""
@@ -100,8 +103,8 @@ class Engine:
 
     def _is_lossy(self, row: Row) -> bool:
         """Whether rows may be missing around this one: it is as if it were lost, too."""
+        # Told by its own time alone: what other VMs' rows say is not known in every share.
         if row.time_ns > self._lossy_until or row.kind == "loss":
-            self._lossy_until = 0
             return False
         if row.kind in ("record", "notifier_end"):
             self._book.unjudged(AFTER_LOSS)

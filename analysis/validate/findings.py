@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -72,6 +73,10 @@ class Finding:
     trace: list[tuple[int, Event]] = field(default_factory=list)
     note: str = ""
 
+    def place(self) -> tuple[int, int]:
+        """Where it is in a trace; no other finding is there, too."""
+        return self.row, self.mmu
+
     def is_like(self, other: Finding) -> bool:
         """Whether both are about the same event and say the same."""
         ours = (self.invariant, self.row, self.mmu, self.expected)
@@ -84,7 +89,8 @@ class Result:
 
     judged: invariant -> decisions that were compared with the model's. unjudged: why -> decisions
     that could not be. unmapped_bytes, needed_bytes: of mappings, that notifiers unmapped in all,
-    and that led into their ranges. hidden: findings past the first MAX_FINDINGS.
+    and that led into their ranges. hidden: findings past the first MAX_FINDINGS. notes: what was
+    left out where a text of another tool was read.
     """
 
     about: About
@@ -97,6 +103,12 @@ class Result:
     unmapped_bytes: int = 0
     needed_bytes: int = 0
     notifiers: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    def take(self, finding: Finding) -> None:
+        """Note a violation. The first by row are kept, in whichever order they come."""
+        bisect.insort(self.findings, finding, key=Finding.place)
+        self._hide()
 
     @property
     def verdict(self) -> str:
@@ -115,11 +127,17 @@ class Result:
         self.rows = max(self.rows, other.rows)
         self.judged += other.judged
         self.unjudged += other.unjudged
-        self.findings = sorted(self.findings + other.findings, key=lambda found: found.row)
+        self.findings = sorted(self.findings + other.findings, key=Finding.place)
         self.hidden += other.hidden
+        self._hide()
+        self.notes += [note for note in other.notes if note not in self.notes]
         self.unmapped_bytes += other.unmapped_bytes
         self.needed_bytes += other.needed_bytes
         self.notifiers += other.notifiers
+
+    def _hide(self) -> None:
+        self.hidden += len(self.findings[MAX_FINDINGS:])
+        del self.findings[MAX_FINDINGS:]
 
 
 MAX_FINDINGS = 100

@@ -34,7 +34,8 @@ def _json(name: str, result: Result | str) -> dict[str, Any]:
         return {"file": name, "verdict": None, "error": result}
     found = asdict(result)
     # asdict() makes a mess of Counters.
-    found |= {"judged": dict(result.judged), "unjudged": dict(result.unjudged)}
+    found |= {"judged": dict(sorted(result.judged.items()))}
+    found |= {"unjudged": dict(text.reasons(result))}
     for finding in found["findings"]:
         finding["trace"] = [{"row": at, "event": event} for at, event in finding["trace"]]
     return {
@@ -78,7 +79,7 @@ def _cases(suite: ElementTree.Element, result: Result) -> list[ElementTree.Eleme
                 )
                 failure.text = text.plain("\n".join(text.finding_lines(1, found)))
         if invariant == "honesty" and (result.unjudged or result.verdict == UNKNOWN):
-            why = ", ".join(f"{why} ({count})" for why, count in result.unjudged.most_common())
+            why = ", ".join(f"{why} ({count})" for why, count in text.reasons(result))
             ElementTree.SubElement(case, "skipped", message=text.plain(why or "nothing to judge"))
     return cases
 

@@ -43,6 +43,10 @@ _COLUMNS = (
 )
 
 
+# (rows,) int64, increasing: where the rows of a batch are in the trace.
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
+
 class Share(NamedTuple):
     """Which VMs to look at: those whose `struct kvm` falls into share number n, of `of`."""
 
@@ -53,12 +57,12 @@ class Share(NamedTuple):
 ALL = Share()
 
 
-def decode(batch: pa.RecordBatch, base: int, share: Share = ALL) -> Iterator[Row]:
-    """The rows that matter. base: the number of the batch's first. Raises TraceError."""
-    kinds, details = _words(batch, "kind", base), _words(batch, "detail", base)
+def decode(batch: pa.RecordBatch, numbers: Numbers, share: Share = ALL) -> Iterator[Row]:
+    """The rows that matter. numbers: (rows,) of the batch's in the trace. Raises TraceError."""
+    kinds, details = _words(batch, "kind", numbers), _words(batch, "detail", numbers)
     columns = {name: _numbers(batch, name) for name in _COLUMNS}
-    _check_words(kinds, details, base)
-    _check_ranges(kinds, columns, base)
+    _check_words(kinds, details, numbers)
+    _check_ranges(kinds, columns, numbers)
     keep = ~kinds.is_one_of(["fault"])
     if share.of > 1:
         ours = _mixed(columns["kvm"]) % np.uint64(share.of) == share.n
@@ -66,7 +70,7 @@ def decode(batch: pa.RecordBatch, base: int, share: Share = ALL) -> Iterator[Row
     where = np.nonzero(keep)[0]
     c = {name: values[where].tolist() for name, values in columns.items()}
     rows = zip(
-        (where + base).tolist(),
+        numbers[where].tolist(),
         kinds.taken(where),
         *(c[name] for name in ("time_ns", "tid", "kvm", "pid", "mmu", "canonical_ipa")),
         *(c[name] for name in ("nested_ipa", "size")),
@@ -109,12 +113,12 @@ class _Words:
         return list(map(self.names.__getitem__, self.codes[where].tolist()))
 
 
-def _words(batch: pa.RecordBatch, name: str, base: int) -> _Words:
+def _words(batch: pa.RecordBatch, name: str, numbers: Numbers) -> _Words:
     column = batch.column(name)
     try:
         names = column.dictionary.to_pylist()
     except UnicodeDecodeError:
-        raise TraceError(f"from row {base} on, {name} is no text") from None
+        raise TraceError(f"from row {next(iter(numbers), 0)} on, {name} is no text") from None
     return _Words(column.indices.to_numpy(zero_copy_only=False).astype(np.int64), names)
 
 
@@ -127,7 +131,7 @@ def _mixed(pointers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray((pointers >> np.uint64(6)) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40))
 
 
-def _check_words(kinds: _Words, details: _Words, base: int) -> None:
+def _check_words(kinds: _Words, details: _Words, numbers: Numbers) -> None:
     """A newer recorder may know more words; a trace that has them cannot be judged by this one."""
     width = max(len(details.names), 1)
     pairs = kinds.codes * width + details.codes
@@ -135,12 +139,14 @@ def _check_words(kinds: _Words, details: _Words, base: int) -> None:
         kind, detail = kinds.names[pair // width], details.names[pair % width]
         known = DETAILS.get(kind)
         if kind not in KINDS or (known is not None and detail not in known):
-            at = base + int(np.nonzero(pairs == pair)[0][0])
+            at = numbers[np.nonzero(pairs == pair)[0][0]]
             what = f"{kind!r:.40}" if kind not in KINDS else f"{kind} {detail!r:.40}"
             raise TraceError(f"row {at}: {what} is no event that this nvscope knows")
 
 
-def _check_ranges(kinds: _Words, columns: dict[str, np.ndarray[Any, Any]], base: int) -> None:
+def _check_ranges(
+    kinds: _Words, columns: dict[str, np.ndarray[Any, Any]], numbers: Numbers
+) -> None:
     mapped = kinds.is_one_of(("record", "map"))
     ranges = mapped | kinds.is_one_of(("notifier_begin", "notifier_end"))
     size, limit = columns["size"], np.uint64(_NO_ADDRESS)
@@ -150,4 +156,4 @@ def _check_ranges(kinds: _Words, columns: dict[str, np.ndarray[Any, Any]], base:
     if bad.any():
         index = int(np.nonzero(bad)[0][0])
         kind = kinds.names[kinds.codes[index]]
-        raise TraceError(f"row {base + index}: no {kind} can have this range")
+        raise TraceError(f"row {numbers[index]}: no {kind} can have this range")

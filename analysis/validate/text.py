@@ -27,14 +27,21 @@ def lines(name: str, result: Result) -> Iterator[str]:
         )
     if result.unjudged:
         yield "  not judged:"
-        for why, count in result.unjudged.most_common():
+        for why, count in reasons(result):
             yield from _wrapped(f"    {count:>7,}  ", why)
+    for note in result.notes:
+        yield from _wrapped("  note: ", plain(note))
     for number, found in enumerate(result.findings, 1):
         yield ""
         yield from finding_lines(number, found)
     if result.hidden:
         yield ""
         yield f"  and {result.hidden:,} more findings"
+
+
+def reasons(result: Result) -> list[tuple[str, int]]:
+    """Why decisions could not be judged, and how many; most come first."""
+    return sorted(result.unjudged.items(), key=lambda reason: (-reason[1], reason[0]))
 
 
 def headline(name: str, result: Result) -> str:

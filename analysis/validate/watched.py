@@ -9,7 +9,6 @@ from nvscope.analysis.model.lookup import Lookup
 from nvscope.analysis.model.rules import UNKNOWN_IPA, nested_ipa
 from nvscope.analysis.model.shadow import NEVER, Shadow
 from nvscope.analysis.validate.findings import (
-    MAX_FINDINGS,
     EntryView,
     Finding,
     MappingView,
@@ -99,10 +98,7 @@ class Book:
         """The same, with a finding that was made out before."""
         finding.mmu, finding.since = mmu.shadow.mmu, mmu.since
         self.judged(finding.invariant)
-        if len(self.result.findings) < MAX_FINDINGS:
-            self.result.findings.append(finding)
-        else:
-            self.result.hidden += 1
+        self.result.take(finding)
         mmu.distrust(AFTER_FINDING, finding.row)
 
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from nvscope.analysis.model.variants import VARIANTS
-from nvscope.analysis.validate import cli, shrink, subtrace
+from nvscope.analysis.validate import progress, shrink, subtrace
 from nvscope.analysis.validate.findings import Finding
-from nvscope.analysis.validate.run import validate
+from nvscope.analysis.validate.local import Here
+from nvscope.analysis.validate.run import traces_of, validate
 from nvscope.analysis.validate.shrink import Budget, ddmin
 from nvscope.probes.events import Event
 from tests.unit.analysis_kernel import BLOCK, PAGE, Kernel
@@ -142,9 +143,9 @@ def test_a_large_file_has_a_bar_on_a_terminal(
     def console(**_: object) -> Console:
         return Console(file=terminal, force_terminal=True, width=80)
 
-    monkeypatch.setattr("rich.console.Console", console)
-    monkeypatch.setattr(cli, "_LARGE_BYTES", 0)
-    with cli._progress(path, 1) as progress:
-        validate(path, progress=progress)
+    monkeypatch.setattr(progress, "Console", console)
+    monkeypatch.setattr(progress, "_LARGE_BYTES", 0)
+    with progress.shown(path, traces_of(path), Here()) as told:
+        validate(path, progress=told)
     assert f"{len(long_story())} rows" in terminal.getvalue()
     assert terminal.getvalue().count("\n") <= 2

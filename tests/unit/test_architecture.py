@@ -48,6 +48,26 @@ def test_the_command_knows_the_wings_by_name_only() -> None:
         assert all(name.startswith("nvscope.probes.errors") for name in used), path
 
 
+# Of analysis/, folder -> those that it may import.
+OF_ANALYSIS = {
+    "model": set(),
+    "interop": set(),
+    "validate": {"model", "interop"},
+    "report": {"interop", "validate"},
+    "compare": {"report"},
+}
+
+
+@pytest.mark.parametrize("folder", OF_ANALYSIS)
+def test_a_folder_of_analysis_uses_only_what_it_may(folder: str) -> None:
+    files = sorted((ROOT / "analysis" / folder).rglob("*.py"))
+    assert files
+    for path in files:
+        parts = (name.split(".") for name in imports(path))
+        used = {part[2] for part in parts if part[:2] == ["nvscope", "analysis"] and part[2:]}
+        assert used <= OF_ANALYSIS[folder] | {folder}, path
+
+
 def test_bcc_is_imported_in_one_file_only() -> None:
     users = [
         path.relative_to(ROOT).as_posix()

@@ -33,6 +33,7 @@ NOT_HERE = {
     "nvscope convert --recipe ftrace > record.sh": "reads an arm64 kernel's types",
     "nvscope convert nv.ftrace host.arrows": "reads what ftrace recorded",
     "nvscope validate --follow trace.arrows": "waits for a recorder",
+    "nvscope validate --scheduler tcp://10.0.0.1:8786 /shared/fleet": "needs a cluster",
 }
 
 
