@@ -125,7 +125,8 @@ def _compile_python(folder: Path, kernel: Machine) -> None:
     """Leave the byte code of what nvscope imports in the image: 13 s less for the first import."""
     with Lab(replace(kernel, keep_writes=True), folder, []) as lab:
         lab.wait_ready()
-        lab.run(f"python3 -c 'import {', '.join(IMPORTS)}' && sync && mount -o remount,ro /")
+        command = f"python3 -c 'import {', '.join(IMPORTS)}' && sync && mount -o remount,ro /"
+        lab.run(command, timeout=600)  # half a minute, but for a machine that is busy otherwise
 
 
 def _prune(root: Path) -> None:
