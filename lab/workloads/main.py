@@ -89,11 +89,18 @@ def request_options(command: Callable[..., None]) -> Callable[..., None]:
 Play = Callable[[NestedGuest, Stop], Mapping[str, Any]]
 
 
-def run(request: Request, data_bytes: int, play: Play, *, huge: bool = False) -> None:
+def run(
+    request: Request,
+    data_bytes: int,
+    play: Play,
+    *,
+    huge: bool = False,
+    afterwards: Callable[[], None] = lambda: None,
+) -> None:
     """Play on a new guest, print the facts as one line of JSON, and hold the VM if asked to.
 
-    data_bytes, huge: as NestedGuest's. Raises a ClickException (one line) where anything goes
-    wrong.
+    data_bytes, huge: as NestedGuest's; afterwards: what a VM that was held does at its end. Raises
+    a ClickException (one line) where anything goes wrong.
     """
     stop = Stop()
     started = time.monotonic()
@@ -114,6 +121,7 @@ def run(request: Request, data_bytes: int, play: Play, *, huge: bool = False) ->
             stop.release()
             if request.hold and not stop.asked:
                 sys.stdin.buffer.read()
+                afterwards()
     except (KvmError, OSError) as error:
         raise click.ClickException(f"{request.name}: {error}") from None
 
@@ -159,18 +167,25 @@ class _Script:
 @click.option("--pages", type=click.IntRange(1, _MAX_PAGES), default=8, show_default=True)
 @click.option("--pace", type=click.FloatRange(0), default=0.0, help="Seconds between unmaps.")
 def main(unmaps: int, forever: bool, pages: int, pace: float, **request: Any) -> None:
-    """Run a nested guest, take back its pages, and print what that must have caused, as JSON."""
+    """Run a nested guest, take back its pages, and print what that must have caused, as JSON.
+
+    A VM that was held has L2 read all its pages once more at its end: they must be as they were.
+    """
+    scripts: list[_Script] = []
 
     def play(guest: NestedGuest, stop: Stop) -> Mapping[str, Any]:
+        scripts.append(_Script(guest, pages))
         turns = _turns(None if forever else unmaps, pace, stop)
-        return {"pages": pages, "unmaps": _unmap(guest, pages, turns)}
+        return {"pages": pages, "unmaps": _unmap(scripts[0], turns)}
 
-    run(Request(**request), pages * PAGE_BYTES, play)
+    def check() -> None:
+        scripts[0].check_all()
+
+    run(Request(**request), pages * PAGE_BYTES, play, afterwards=check)
 
 
-def _unmap(guest: NestedGuest, pages: int, turns: Iterator[int]) -> int:
-    """The script; how many unmaps it did."""
-    script = _Script(guest, pages)
+def _unmap(script: _Script, turns: Iterator[int]) -> int:
+    """Play the script; how many unmaps it did."""
     done = 0
     for turn in turns:
         script.unmap_one(turn)

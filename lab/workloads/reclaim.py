@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import subprocess
 from pathlib import Path
 
+from nvscope.probes.madvise import MADV_COLLAPSE, MADV_PAGEOUT, advise
+
 CGROUPS = Path("/sys/fs/cgroup")
 SWAP_MIB = 512
 HUGE_BYTES = 2 << 20
-
-SYS_PROCESS_MADVISE = 440  # include/uapi/asm-generic/unistd.h
-MADV_PAGEOUT, MADV_COLLAPSE = 21, 25  # include/uapi/asm-generic/mman-common.h
 
 
 class Cgroup:
@@ -69,20 +67,9 @@ def make_huge(pid: int, address: int) -> None:
     _advise(pid, address, HUGE_BYTES, MADV_COLLAPSE)
 
 
-class _IoVec(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
 def _advise(pid: int, address: int, size_bytes: int, advice: int) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
     pidfd = os.pidfd_open(pid)
     try:
-        vector = _IoVec(address, size_bytes)
-        done = libc.syscall(
-            SYS_PROCESS_MADVISE, pidfd, ctypes.byref(vector), ctypes.c_size_t(1), advice, 0
-        )
+        advise(pidfd, address, size_bytes, advice)
     finally:
         os.close(pidfd)
-    if done < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"process_madvise({advice}): {os.strerror(number)}")

@@ -1,26 +1,12 @@
-"""The VMs that run on this host now: whose process holds one open."""
+"""Whether the VMs that are asked for are there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import click
-import psutil
 
-from nvscope.probes import names
-from nvscope.probes.identity import Vm
-
-# What a VM's file descriptor is called (virt/kvm/kvm_main.c, kvm_dev_ioctl_create_vm).
-_VM_FILE = "anon_inode:kvm-vm"
-
-
-def running() -> list[Vm]:
-    """All of them, each under the name that it was given: two may have the same.
-
-    Complexity: one look at each open file of the host.
-    """
-    return [vm for pid in psutil.pids() if _has_vm(pid) for vm in _vm(pid)]
+from nvscope.probes import vms
 
 
 def require(wanted: Sequence[str]) -> None:
@@ -28,40 +14,9 @@ def require(wanted: Sequence[str]) -> None:
 
     Where none runs, say that they are waited for: a VM that begins later is measured as well.
     """
-    vms = running()
-    if not vms:
+    running = vms.running()
+    if not running:
         click.echo("nvscope: no VM is running now; those that begin are measured", err=True)
         return
     for word in wanted:
-        found = [vm for vm in vms if word in (vm.label, vm.uuid, str(vm.pid))]
-        if not found:
-            there = ", ".join(sorted({vm.label for vm in vms}))
-            raise click.UsageError(f"there is no VM {word}; there are {there}")
-        if len(found) > 1:
-            pids = " or ".join(str(vm.pid) for vm in found)
-            raise click.UsageError(f"{len(found)} VMs are named {word}: give a pid, {pids}")
-
-
-def _vm(pid: int) -> Iterator[Vm]:
-    """The process's VM; nothing if it has just ended."""
-    try:
-        process = psutil.Process(pid)
-        command, cmdline = process.name(), process.cmdline()
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
-        return
-    yield Vm(names.vm_name(cmdline, command), names.vm_uuid(cmdline), pid)
-
-
-def _has_vm(pid: int) -> bool:
-    try:
-        files = list((Path(psutil.PROCFS_PATH) / str(pid) / "fd").iterdir())
-    except OSError:  # it has just ended
-        return False
-    return any(_link(file) == _VM_FILE for file in files)
-
-
-def _link(file: Path) -> str:
-    try:
-        return str(file.readlink())
-    except OSError:  # it was closed meanwhile
-        return ""
+        vms.among(running, word)

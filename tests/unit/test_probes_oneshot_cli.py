@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from exporter_fakes import FakeProc
 from oneshot_fakes import HOST
 
+from nvscope.probes import vms
 from nvscope.probes.errors import LackError
 from nvscope.probes.oneshot import run, running
 from nvscope.probes.oneshot.cli import probe
@@ -132,7 +133,7 @@ def test_vms_that_run(proc: FakeProc) -> None:
     start_vm(proc, 77, "db")
     start_vm(proc, 88, "web")
     start_vm(proc, 99, "none", file="/dev/kvm")
-    assert [(vm.label, vm.pid) for vm in running.running()] == [("db", 77), ("web", 88)]
+    assert [(vm.label, vm.pid) for vm in vms.running()] == [("db", 77), ("web", 88)]
     running.require(["db", "88"])
     with pytest.raises(click.UsageError, match="there is no VM other; there are db, web"):
         running.require(["db", "other"])

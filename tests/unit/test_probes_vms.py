@@ -1,0 +1,47 @@
+"""The VMs that run, from a folder that looks like /proc."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import psutil
+import pytest
+from exporter_fakes import FakeProc
+
+from nvscope.probes import vms
+from nvscope.probes.errors import LackError
+
+UUID = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
+
+
+@pytest.fixture
+def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeProc:
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "proc"))
+    return FakeProc(tmp_path / "proc")
+
+
+def start(proc: FakeProc, pid: int, cmdline: bytes, file: str = "anon_inode:kvm-vm") -> None:
+    proc.start(pid, cmdline)
+    (proc.root / str(pid) / "fd").mkdir()
+    (proc.root / str(pid) / "fd/11").symlink_to(file)
+
+
+def test_by_name_uuid_and_pid(proc: FakeProc) -> None:
+    start(proc, 77, b"qemu\0-name\0guest=db\0-uuid\0" + UUID.encode() + b"\0")
+    start(proc, 78, b"qemu\0-name\0guest=web\0")
+    start(proc, 79, b"sshd\0", "socket:[1]")
+    assert {vm.label for vm in vms.running()} == {"db", "web"}
+    assert {vms.find(word).pid for word in ("db", UUID, "77")} == {77}
+
+
+def test_errors_are_one_line(proc: FakeProc) -> None:
+    start(proc, 1, b"init\0", "socket:[1]")
+    with pytest.raises(LackError, match="no VM is running"):
+        vms.find("db")
+    for pid in (77, 78):
+        start(proc, pid, b"qemu\0-name\0guest=db\0")
+    with pytest.raises(click.UsageError, match="2 VMs are named db: give a pid, 77 or 78"):
+        vms.find("db")
+    with pytest.raises(click.UsageError, match=r"there is no VM web; there are db$"):
+        vms.find("web")
