@@ -16,10 +16,9 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from nvscope.exporter import server
 from nvscope.exporter.collector import Host, Source, VmCollector
-from nvscope.probes.catalog import BY_NAME
 from nvscope.probes.errors import LackError
 from nvscope.probes.identity import require_initial_pid_namespace
-from nvscope.probes.options import mechanisms_option, strict_option
+from nvscope.probes.options import mechanisms_option, strict_option, symbols_option
 from nvscope.probes.programs import MECHANISMS
 from nvscope.probes.snapshot import Attachment
 
@@ -29,7 +28,6 @@ DEFAULT_MAX_VMS = 1024
 
 _STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})")
-_SYMBOL = re.compile(r"(?P<point>\w+)=(?P<name>[A-Za-z_][\w.]*)", re.ASCII)
 
 
 class ClosableSource(Source, Protocol):
@@ -69,22 +67,6 @@ def _listen_option(_: click.Context, __: click.Parameter, text: str) -> tuple[st
         ) from None
 
 
-def _symbol_option(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
-    symbols: dict[str, str] = {}
-    for text in texts:
-        match = _SYMBOL.fullmatch(text)
-        if match is None:
-            raise click.BadParameter(f"{text!r} is no POINT=NAME; for example s2_fault=gmem_abort")
-        if match["point"] not in BY_NAME:
-            raise click.BadParameter(
-                f"there is no probe point {match['point']}; there are {', '.join(BY_NAME)}"
-            )
-        if match["point"] in symbols:
-            raise click.BadParameter(f"{match['point']} is given twice")
-        symbols[match["point"]] = match["name"]
-    return symbols
-
-
 _EXAMPLES = """\b
 Examples:
   nvscope export
@@ -105,16 +87,7 @@ Examples:
     help="Where to serve. There is no TLS and no password: beyond loopback, put a proxy before it.",
 )
 @mechanisms_option
-@click.option(
-    "--symbol",
-    "symbols",
-    metavar="POINT=NAME",
-    multiple=True,
-    callback=_symbol_option,
-    help="Attach a probe point to this kernel symbol and no other; may be repeated. A reverse"
-    " map by another patch may have other names for revmap_record, revmap_broken and"
-    " revmap_fallback.",
-)
+@symbols_option
 @strict_option
 @click.option(
     "--max-vms",
@@ -199,8 +172,7 @@ def _report(attachments: tuple[Attachment, ...]) -> None:
     """Say on stderr what is not attached."""
     for a in attachments:
         if not a.mechanism:
-            known = f"no function {a.hook}" not in a.problem
-            remedy = "" if known else f" (if it has another name: --symbol {a.point}=NAME)"
+            remedy = f" ({a.remedy})" if a.remedy else ""
             said = f"nvscope: not attached: {a.point} ({a.hook}): {a.problem}{remedy}"
             click.echo(said, err=True)
 

@@ -81,6 +81,7 @@ class Btf:
         if not handle:
             raise LackError(f"{path} has no type information (BTF) that libbpf can read")
         self._handle = ctypes.c_void_p(handle)
+        self._found: dict[tuple[str, int], int] = {}
 
     def __del__(self) -> None:
         if hasattr(self, "_handle"):
@@ -159,7 +160,12 @@ class Btf:
     # ---- types by number
 
     def _find(self, name: str, kind: int) -> int:
-        return int(self._lib.btf__find_by_name_kind(self._handle, name.encode(), kind))
+        """A type's number, or less than 1. libbpf looks at each type in turn: not twice for one."""
+        key = name, kind
+        if key not in self._found:
+            found = self._lib.btf__find_by_name_kind(self._handle, name.encode(), kind)
+            self._found[key] = int(found)
+        return self._found[key]
 
     def _type(self, type_id: int) -> tuple[int, int, _Type]:
         address = self._lib.btf__type_by_id(self._handle, type_id)

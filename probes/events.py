@@ -82,7 +82,8 @@ class About:
     kernel: `uname -r`; arch: `uname -m`; revmap: "none" | "maple" | "tracking"; boot_id: which
     boot of the host (/proc/sys/kernel/random/boot_id); started_unix_ns: wall clock at the start,
     with started_ns the same instant on the clock of the rows; probes: probe point -> "mechanism
-    symbol", "" where it is not attached; recorder: program and version.
+    symbol", "" where it is not attached; recorder: program and version; host: its name; machine:
+    "physical" | "virtual" | "emulated" | "unknown". Older traces do not say the last two: "".
     """
 
     kernel: str = ""
@@ -93,3 +94,5 @@ class About:
     started_unix_ns: int = 0
     probes: Mapping[str, str] | None = None
     recorder: str = ""
+    host: str = ""
+    machine: str = ""

@@ -44,15 +44,22 @@ class _Process:
 
 def require_initial_pid_namespace() -> None:
     """Raise LackError in a pid namespace of our own: every VM would look as if it had ended."""
+    if problem := pid_namespace_problem(_proc()):
+        raise LackError(problem)
+
+
+def pid_namespace_problem(proc: Path) -> str:
+    """Why VMs cannot be told from here, or ""."""
     try:
-        inode = (_proc() / "self/ns/pid").stat().st_ino
+        inode = (proc / "self/ns/pid").stat().st_ino
     except FileNotFoundError:  # a kernel without CONFIG_PID_NS has no other namespace
-        return
-    if inode != _INITIAL_PID_NAMESPACE:
-        raise LackError(
-            "cannot tell which process a VM belongs to: this is not the initial pid namespace;"
-            " run on the host, or the container with the host's pid namespace"
-        )
+        return ""
+    if inode == _INITIAL_PID_NAMESPACE:
+        return ""
+    return (
+        "cannot tell which process a VM belongs to: this is not the initial pid namespace;"
+        " run on the host, or the container with the host's pid namespace"
+    )
 
 
 class Identities:

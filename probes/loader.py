@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from nvscope.probes import decode, features, libbpf, programs
+from nvscope.probes import decode, features, libbpf, programs, software
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME, applicable
 from nvscope.probes.errors import LackError
@@ -169,18 +169,14 @@ def _compile(chosen: Sequence[Program], sizes: Sizes, mode: Mode, host: features
         except Exception as error:  # noqa: BLE001 (bcc raises nothing more precise)
             said = f"{quiet.text()}\n{error}"
     if "kernel headers" in said:
-        raise LackError(
-            f"bcc finds no headers of kernel {host.kernel}: install linux-headers-{host.kernel},"
-            " or name their folder in BCC_KERNEL_SOURCE"
-        )
+        raise LackError(software.no_headers(host.kernel))
     raise LackError(f"bcc cannot compile the probes: {first_useful_line(said)}")
 
 
 def _module_class() -> Any:
-    try:
-        import bcc
-    except ImportError:
-        raise LackError("bcc is not installed: install python3-bpfcc") from None
+    if problem := software.bcc_problem():
+        raise LackError(problem)
+    import bcc
 
     class Module(bcc.BPF):  # type: ignore[misc]
         def _trace_autoload(self) -> None:

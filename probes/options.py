@@ -7,7 +7,27 @@ from collections.abc import Callable
 
 import click
 
+from nvscope.probes.catalog import BY_NAME
 from nvscope.probes.programs import MECHANISMS
+
+_SYMBOL = re.compile(r"(?P<point>\w+)=(?P<name>[A-Za-z_][\w.]*)", re.ASCII)
+
+
+def _symbols(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    symbols: dict[str, str] = {}
+    for text in texts:
+        match = _SYMBOL.fullmatch(text)
+        if match is None:
+            raise click.BadParameter(f"{text!r} is no POINT=NAME; for example s2_fault=gmem_abort")
+        if match["point"] not in BY_NAME:
+            raise click.BadParameter(
+                f"there is no probe point {match['point']}; there are {', '.join(BY_NAME)}"
+            )
+        if match["point"] in symbols:
+            raise click.BadParameter(f"{match['point']} is given twice")
+        symbols[match["point"]] = match["name"]
+    return symbols
+
 
 mechanisms_option = click.option(
     "--mechanism",
@@ -18,6 +38,16 @@ mechanisms_option = click.option(
 )
 strict_option = click.option(
     "--strict", is_flag=True, help="Fail unless every probe point could be attached."
+)
+symbols_option = click.option(
+    "--symbol",
+    "symbols",
+    metavar="POINT=NAME",
+    multiple=True,
+    callback=_symbols,
+    help="Attach a probe point to this kernel symbol and no other; may be repeated. A reverse"
+    " map by another patch may have other names for revmap_record, revmap_broken and"
+    " revmap_fallback.",
 )
 
 _MAX_SECONDS = 1e9  # 30 years; what waits for them takes no more

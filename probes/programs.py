@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from pathlib import Path
 from nvscope.probes import decode
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME, Hook, Kind, ProbePoint
-from nvscope.probes.snapshot import Attachment
+from nvscope.probes.snapshot import Attachment, Refusal
 
 SOURCES = Path(__file__).parent / "bpf"
 HEADER = SOURCES / "nvscope.h"
@@ -92,25 +93,44 @@ class UnresolvedError(Exception):
 
 @dataclass
 class Plan:
-    """What to try for a probe point. choices: best first; problem: why the first one failed."""
+    """What to try for a probe point. attempts: best first; what cannot be had is a refusal."""
 
     point: str
     symbol: str
-    choices: list[Program]
-    problem: str = ""
+    attempts: list[Program | Refusal]
     optional: bool = False
+
+    @property
+    def choices(self) -> list[Program]:
+        """What is left to try, best first."""
+        return [each for each in self.attempts if isinstance(each, Program)]
+
+    @property
+    def refused(self) -> tuple[Refusal, ...]:
+        """What would be better than the first choice, and cannot be had."""
+        refusals = itertools.takewhile(lambda each: isinstance(each, Refusal), self.attempts)
+        return tuple(each for each in refusals if isinstance(each, Refusal))
+
+    @property
+    def problem(self) -> str:
+        """Why the best was refused; "" if it was not."""
+        return self.refused[0].why if self.refused else ""
 
     def reject(self, problem: str) -> None:
         """The first choice failed."""
-        self.choices.pop(0)
-        self.problem = self.problem or problem
+        failed = self.choices[0]
+        refusal = Refusal(failed.symbol, failed.mechanism, problem)
+        self.attempts[self.attempts.index(failed)] = refusal
 
     def attachment(self) -> Attachment:
         """The first choice as attached, or why there is none."""
         if not self.choices:
-            return Attachment(self.point, self.symbol, "", self.problem, self.optional)
-        chosen = self.choices[0]
-        return Attachment(self.point, chosen.symbol, chosen.mechanism, optional=self.optional)
+            refused = self.refused
+            return Attachment(self.point, self.symbol, "", self.problem, self.optional, refused)
+        best = self.choices[0]
+        return Attachment(
+            self.point, best.symbol, best.mechanism, optional=self.optional, refused=self.refused
+        )
 
 
 def plan(
@@ -130,9 +150,9 @@ def plan(
     for hook in hooks:
         for mechanism in mechanisms:
             try:
-                made.choices.append(_program(point, hook, mechanism, btf))
+                made.attempts.append(_program(point, hook, mechanism, btf))
             except UnresolvedError as error:
-                made.problem = made.problem or str(error)
+                made.attempts.append(Refusal(hook.symbol, mechanism, str(error)))
     return made
 
 

@@ -216,6 +216,8 @@ def _about(loaded: Loaded, host: features.Host) -> About:
         started_unix_ns=time.time_ns() - since_ns,
         probes=probes,
         recorder=f"nvscope {nvscope.__version__}",
+        host=host.name,
+        machine=host.machine.kind,
     )
 
 

@@ -111,12 +111,21 @@ class RevmapRecords:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """A function and a mechanism that a probe point cannot be attached by, and why: one line."""
+
+    hook: str
+    mechanism: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Attachment:
     """Where a probe point attached, or why not.
 
     mechanism: "fentry" | "kprobe", or "" where nothing attached; hook: the symbol (the first
     choice where nothing attached); problem: "" or the reason in one line; optional: another point
-    tells nearly the same.
+    tells nearly the same; refused: what was to be preferred and failed, in order.
     """
 
     point: str
@@ -124,6 +133,17 @@ class Attachment:
     mechanism: str
     problem: str = ""
     optional: bool = False
+    refused: tuple[Refusal, ...] = ()
+
+    @property
+    def remedy(self) -> str:
+        """What may help where nothing attached, or "".
+
+        >>> Attachment("s2_fault", "f", "", "this kernel has no function f").remedy
+        'if it has another name: --symbol s2_fault=NAME'
+        """
+        unknown = f"no function {self.hook}" in self.problem
+        return f"if it has another name: --symbol {self.point}=NAME" if unknown else ""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from nvscope.analysis.report.tally import SERIES
 from nvscope.analysis.report.units import duration, name, number, ratio, share, size
 from nvscope.analysis.report.unmaps import Cost
 from nvscope.analysis.report.vms import Shadow, Vm
+from nvscope.probes.events import About
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 SCOPES = ("full", "ranged")  # of a shadow unmap: the css classes, too
@@ -115,6 +116,7 @@ def about(found: Findings, path_name: str) -> list[tuple[str, str]]:
     elapsed = max(0, tally.last_ns - tally.first_ns)
     rows = [
         ("File", name(path_name, 200)),
+        ("Host", _host(said)),
         ("Kernel", " ".join(filter(None, (name(said.kernel), name(said.arch)))) or "not said"),
         ("Reverse map", name(said.revmap)),
         ("Began", _wall_clock(said.started_unix_ns)),
@@ -127,6 +129,13 @@ def about(found: Findings, path_name: str) -> list[tuple[str, str]]:
     if tally.unknown_rows:
         rows.append(("Not understood", f"{number(tally.unknown_rows)} rows of unknown kinds"))
     return rows
+
+
+def _host(said: About) -> str:
+    if not said.host:
+        return "not said"
+    kind = "emulated: no performance figures" if said.machine == "emulated" else name(said.machine)
+    return f"{name(said.host)} ({kind})" if kind else name(said.host)
 
 
 def probes(found: Findings) -> Table:

@@ -17,7 +17,7 @@ from nvscope.probes.snapshot import (
 )
 
 ALPHA, BETA = VmKey(0xFFFF0001, 77), VmKey(0xFFFF0002, 88)
-HOST = Host("aarch64", "7.3.4", True, True, True, "maple", frozenset(), "none")
+HOST = Host("aarch64", "7.3.4", True, True, "maple", frozenset(), "none")
 
 
 def calls(ns: int, count: int = 1) -> Durations:

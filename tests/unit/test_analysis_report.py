@@ -196,7 +196,9 @@ def test_hostile_names(name: str) -> None:
         )
         for event in story()
     ]
-    about = About(name, name, name, name, probes={name: name}, recorder=name)
+    about = About(
+        name, name, name, name, probes={name: name}, recorder=name, host=name, machine=name
+    )
     html = render(found(rows, about), name, (Verdict("safety", "pass", "<img>"),))
     parsed = Parsed(html)
     assert parsed.stack == []
@@ -227,6 +229,13 @@ def test_nothing_in_a_trace() -> None:
 def test_a_kernel_without_a_reverse_map() -> None:
     text = Parsed(page(story()[:4], About(revmap="none"))).text
     assert "every notifier unmap is a full unmap" in text
+
+
+def test_the_host_is_said_and_whether_it_is_emulated() -> None:
+    lab = Parsed(page(story(), About(host="db7", machine="emulated"))).text
+    assert "db7 (emulated: no performance figures)" in lab
+    assert "db7 (physical)" in Parsed(page(story(), About(host="db7", machine="physical"))).text
+    assert "emulated" not in Parsed(page(story(), About())).text  # an older trace
 
 
 def test_losses_and_early_ends_are_said() -> None:

@@ -13,7 +13,7 @@ from nvscope.probes import programs
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME, applicable
 from nvscope.probes.programs import COUNTS, MECHANISMS, Mode, Plan, Probing, Sizes
-from nvscope.probes.snapshot import Attachment
+from nvscope.probes.snapshot import Attachment, Refusal
 
 
 def plan_of(
@@ -82,11 +82,10 @@ def test_mechanisms_are_tried_in_the_order_given(file: Path) -> None:
 
 def test_a_missing_symbol_is_the_problem(file: Path) -> None:
     plan = plan_of("notifier_unmap", file, symbol="kvm_unmap_hva_range")
+    why = "this kernel has no function kvm_unmap_hva_range"
+    refused = tuple(Refusal("kvm_unmap_hva_range", mechanism, why) for mechanism in MECHANISMS)
     assert plan.attachment() == Attachment(
-        "notifier_unmap",
-        "kvm_unmap_hva_range",
-        "",
-        "this kernel has no function kvm_unmap_hva_range",
+        "notifier_unmap", "kvm_unmap_hva_range", "", why, refused=refused
     )
 
 
@@ -116,6 +115,7 @@ def test_arguments_on_the_stack_are_beyond_a_kprobe(tmp_path: Path) -> None:
 def test_the_first_problem_is_kept(file: Path) -> None:
     plan = plan_of("notifier_unmap", file)
     plan.reject("fentry: refused")
+    assert [refusal.mechanism for refusal in plan.attachment().refused] == ["fentry"]
     plan.reject("kprobe: refused")
     assert plan.attachment().problem == "fentry: refused"
 

@@ -1,0 +1,1 @@
+"""`nvscope doctor`: what this host is, and what will work on it."""
