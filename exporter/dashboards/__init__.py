@@ -1,0 +1,1 @@
+"""A Grafana dashboard, nvscope.json, and what makes it."""

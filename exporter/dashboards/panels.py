@@ -1,0 +1,201 @@
+"""What the dashboard shows, as data: rows of panels, each with its queries and its unit.
+
+The variables in the queries are the dashboard's own ($host, $vm) and Grafana's $__rate_interval.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Grafana's names of units; a rate of seconds a second is a share of a CPU's time.
+SECONDS, PER_SECOND, BYTES_PER_SECOND, SHARE, PLAIN = "s", "ops", "Bps", "percentunit", "short"
+
+
+@dataclass(frozen=True)
+class Query:
+    """A PromQL expression and the text of its legend."""
+
+    expr: str
+    legend: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """kind: Grafana's panel type; width: columns, of 24; note: shown on hovering; mapped: 1 is good
+    and 0 is bad.
+    """
+
+    title: str
+    unit: str
+    queries: tuple[Query, ...]
+    kind: str = "timeseries"
+    width: int = 12
+    note: str = ""
+    mapped: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the dashboard, of one height."""
+
+    title: str
+    panels: tuple[Panel, ...]
+    height: int = 8
+
+
+_HOST = 'instance=~"$host"'
+_VM = f'{_HOST}, vm=~"$vm"'
+
+
+def _rate(metric: str, *matchers: str) -> str:
+    return f"rate({metric}{{{', '.join((_VM, *matchers))}}}[$__rate_interval])"
+
+
+def _stat(title: str, unit: str, expr: str, note: str = "", mapped: bool = False) -> Panel:
+    return Panel(title, unit, (Query(expr),), "stat", 4, note, mapped)
+
+
+def _quantiles(title: str, metric: str, by: str, note: str = "") -> Panel:
+    labels = f"le, {by}" if by else "le"
+    shown = f" {{{{{by}}}}}" if by else ""
+    rates = f"sum by ({labels}) ({_rate(f'{metric}_bucket')})"
+    queries = (
+        Query(f"histogram_quantile({q}, {rates})", f"p{q * 100:.0f}{shown}") for q in (0.5, 0.99)
+    )
+    return Panel(title, SECONDS, tuple(queries), note=note)
+
+
+def _heatmap(title: str, metric: str, *matchers: str) -> Panel:
+    rates = f"sum by (le) ({_rate(f'{metric}_bucket', *matchers)})"
+    return Panel(title, SECONDS, (Query(rates, "{{le}}"),), "heatmap")
+
+
+def _sums(title: str, unit: str, metric: str, by: str, *matchers: str, note: str = "") -> Panel:
+    legend = " ".join(f"{{{{{label}}}}}" for label in by.split(", "))
+    query = Query(f"sum by ({by}) ({_rate(metric, *matchers)})", legend)
+    return Panel(title, unit, (query,), note=note)
+
+
+_NOTIFIER = "nvscope_notifier_unmap_duration_seconds"
+_FAULT = "nvscope_s2_fault_duration_seconds"
+_UNMAP = "nvscope_shadow_unmap_duration_seconds"
+_UNMAPS = "nvscope_shadow_unmaps_total"
+_IN_NOTIFIER, _FULL = 'within="notifier"', 'scope="full"'
+_EXPORTER = f'{_HOST}, job="nvscope"'  # other jobs have process_… too
+
+ROWS = (
+    Row(
+        "Overview",
+        (
+            _stat("Hosts", PLAIN, f"count(nvscope_up{{{_HOST}}})"),
+            _stat("VMs", PLAIN, f"count(nvscope_vm_info{{{_VM}}})"),
+            _stat("Notifier unmaps", PER_SECOND, f"sum({_rate(f'{_NOTIFIER}_count')})"),
+            _stat(
+                "Full unmaps",
+                SHARE,
+                f"sum({_rate(_UNMAPS, _IN_NOTIFIER, _FULL)}) / sum({_rate(_UNMAPS, _IN_NOTIFIER)})",
+                "Of the shadow unmaps in notifiers, those that threw away a whole shadow stage 2.",
+            ),
+            _stat(
+                "Spent on refaults",
+                SHARE,
+                f"sum({_rate('nvscope_refault_seconds_total')})",
+                "Time of shadow faults that bring back what was lost; 100 % is one CPU.",
+            ),
+            _stat("Broken reverse maps", PLAIN, f"sum(nvscope_revmap_broken{{{_VM}}})"),
+        ),
+        4,
+    ),
+    Row(
+        "Latencies",
+        (
+            _heatmap("Notifier unmaps", _NOTIFIER),
+            _quantiles("Notifier unmaps: p50, p99", _NOTIFIER, ""),
+            _heatmap("Shadow faults", _FAULT, 'stage="shadow"'),
+            _quantiles("Stage-2 faults: p50, p99", _FAULT, "stage"),
+        ),
+    ),
+    Row(
+        "Full against ranged",
+        (
+            _sums("Shadow unmaps in notifiers", PER_SECOND, _UNMAPS, "scope", _IN_NOTIFIER),
+            _sums("Why they were full", PER_SECOND, _UNMAPS, "reason", _IN_NOTIFIER, _FULL),
+            _sums("All shadow unmaps", PER_SECOND, _UNMAPS, "scope, within"),
+            _quantiles("Shadow unmaps: p50, p99", _UNMAP, "scope"),
+            _sums("Fallbacks by VM", PER_SECOND, "nvscope_fallbacks_total", "instance, vm, reason"),
+            _sums(
+                "Asked to be unmapped",
+                BYTES_PER_SECOND,
+                "nvscope_shadow_unmapped_bytes_total",
+                "instance, vm",
+                note="Nested IPA space; a full unmap asks for all of it, mapped or not.",
+            ),
+        ),
+    ),
+    Row(
+        "Refaults",
+        (
+            _sums("Refaults", PER_SECOND, "nvscope_refaults_total", "instance, vm"),
+            _sums("Time spent on them", SHARE, "nvscope_refault_seconds_total", "instance, vm"),
+        ),
+    ),
+    Row(
+        "Reverse map",
+        (
+            _sums("Records", PER_SECOND, "nvscope_revmap_records_total", "outcome"),
+            Panel(
+                "Broken now",
+                PLAIN,
+                (Query(f"nvscope_revmap_broken{{{_VM}}} > 0", "{{instance}} {{vm}}"),),
+                note="Their next notifier unmap is a fallback.",
+            ),
+        ),
+    ),
+    Row(
+        "The exporter",
+        (
+            Panel(
+                "Counts readable",
+                PLAIN,
+                (Query(f"nvscope_up{{{_HOST}}}", "{{instance}}"),),
+                "stat",
+                6,
+                mapped=True,
+            ),
+            Panel(
+                "Probes not attached",
+                PLAIN,
+                (Query(f"count by (probe) (nvscope_probe_attached{{{_HOST}}} == 0)", "{{probe}}"),),
+                "stat",
+                6,
+                "Hosts on which it is not.",
+            ),
+            Panel(
+                "Events lost",
+                PER_SECOND,
+                (
+                    Query(
+                        "sum by (instance, cause)"
+                        f" (rate(nvscope_events_lost_total{{{_HOST}}}[$__rate_interval])) > 0",
+                        "{{instance}} {{cause}}",
+                    ),
+                ),
+            ),
+            Panel(
+                "Its CPU time",
+                SHARE,
+                (
+                    Query(
+                        f"rate(process_cpu_seconds_total{{{_EXPORTER}}}[$__rate_interval])",
+                        "{{instance}}",
+                    ),
+                ),
+            ),
+            Panel(
+                "Its memory",
+                "bytes",
+                (Query(f"process_resident_memory_bytes{{{_EXPORTER}}}", "{{instance}}"),),
+            ),
+        ),
+    ),
+)
