@@ -11,6 +11,7 @@ import yaml
 from exporter_promql import Names, exported, problems, used
 
 from nvscope.probes.catalog import PROBE_POINTS
+from nvscope.probes.decode import LOSSES, RECURSION
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "exporter/alerts"
@@ -105,6 +106,13 @@ def test_the_runbook_has_each_alert_and_no_other() -> None:
         assert "Do" in section
     anchors = set(re.findall(r"\(#(\w+)\)", text))
     assert anchors <= {rule["alert"].lower() for rule in ALERTS}
+
+
+def test_the_runbook_has_each_cause_of_a_loss() -> None:
+    text = (RULES / "RUNBOOK.md").read_text()
+    section = text.partition("## NvscopeEventsLost")[2].partition("\n## ")[0]
+    for cause in (*LOSSES, RECURSION):
+        assert f"`{cause}`" in section, cause
 
 
 def test_probes_that_need_not_be_attached_raise_no_alert() -> None:
