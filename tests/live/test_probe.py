@@ -43,7 +43,6 @@ class Seen:
     metrics: Metrics
     ftrace: dict[str, dict[str, int]]
     notifier: dict[str, Any]
-    unmaps: dict[str, Any]
     records: dict[str, Any]
     rows: list[dict[str, str]]
     summary: str
@@ -60,17 +59,12 @@ class Started:
             command = host.remote.arguments(f"nvscope {words}", tty=True)
             return stack.enter_context(Terminal(command))
 
-        def in_pipes(words: str) -> GuestProcess:
-            return stack.enter_context(GuestProcess(host, f"nvscope probe {words}"))
-
         slow = f"--by vm --by trigger --threshold 1ns --json {JSON}"
         self.notifier = on_terminal(f"probe notifier_unmap {slow}")
         self.top = on_terminal("top")
-        axes = "--by vm --by scope --by reason --by within"
-        self.unmaps = in_pipes(f"shadow_unmap {axes} --mechanism kprobe --json")
-        self.records = in_pipes(f"revmap_record --by vm --by outcome --json --csv={CSV}")
-        for process in (self.unmaps, self.records):
-            process.await_error("nvscope: measuring", BEGIN_SECONDS)
+        command = f"revmap_record --by vm --by outcome --mechanism kprobe --json --csv={CSV}"
+        self.records = stack.enter_context(GuestProcess(host, f"nvscope probe {command}"))
+        self.records.await_error("nvscope: measuring", BEGIN_SECONDS)
         self.notifier.await_text("(Ctrl-C ends it)", BEGIN_SECONDS)
         self.top.await_text("top: measuring", BEGIN_SECONDS)
 
@@ -78,12 +72,9 @@ class Started:
         """Each in its own way; all in order."""
         self.notifier.type(CTRL_C)
         self.top.type("q")
-        self.unmaps.signal(signal.SIGTERM)
-        self.records.signal(signal.SIGINT)
-        assert self.notifier.wait(END_SECONDS) == 0
-        assert self.top.wait(END_SECONDS) == 0
-        for process in (self.unmaps, self.records):
-            assert process.wait(END_SECONDS) == 0
+        self.records.signal(signal.SIGTERM)
+        for each in (self.notifier, self.top, self.records):
+            assert each.wait(END_SECONDS) == 0
 
 
 @pytest.fixture(scope="module")
@@ -110,13 +101,12 @@ def seen(observed: Observed) -> Iterator[Seen]:
             metrics=metrics,
             ftrace=oracle(host, "stop"),
             notifier=json.loads(host.remote.fetch(JSON)),
-            unmaps=json.loads(probes.unmaps.line(10)),
             records=json.loads(probes.records.line(10)),
             rows=list(csv.DictReader(host.remote.fetch(CSV).decode().splitlines())),
             summary=probes.notifier.text(),
             frames=frames,
             refused=refused,
-            warnings=probes.unmaps.errors(),
+            warnings=probes.records.errors(),
         )
         host.run(f"rm {JSON} {CSV}")
 
@@ -135,13 +125,10 @@ def test_counts_are_the_workloads(seen: Seen) -> None:
     assert counts(seen.notifier, "vm", "trigger") == {
         (vm, "vmm"): UNMAPS_OF[vm] for vm in UNMAPS_OF
     }
-    assert counts(seen.unmaps, "vm", "scope", "reason", "within") == {
-        (vm, "ranged", "none", "notifier"): n for vm, n in UNMAPS_OF.items()
-    }
     assert counts(seen.records, "vm", "outcome") == {
         (vm, "stored"): facts["records_stored"] for vm, facts in expected.items()
     }
-    for result in (seen.notifier, seen.unmaps, seen.records):
+    for result in (seen.notifier, seen.records):
         assert set(result["lost"].values()) == {0}
         assert result["host"]["revmap"] == "maple"
 
@@ -150,7 +137,7 @@ def test_counts_are_ftraces(seen: Seen) -> None:
     for vm, facts in seen.facts.items():
         traced = by_ftrace(seen.ftrace, facts["pid"], facts["shadow_ipa_bits"])
         assert traced["notifier_unmaps"] == counts(seen.notifier, "vm")[vm,]
-        assert traced["ranged_unmaps_in_notifier"] == counts(seen.unmaps, "vm")[vm,]
+        assert traced["records_stored"] == counts(seen.records, "vm")[vm,]
 
 
 def test_rows_of_intervals_add_up(seen: Seen) -> None:
