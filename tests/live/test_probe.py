@@ -31,6 +31,7 @@ END_SECONDS = 60
 UNMAPS_OF = {"held": 61, "brief": 29}
 JSON, CSV = "/tmp/probe.json", "/tmp/probe.csv"
 CTRL_C = "\x03"
+LINES = 60  # of the terminals: the summary fits
 
 pytestmark = pytest.mark.parametrize("observed", ["lab-fentry"], indirect=True)
 
@@ -57,7 +58,7 @@ class Started:
     def __init__(self, host: Lab, stack: contextlib.ExitStack) -> None:
         def on_terminal(words: str) -> Terminal:
             command = host.remote.arguments(f"nvscope {words}", tty=True)
-            return stack.enter_context(Terminal(command))
+            return stack.enter_context(Terminal(command, lines=LINES))
 
         slow = f"--by vm --by trigger --threshold 1ns --json {JSON}"
         self.notifier = on_terminal(f"probe notifier_unmap {slow}")
