@@ -26,7 +26,7 @@ from nvscope.exporter.collector import VmCollector
 from nvscope.lab.prometheus import Prometheus, Target, config
 from nvscope.lab.services import Metrics
 from nvscope.lab.setup.prometheus import unpack
-from nvscope.probes.catalog import PROBE_POINTS
+from nvscope.probes.catalog import BY_NAME, applicable
 from nvscope.probes.decode import LOSSES
 from nvscope.probes.snapshot import (
     Attachment,
@@ -55,9 +55,7 @@ RULES = [
     for name in ("alerts.yml", "recording.yml")
 ]
 _ATTACHED = tuple(
-    Attachment(point.name, point.hooks[0].symbol, "fentry")
-    for point in PROBE_POINTS
-    if not point.only_traced
+    Attachment(name, BY_NAME[name].hooks[0].symbol, "fentry") for name in applicable("maple")
 )
 
 
@@ -100,7 +98,7 @@ def _counts(unmaps: dict[VmKey, int]) -> Snapshot:
             )
         ),
         tuple(
-            RevmapRecords(vm, outcome, n)
+            RevmapRecords(vm, outcome, durations({0: n}))
             for vm, n in unmaps.items()
             for outcome in ("stored", "unchanged")
         ),
@@ -228,8 +226,8 @@ def scraped(hosts: int, vms: int) -> Iterator[Prometheus]:
         served(hosts, vms) as targets,
         Prometheus(unpack(), config(targets, RULES, INTERVAL_SECONDS)) as prometheus,
     ):
-        up = 'sum(up{job="nvscope"})'
-        prometheus.wait_for(lambda: prometheus.value(up) == hosts, "scraping all", 60)
+        up = "sum(nvscope_up)"
+        prometheus.wait_for(lambda: prometheus.value(up) == hosts, "all hosts up", 60)
         yield prometheus
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from exporter_promql import Names, exported, problems, used
 
-from nvscope.probes.catalog import PROBE_POINTS
+from nvscope.probes.catalog import BY_NAME, applicable
 from nvscope.probes.decode import LOSSES, RECURSION
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,7 +119,8 @@ def test_probes_that_need_not_be_attached_raise_no_alert() -> None:
     (rule,) = (rule for rule in ALERTS if rule["alert"] == "NvscopeProbeNotAttached")
     excepted = re.search(r'probe!~"([\w|]+)"', rule["expr"])
     assert excepted
-    assert set(excepted[1].split("|")) == {point.name for point in PROBE_POINTS if point.optional}
+    optional = {name for name in applicable("maple") if BY_NAME[name].optional}
+    assert set(excepted[1].split("|")) == optional
 
 
 def test_rules_of_a_host_keep_the_targets_labels() -> None:
