@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from nvscope.analysis.model.quick import maker
+
 
 class Mapping(NamedTuple):
     """[nested, +size) leads to [canonical, +size); in bytes.
@@ -20,6 +22,9 @@ class Mapping(NamedTuple):
     certain: bool = True
 
 
+make_mapping = maker(Mapping)
+
+
 class _Index:
     """Mappings by one of their addresses: by size, and then by the block of that size.
 
@@ -32,35 +37,44 @@ class _Index:
         self._sizes: dict[int, dict[int, tuple[Mapping, ...]]] = {}
         self._reach = 0  # blocks that one that is not aligned may reach into, after its first
 
-    def add(self, mapping: Mapping) -> None:
-        size = mapping.size
+    def __bool__(self) -> bool:
+        return bool(self._sizes)
+
+    def __iter__(self) -> Iterator[Mapping]:
+        for blocks in self._sizes.values():
+            for here in blocks.values():
+                yield from here
+
+    def add(self, mapping: Mapping, address: int, size: int) -> None:
         blocks = self._sizes.get(size)
         if blocks is None:
             blocks = self._sizes[size] = {}
-        block, off = divmod(mapping[self._field], size)
-        if off:
+        block = address // size
+        if block * size != address:
             self._reach = 1
-        old = blocks.get(block)
-        blocks[block] = (mapping,) if old is None else (*old, mapping)
+        alone = (mapping,)
+        if blocks.setdefault(block, alone) is not alone:
+            blocks[block] += alone
 
-    def remove(self, mapping: Mapping) -> None:
-        blocks = self._sizes[mapping.size]
-        block = mapping[self._field] // mapping.size
-        if len(blocks[block]) > 1:
-            blocks[block] = tuple(other for other in blocks[block] if other is not mapping)
-        else:
-            del blocks[block]
-            if not blocks:
-                del self._sizes[mapping.size]
+    def remove(self, mapping: Mapping, address: int, size: int) -> None:
+        blocks = self._sizes[size]
+        block = address // size
+        here = blocks.pop(block)
+        if len(here) > 1:
+            blocks[block] = tuple(other for other in here if other is not mapping)
+        elif not blocks:
+            del self._sizes[size]
 
     def intersecting(self, start: int, end: int) -> list[Mapping]:
         """Those whose address range intersects [start, end). O(sizes), and what is in the way."""
         found: list[Mapping] = []
-        field = self._field
+        reach = self._reach
         for size, blocks in self._sizes.items():
-            first, last = start // size - self._reach, (end - 1) // size
+            first, last = start // size - reach, (end - 1) // size
             if first == last:
-                found += blocks.get(first, ())
+                here = blocks.get(first)
+                if here is not None:
+                    found += here
             elif last - first < len(blocks):
                 for block in range(first, last + 1):
                     found += blocks.get(block, ())
@@ -68,7 +82,8 @@ class _Index:
                 for block, mappings in blocks.items():
                     if first <= block <= last:
                         found += mappings
-        if self._reach:
+        if reach:
+            field = self._field
             return [m for m in found if m[field] < end and start < m[field] + m.size]
         return found
 
@@ -87,56 +102,47 @@ class Mappings:
         self.clear()
 
     def __len__(self) -> int:
-        return len(self._all)
+        """O(n)."""
+        return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        return bool(self._by_nested)
 
     def __iter__(self) -> Iterator[Mapping]:
-        return iter(self._all.values())
+        return iter(self._by_nested)
 
     def clear(self) -> None:
         """All are gone."""
-        self._all: dict[int, Mapping] = {}  # by nested
         self._by_nested = _Index(0)
         self._by_canonical = _Index(1)
+        # Those that intersect the nested range [start, end), in no order.
+        self.mapped_in = self._by_nested.intersecting
+        # Those that lead into the canonical range [start, end), in no order.
+        self.leading_into = self._by_canonical.intersecting
 
-    def has(self, mapping: Mapping) -> bool:
-        """Whether just this is mapped already, for sure."""
-        old = self._all.get(mapping.nested)
-        return (
-            old is not None
-            and old.certain
-            and old.canonical == mapping.canonical
-            and old.size == mapping.size
-        )
+    def make(self, mapping: Mapping, *, anew: bool = True) -> list[Mapping]:
+        """Add one. Those that it overlaps go, wholly, and are returned.
 
-    def make(self, mapping: Mapping) -> list[Mapping]:
-        """Add one. Those that it overlaps go, wholly, and are returned."""
-        gone = self.mapped_in(mapping.nested, mapping.nested + mapping.size)
-        for old in gone:
-            self.remove(old)
-        self._put(mapping)
+        anew: also where just this is there already, for sure; else that stays as it is.
+        """
+        nested, canonical, size, _, _ = mapping
+        gone = self.mapped_in(nested, nested + size)
+        if gone:
+            if not anew and gone[0].certain and gone[0][:3] == mapping[:3]:
+                return []
+            for old in gone:
+                self.remove(old)
+        self._by_nested.add(mapping, nested, size)
+        self._by_canonical.add(mapping, canonical, size)
         return gone
 
     def remove(self, mapping: Mapping) -> None:
         """Take out one that is there."""
-        del self._all[mapping.nested]
-        self._by_nested.remove(mapping)
-        self._by_canonical.remove(mapping)
+        nested, canonical, size, _, _ = mapping
+        self._by_nested.remove(mapping, nested, size)
+        self._by_canonical.remove(mapping, canonical, size)
 
     def doubt(self, mapping: Mapping) -> None:
         """One that is there may be there no more."""
         if mapping.certain:
-            self.remove(mapping)
-            self._put(mapping._replace(certain=False))
-
-    def mapped_in(self, start: int, end: int) -> list[Mapping]:
-        """Those that intersect the nested range [start, end), in no order."""
-        return self._by_nested.intersecting(start, end)
-
-    def leading_into(self, start: int, end: int) -> list[Mapping]:
-        """Those that lead into the canonical range [start, end), in no order."""
-        return self._by_canonical.intersecting(start, end)
-
-    def _put(self, mapping: Mapping) -> None:
-        self._all[mapping.nested] = mapping
-        self._by_nested.add(mapping)
-        self._by_canonical.add(mapping)
+            self.make(mapping._replace(certain=False))

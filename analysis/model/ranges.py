@@ -6,9 +6,9 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import NamedTuple
 
-# Entries are kept by regions of 64 MiB: of pages, a list of up to 2^14, which is short enough to be
-# sorted at each insertion.
-_REGION_SHIFT = 26
+# Entries are kept by regions of 8 MiB: of pages, a list of up to 2^11, which is short enough to be
+# sorted at each insertion; and blocks of a page table's next level are within one.
+_REGION_SHIFT = 23
 
 
 class Entry(NamedTuple):
@@ -31,6 +31,7 @@ class Ranges:
 
     def __init__(self) -> None:
         self._at: dict[int, Entry] = {}
+        self.at = self._at.get  # the entry that starts there, or None. O(1)
         self._regions: dict[int, list[int]] = {}  # -> the starts in there, sorted
         self._wide: list[int] = []  # starts of those that reach into another region, sorted
 
@@ -43,14 +44,16 @@ class Ranges:
             for start in self._regions[region]:
                 yield self._at[start]
 
-    def at(self, start: int) -> Entry | None:
-        """The entry that starts there. O(1)."""
-        return self._at.get(start)
-
     def first(self, start: int, end: int) -> Entry | None:
         """The first that intersects [start, end)."""
-        if self._is_local(start, end):
-            starts = self._regions.get(start >> _REGION_SHIFT, ())
+        entry = self._at.get(start)
+        if entry is not None and start < end:
+            return entry
+        region = start >> _REGION_SHIFT
+        if region == (end - 1) >> _REGION_SHIFT and not self._wide:  # usual, and all in one region
+            starts = self._regions.get(region)
+            if starts is None:
+                return None
             index = bisect_left(starts, start)
             if index and (entry := self._at[starts[index - 1]]).end > start:
                 return entry
@@ -68,12 +71,15 @@ class Ranges:
 
     def overlapping(self, start: int, end: int) -> list[Entry]:
         """All that intersect [start, end), in order."""
-        if self._is_local(start, end):
-            starts = self._regions.get(start >> _REGION_SHIFT, ())
+        region = start >> _REGION_SHIFT
+        if region == (end - 1) >> _REGION_SHIFT and not self._wide:  # usual, and all in one region
+            starts = self._regions.get(region)
+            if starts is None:
+                return []
             last = index = bisect_left(starts, end)
             while index and self._at[starts[index - 1]].end > start:
                 index -= 1
-            return [self._at[found] for found in starts[index:last]]
+            return [self._at[found] for found in starts[index:last]] if index < last else []
         before = self._reaching(start)
         found = [] if before is None else [before]
         for region in self._used(start, end):
@@ -86,13 +92,14 @@ class Ranges:
 
     def add(self, entry: Entry) -> None:
         """Add one; nothing may overlap it."""
-        start, region = entry.start, entry.start >> _REGION_SHIFT
+        start, end, _ = entry
+        region = start >> _REGION_SHIFT
         starts = self._regions.get(region)
         if starts is None:
             self._regions[region] = [start]
         else:
             insort(starts, start)
-        if (entry.end - 1) >> _REGION_SHIFT != region:
+        if (end - 1) >> _REGION_SHIFT != region:
             insort(self._wide, start)
         self._at[start] = entry
 
@@ -112,10 +119,6 @@ class Ranges:
         self._at.clear()
         self._regions.clear()
         self._wide.clear()
-
-    def _is_local(self, start: int, end: int) -> bool:
-        """Whether one region has all that matters: the usual case, and the fast one."""
-        return not self._wide and start >> _REGION_SHIFT == (end - 1) >> _REGION_SHIFT
 
     def _reaching(self, start: int) -> Entry | None:
         """The one that starts before, and does not end before."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from nvscope.analysis.model.quick import maker
 from nvscope.analysis.model.ranges import Entry
 from nvscope.analysis.model.shadow import Shadow
 
@@ -27,44 +29,38 @@ def nested_ipa(entry: Entry) -> int:
     return entry.value & ~VALID_ENTRY
 
 
-class Store(NamedTuple):
-    """What noting a mapping does to the entries: `gone` go, `new` comes."""
+# What noting a mapping does to the entries: its outcome, those that go, and the one that comes.
+Store = tuple[str, Sequence[Entry], Entry | None]
 
-    outcome: str
-    gone: list[Entry]
-    new: Entry | None
-
-
-_NOTHING_TO_STORE = Store(UNCHANGED, [], None)
+_NOTHING_TO_STORE: Store = (UNCHANGED, (), None)
+_make_entry = maker(Entry)
 
 
 def store(shadow: Shadow, nested: int, canonical: int, size: int) -> Store:
     """What recording a mapping does, if the reverse map is not broken and there is memory."""
-    end = canonical + size
-    same = shadow.entries.at(canonical)
-    if same is not None and same.end == end and same.value == nested | VALID_ENTRY:
+    new = (canonical, canonical + size, nested | VALID_ENTRY)
+    if shadow.entries.at(canonical) == new:
         return _NOTHING_TO_STORE
+    end = canonical + size
     gone = shadow.entries.overlapping(canonical, end)
     if not gone:
-        return Store(STORED, gone, Entry(canonical, end, nested | VALID_ENTRY))
+        return STORED, gone, _make_entry(new)
     first, last = gone[0], gone[-1]
     if first.value == UNKNOWN_IPA and first.start <= canonical and end <= first.end:
         return _NOTHING_TO_STORE
     span = Entry(min(canonical, first.start), max(end, last.end), UNKNOWN_IPA)
-    return Store(OVERLAPPED, gone, span)
+    return OVERLAPPED, gone, span
 
 
 def is_recorded(shadow: Shadow, nested: int, canonical: int, size: int) -> bool:
     """Whether the reverse map covers a mapping: what is mapped has to be in it, unless broken."""
-    if shadow.broken:
-        return True
     end = canonical + size
-    entry = shadow.entries.at(canonical) or shadow.entries.first(canonical, end)
-    if entry is None or not (entry.start <= canonical and end <= entry.end):
-        return False
-    if entry.value == UNKNOWN_IPA:
+    if shadow.broken or shadow.entries.at(canonical) == (canonical, end, nested | VALID_ENTRY):
         return True
-    return entry.start == canonical and entry.end == end and nested_ipa(entry) == nested
+    entry = shadow.entries.first(canonical, end)
+    if entry is None or entry.value != UNKNOWN_IPA:
+        return False
+    return entry.start <= canonical and end <= entry.end
 
 
 class Fallback(NamedTuple):
@@ -80,6 +76,7 @@ class Ranged(NamedTuple):
 
 
 Move = Fallback | Ranged | None
+_make_ranged = maker(Ranged)
 
 
 def next_move(shadow: Shadow, start: int, end: int, *, first: bool) -> Move:
@@ -97,7 +94,7 @@ def next_move(shadow: Shadow, start: int, end: int, *, first: bool) -> Move:
     entry = shadow.entries.first(start, end)
     if entry is None:
         return None
-    return Fallback(MET_UNKNOWN) if entry.value == UNKNOWN_IPA else Ranged(entry)
+    return Fallback(MET_UNKNOWN) if entry.value == UNKNOWN_IPA else _make_ranged((entry,))
 
 
 def stale(shadow: Shadow, start: int, end: int) -> list[Entry]:

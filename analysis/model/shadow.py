@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from nvscope.analysis.model.mappings import Mapping, Mappings
@@ -83,7 +84,7 @@ class Shadow:
         self.used = False
         self.freed = True
 
-    def replace(self, gone: list[Entry], new: Entry | None) -> None:
+    def replace(self, gone: Iterable[Entry], new: Entry | None) -> None:
         """Change entries: kvm_nested_revmap_store()."""
         for entry in gone:
             self.entries.remove(entry)
@@ -103,8 +104,7 @@ class Shadow:
 
     def make(self, mapping: Mapping) -> None:
         """Something is mapped."""
-        if self.unmaps or not self.mappings.has(mapping):
-            self.mappings.make(mapping)
+        self.mappings.make(mapping, anew=bool(self.unmaps))
         self.last_made = mapping.made
         self.used = True
         self.freed = False
@@ -126,15 +126,16 @@ class Shadow:
             self.mappings.clear()
             return gone
         if unmap.full:
-            inside = list(self.mappings)
+            gone = list(self.mappings)
         else:
-            inside = self.mappings.mapped_in(unmap.start, unmap.end)
-        gone = [mapping for mapping in inside if mapping.made < unmap.began]
+            gone = self.mappings.mapped_in(unmap.start, unmap.end)
+        if self.last_made > unmap.began:
+            for mapping in gone:
+                if mapping.made > unmap.began:
+                    self.mappings.doubt(mapping)
+            gone = [mapping for mapping in gone if mapping.made < unmap.began]
         for mapping in gone:
             self.mappings.remove(mapping)
-        for mapping in inside:
-            if mapping.made > unmap.began:
-                self.mappings.doubt(mapping)
         if unmap.full and unmap.began >= self.doubted:
             self.mappings_doubt = ""
         return gone

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from nvscope.analysis.model import rules
-from nvscope.analysis.model.mappings import Mapping
+from nvscope.analysis.model.mappings import make_mapping
 from nvscope.analysis.validate.findings import Finding
-from nvscope.analysis.validate.records import Call, is_as_seen
+from nvscope.analysis.validate.records import is_as_seen
 from nvscope.analysis.validate.rows import Row
 from nvscope.analysis.validate.watched import Around, Watched, view
 from nvscope.analysis.validate.world import World
@@ -33,15 +33,27 @@ class Mapped:
             self._book.unjudged(shadow.entries_doubt)
             return
         shadow.freed = False
-        store = rules.store(shadow, row.nested, row.canonical, row.size)
+        outcome, gone, new = rules.store(shadow, row.nested, row.canonical, row.size)
         seen = row.detail
         if seen == "unknown":
-            seen = self._guessed(row, mmu, store.outcome)
-        elif is_as_seen(shadow.broken, store.outcome, seen):
+            seen = self._guessed(row, mmu, outcome)
+        elif is_as_seen(shadow.broken, outcome, seen):
             self._judged["conformance"] += 1
         else:
-            self._wonder(row, mmu, store.outcome)
-        self._apply(row, mmu, store, seen)
+            self._wonder(row, mmu, outcome)
+        # The entries become what the outcome says; see records.py for why not the model's.
+        if seen == rules.FAILED or seen == rules.SKIPPED:
+            gone, new = (), None
+        mmu.records.calls.append((row, seen, gone, new, shadow.broken))
+        if new is not None:
+            shadow.replace(gone, new)
+            if mmu.vm.lookup is not None:
+                mmu.vm.lookup.add(new.start, new.end, shadow.mmu)
+        if seen == rules.FAILED:
+            self._world.broke.pop(row.tid, None)
+            shadow.breaks(row.at)
+        if mmu.records.puzzle is not None and mmu.records.is_due:
+            self._world.solve(mmu)
 
     def map(self, row: Row) -> None:
         """Something is mapped, or was not to be."""
@@ -49,18 +61,17 @@ class Mapped:
             return
         mmu = self._world.mmu(row)
         shadow = mmu.shadow
-        mapping = (row.nested, row.canonical, row.size)
+        nested, canonical, size = row.nested, row.canonical, row.size
         if (
             self._checks_records
             and not shadow.entries_doubt
-            and not rules.is_recorded(shadow, *mapping)
+            and not rules.is_recorded(shadow, nested, canonical, size)
             and not self._world.is_puzzled(mmu)
         ):
-            end = row.canonical + row.size
-            around = Around((row.canonical, end), (row.nested, row.nested + row.size))
+            around = Around((canonical, canonical + size), (nested, nested + size))
             expected = "an entry that covers the mapping, recorded before it"
             self._book.found("conformance", row.at, mmu, expected, "no such entry", around)
-        shadow.make(Mapping(*mapping, row.at))
+        shadow.make(make_mapping((nested, canonical, size, row.at, True)))
 
     def breaks(self, row: Row) -> None:
         """A record is failing, and will say so itself: it is known here which it is."""
@@ -88,19 +99,3 @@ class Mapped:
         event = self._book.event(row.at)
         mmu.records.wonder(Finding("conformance", row.at, event, 0, expected, row.detail, state))
         self._world.puzzle(mmu)
-
-    def _apply(self, row: Row, mmu: Watched, store: rules.Store, seen: str) -> None:
-        """The entries become what the outcome says; see records.py for why not the model's."""
-        shadow, gone, new = mmu.shadow, store.gone, store.new
-        if seen == rules.FAILED or seen == rules.SKIPPED:
-            gone, new = [], None
-        mmu.records.calls.append(Call(row, seen, gone, new, shadow.broken))
-        if new is not None:
-            shadow.replace(gone, new)
-            if mmu.vm.lookup is not None:
-                mmu.vm.lookup.add(new.start, new.end, shadow.mmu)
-        if seen == rules.FAILED:
-            self._world.broke.pop(row.tid, None)
-            shadow.breaks(row.at)
-        if mmu.records.puzzle is not None and mmu.records.is_due:
-            self._world.solve(mmu)

@@ -100,10 +100,12 @@ class Judge:
         concerned = None
         if vm.lookup is not None:
             concerned = vm.lookup.find(notifier.start, notifier.end)
+        untouched = Progress(notifier.start)
         for mmu in vm.mmus.values():
             if not self._is_unsafe(row, notifier, mmu):
+                progress = notifier.progress.get(mmu, untouched)
                 looked_at = concerned is None or mmu.shadow.mmu in concerned
-                self._judge_left(row, notifier, mmu, has_entries=looked_at)
+                self._judge_left(row, notifier, mmu, progress, has_entries=looked_at)
 
     def _cannot_tell(self, mmu: Watched) -> bool:
         if mmu.shadow.entries_doubt:
@@ -182,18 +184,26 @@ class Judge:
             self._book.unjudged(shadow.mappings_doubt)
             return False
         left = shadow.mappings.leading_into(notifier.start, notifier.end)
+        if not left:
+            self._book.judged("safety")
+            return False
         certain = sum(map(shadow.is_certain, left))
         if certain:
             expected = "no mapping that leads into the range"
             self._found("safety", row, notifier, mmu, expected, f"{certain} left")
-        elif left:
-            self._book.unjudged(MAYBE_GONE)
         else:
-            self._book.judged("safety")
+            self._book.unjudged(MAYBE_GONE)
         return certain > 0
 
-    def _judge_left(self, row: Row, notifier: Notifier, mmu: Watched, *, has_entries: bool) -> None:
-        progress = notifier.progress.get(mmu) or Progress(notifier.start)
+    def _judge_left(
+        self,
+        row: Row,
+        notifier: Notifier,
+        mmu: Watched,
+        progress: Progress,
+        *,
+        has_entries: bool,
+    ) -> None:
         shadow = mmu.shadow
         if not self._variant.modelled or (shadow.mappings_doubt and not self._variant.revmap):
             return
@@ -208,10 +218,12 @@ class Judge:
             expected = "full unmap, after the fallback"
         elif not progress.fell_back and not progress.full:
             move = self._move_missed(notifier, mmu, progress, has_entries=has_entries)
+            if move is None:
+                return
             if isinstance(move, Ranged):
                 said = _words(move)
                 self._found("conformance", row, notifier, mmu, said, "nothing by its end")
-            elif move is not None:
+            else:
                 expected = _words(move)
         if expected:
             self._found("fallback", row, notifier, mmu, expected, "none by its end")
@@ -221,12 +233,15 @@ class Judge:
     ) -> Move:
         """What it must have come across, whenever it looked: what was so all the time."""
         shadow = mmu.shadow
-        since = max(notifier.began, progress.acted)
         if shadow.broken and progress.acted < 0 and shadow.broken_since < notifier.began:
             return Fallback(rules.BROKEN)
-        if any(unmap.full and unmap.began < since for unmap in shadow.unmaps):
-            return Fallback(rules.RACED)
-        if shadow.full_unmaps or not has_entries:
+        if shadow.unmaps:
+            since = max(notifier.began, progress.acted)
+            if any(unmap.full and unmap.began < since for unmap in shadow.unmaps):
+                return Fallback(rules.RACED)
+            if shadow.full_unmaps:
+                return None
+        if not has_entries:
             return None
         return rules.next_move(shadow, progress.next, notifier.end, first=False)
 

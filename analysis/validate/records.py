@@ -50,9 +50,14 @@ class Call(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Records:
-    """The last calls of one MMU. puzzle: of one whose outcome is not yet explained, what it is."""
+    """The last calls of one MMU. puzzle: of one whose outcome is not yet explained, what it is.
 
-    calls: deque[Call] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    calls: the values of a Call each: there is one for each record, and few are ever looked at.
+    """
+
+    calls: deque[tuple[Row, str, Sequence[Entry], Entry | None, bool]] = field(
+        default_factory=lambda: deque(maxlen=_REMEMBERED)
+    )
     puzzle: Finding | None = None
     waited: int = 0
 
@@ -83,9 +88,10 @@ class Records:
         cannot be told, else why not. barrier: calls before that row do not overlap later ones.
         """
         assert self.puzzle is not None
-        calls = [call for call in self.calls if call.row.at > barrier]
+        remembered = [Call(*call) for call in self.calls]
+        calls = [call for call in remembered if call.row.at > barrier]
         group = _overlapping(calls, self.puzzle.row)
-        was_cut = len(self.calls) == _REMEMBERED and group[0] is self.calls[0]
+        was_cut = len(remembered) == _REMEMBERED and group[0] is remembered[0]
         self.puzzle = None
         if len(group) > MAX_GROUP or was_cut:
             return TOO_MANY
@@ -169,13 +175,13 @@ def _may_be_next(group: list[Call], done: int, call: Call) -> bool:
 def _trial(shadow: Shadow, call: Call) -> Call | None:
     """Do the call, if it has its outcome now."""
     row = call.row
-    store = rules.store(shadow, row.nested, row.canonical, row.size)
-    if not is_as_seen(shadow.broken, store.outcome, call.outcome):
+    outcome, gone, new = rules.store(shadow, row.nested, row.canonical, row.size)
+    if not is_as_seen(shadow.broken, outcome, call.outcome):
         return None
     changes = call.outcome not in (rules.FAILED, rules.SKIPPED)
     trial = call._replace(
-        gone=store.gone if changes else (),
-        new=store.new if changes else None,
+        gone=gone if changes else (),
+        new=new if changes else None,
         was_broken=shadow.broken,
     )
     _redo(shadow, trial)
@@ -186,6 +192,4 @@ def is_as_seen(broken: bool, outcome: str, seen: str) -> bool:
     """Whether a record may come out so. outcome: what it would be, if not broken."""
     if broken:
         return seen == rules.SKIPPED
-    return seen in (outcome, rules.FAILED) and not (
-        seen == rules.FAILED and outcome == rules.UNCHANGED
-    )
+    return seen == outcome or (seen == rules.FAILED and outcome != rules.UNCHANGED)

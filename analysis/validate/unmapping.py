@@ -64,7 +64,8 @@ class Unmapped:
             return
         self._world.write_locked(row, vm)
         notifier = task.notifier
-        same = (row.canonical, row.canonical + row.size) == (notifier.start, notifier.end)
+        start = row.canonical
+        same = start == notifier.start and start + row.size == notifier.end
         if notifier.vm is not vm or not same or task.unmap is not None:
             self._lose(row, task)
         else:
@@ -116,8 +117,8 @@ class Unmapped:
                 self._world.lose(row, mmu)
             return
         unmap = task.unmap
-        same = (row.nested, row.nested + row.size, row.full) == (unmap.start, unmap.end, unmap.full)
-        if task.of is not mmu or not same:
+        same = row.nested == unmap.start and row.nested + row.size == unmap.end
+        if task.of is not mmu or not same or row.full != unmap.full:
             self._lose(row, task)
             return
         task.unmap = task.of = None
@@ -153,12 +154,12 @@ class Unmapped:
 
     def _measure(self, gone: list[Mapping], notifier: Notifier) -> None:
         """What notifiers unmap, and what of it they had to."""
-        for mapping in gone:
-            if mapping.certain:
-                self._book.result.unmapped_bytes += mapping.size
-                canonical = mapping.canonical
-                if canonical < notifier.end and notifier.start < canonical + mapping.size:
-                    self._book.result.needed_bytes += mapping.size
+        result = self._book.result
+        for _, canonical, size, _, certain in gone:
+            if certain:
+                result.unmapped_bytes += size
+                if canonical < notifier.end and notifier.start < canonical + size:
+                    result.needed_bytes += size
 
     def _erase(self, mmu: Watched, notifier: Notifier) -> None:
         """The entry of a ranged unmap goes after the mapping."""

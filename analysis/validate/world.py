@@ -48,11 +48,11 @@ class World:
 
     def mmu(self, row: Row) -> Watched:
         """The row's shadow MMU; one not seen so far is empty, if the VM began in the trace."""
-        vm = self.vms.get(row.kvm) or self.vm(row)
-        mmu = vm.mmus.get(row.mmu)
-        if mmu is None:
-            mmu = self.begin_mmu(vm, row, BEFORE if vm.doubt == OTHER_MMUS else vm.doubt)
-        return mmu
+        try:
+            return self.vms[row.kvm].mmus[row.mmu]
+        except KeyError:
+            vm = self.vm(row)
+            return self.begin_mmu(vm, row, BEFORE if vm.doubt == OTHER_MMUS else vm.doubt)
 
     def begin_mmu(self, vm: Vm, row: Row, doubt: str) -> Watched:
         """An MMU, new or newly seen."""

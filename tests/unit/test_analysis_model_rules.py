@@ -17,10 +17,10 @@ from tests.unit.analysis_profiles import PROFILE
 
 
 def record(shadow: Shadow, nested: int, canonical: int, size: int) -> str:
-    store = rules.store(shadow, nested, canonical, size)
-    if store.new is not None:
-        shadow.replace(store.gone, store.new)
-    return store.outcome
+    outcome, gone, new = rules.store(shadow, nested, canonical, size)
+    if new is not None:
+        shadow.replace(gone, new)
+    return outcome
 
 
 def entries(shadow: Shadow) -> list[Entry]:
@@ -197,8 +197,11 @@ def test_mappings_are_as_a_plain_list(
         gone = [m for m in plain if m.nested < end and new.nested < m.nested + m.size]
         plain = [m for m in plain if m not in gone] + [new]
         assert sorted(mappings.make(new)) == sorted(gone)
-        assert mappings.has(new)
+        assert mappings.make(new._replace(made=-1), anew=False) == []
+        assert mappings.make(new) == [new]
     assert sorted(mappings) == sorted(plain)
+    assert len(mappings) == len(plain)
+    assert bool(mappings) == bool(plain)
     for start, end in asked:
         if end - start >= PAGE and not start % PAGE:
             by_nested = [m for m in plain if m.nested < end and start < m.nested + m.size]
