@@ -105,13 +105,14 @@ class Ranges:
 
     def remove(self, entry: Entry) -> None:
         """Take one out; raises KeyError where it is not there."""
-        start, region = entry.start, entry.start >> _REGION_SHIFT
+        start, end, _ = entry
+        region = start >> _REGION_SHIFT
         del self._at[start]
         starts = self._regions[region]
         del starts[bisect_left(starts, start)]
         if not starts:
             del self._regions[region]
-        if (entry.end - 1) >> _REGION_SHIFT != region:
+        if (end - 1) >> _REGION_SHIFT != region:
             del self._wide[bisect_left(self._wide, start)]
 
     def clear(self) -> None:

@@ -64,6 +64,7 @@ class Judge:
     def __init__(self, variant: Variant, book: Book, *, says_fallbacks: bool) -> None:
         self._variant = variant
         self._book = book
+        self._judged = book.result.judged
         self._says_fallbacks = says_fallbacks
 
     def fallback(self, row: Row, notifier: Notifier, mmu: Watched) -> None:
@@ -185,7 +186,7 @@ class Judge:
             return False
         left = shadow.mappings.leading_into(notifier.start, notifier.end)
         if not left:
-            self._book.judged("safety")
+            self._judged["safety"] += 1
             return False
         certain = sum(map(shadow.is_certain, left))
         if certain:

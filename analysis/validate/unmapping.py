@@ -103,7 +103,8 @@ class Unmapped:
             mmu.forget_entries()
         elif row.detail == "tlbi" and self._world.variant.tlbi_removes:
             mmu.shadow.replace(rules.stale(mmu.shadow, row.nested, row.nested + row.size), None)
-        task.unmap = Unmap(row.at, row.nested, row.nested + row.size, row.full)
+        nested = row.nested
+        task.unmap = Unmap(row.at, nested, nested + row.size, row.full)
         task.of = mmu
         mmu.shadow.begin_unmap(task.unmap)
 
@@ -165,10 +166,11 @@ class Unmapped:
         """The entry of a ranged unmap goes after the mapping."""
         progress = notifier.of(mmu)
         entry, progress.entry = progress.entry, None
-        if entry is None or mmu.shadow.entries_doubt:
+        shadow = mmu.shadow
+        if entry is None or shadow.entries_doubt:
             return
         progress.next = entry.end
-        if mmu.shadow.entries.at(entry.start) == entry:
-            mmu.shadow.entries.remove(entry)
+        if shadow.entries.at(entry.start) == entry:
+            shadow.entries.remove(entry)
             if mmu.vm.lookup is not None:
-                mmu.vm.lookup.forget([entry], mmu.shadow.entries, mmu.shadow.mmu)
+                mmu.vm.lookup.forget([entry], shadow.entries, shadow.mmu)
