@@ -1,11 +1,11 @@
-"""Disjoint ranges of one address space, each with a value."""
+"""Disjoint ranges of one address space, each with a value of any type; they can be cut."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Generic, NamedTuple, TypeVar
 
-from sortedcontainers import SortedDict
+from nvscope.analysis.model import ranges as model
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ class Range(NamedTuple, Generic[T]):
 
 
 class Ranges(Generic[T]):
-    """Disjoint ranges. All that takes a range costs O(log n), and O(1) for each that it meets.
+    """Disjoint ranges. All that takes a range costs O(log n), and as much for each that it meets.
 
     >>> owed = Ranges[str]()
     >>> owed.add(0, 8, "a")
@@ -30,33 +30,31 @@ class Ranges(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._by_start = SortedDict()
+        self._ranges = model.Ranges()
+        self._values: dict[int, T] = {}  # by the range's start
         self.bytes = 0
 
     def __len__(self) -> int:
-        return len(self._by_start)
+        return len(self._values)
 
     def __iter__(self) -> Iterator[Range[T]]:
-        for start, (end, value) in self._by_start.items():
-            yield Range(start, end, value)
+        for start, end, _ in self._ranges:
+            yield Range(start, end, self._values[start])
 
     def add(self, start: int, end: int, value: T) -> None:
         """Add a range that meets none that is there."""
         if end > start:
-            self._by_start[start] = (end, value)
+            self._ranges.add(model.Entry(start, end, 0))
+            self._values[start] = value
             self.bytes += end - start
 
     def take(self, start: int, end: int) -> list[Range[T]]:
         """Remove the ranges that intersect [start, end), whole."""
-        exact = self._by_start.get(start)
-        if exact is not None and exact[0] == end:  # the usual case, and a cheap one
-            del self._by_start[start]
-            self.bytes -= end - start
-            return [Range(start, end, exact[1])]
-        found = self._meeting(start, end)
-        for each in found:
-            del self._by_start[each.start]
-            self.bytes -= each.end - each.start
+        found = []
+        for entry in self._ranges.overlapping(start, end):
+            self._ranges.remove(entry)
+            self.bytes -= entry.end - entry.start
+            found.append(Range(entry.start, entry.end, self._values.pop(entry.start)))
         return found
 
     def cut(self, start: int, end: int) -> list[Range[T]]:
@@ -71,15 +69,7 @@ class Ranges(Generic[T]):
     def clear(self) -> list[Range[T]]:
         """Remove all."""
         found = list(self)
-        self._by_start.clear()
+        self._ranges.clear()
+        self._values.clear()
         self.bytes = 0
         return found
-
-    def _meeting(self, start: int, end: int) -> list[Range[T]]:
-        found = []
-        for key in self._by_start.irange(None, end, (True, False), reverse=True):
-            its_end, value = self._by_start[key]
-            if its_end <= start:
-                break
-            found.append(Range(key, its_end, value))
-        return found[::-1]

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from nvscope.cli import SUBCOMMANDS, main
 
-OF_TRACES = ("jinja2", "numpy", "pyarrow", "sortedcontainers")
+OF_TRACES = ("jinja2", "numpy", "pyarrow")
 
 
 @pytest.fixture
