@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from nvscope.probes import session
+from nvscope.probes import complete, session
 from nvscope.probes.oneshot.kinds import AXES, KINDS, Kind
 from nvscope.probes.oneshot.meter import Asked
 from nvscope.probes.options import mechanisms_option, parsed, seconds, strict_option
@@ -37,12 +37,17 @@ Exit codes: 0 measured, 2 wrong usage, 3 the host lacks something.
 """
 
 
+def _names(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
+    """For a Tab."""
+    return [name for name in KINDS if name.startswith(begun)]
+
+
 @click.command(
     help=_HELP,
     epilog=_EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.argument("name", metavar="NAME", required=False)
+@click.argument("name", metavar="NAME", required=False, shell_complete=_names)
 @click.option(
     "--duration", metavar="TIME", callback=parsed(seconds, "30s, 5m or 1h"), help="Stop after it."
 )
@@ -79,6 +84,7 @@ Exit codes: 0 measured, 2 wrong usage, 3 the host lacks something.
     metavar="[FILE]",
     is_flag=False,
     flag_value="-",
+    shell_complete=complete.files(".json"),
     help="Write the result as JSON to FILE, or to standard output.",
 )
 @click.option(
@@ -87,6 +93,7 @@ Exit codes: 0 measured, 2 wrong usage, 3 the host lacks something.
     metavar="[FILE]",
     is_flag=False,
     flag_value="-",
+    shell_complete=complete.files(".csv"),
     help="Write a row for each group and interval to FILE, or to standard output.",
 )
 @mechanisms_option
