@@ -6,10 +6,10 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import click
 from rich.console import Console
@@ -21,7 +21,7 @@ from nvscope.probes.identity import require_initial_pid_namespace
 from nvscope.probes.oneshot import result, running, text
 from nvscope.probes.oneshot.changes import Source
 from nvscope.probes.oneshot.meter import Asked, Interval, Meter
-from nvscope.probes.oneshot.slow import Slow, SlowCalls, calls, key_of
+from nvscope.probes.oneshot.slow import SHOWN, Slow, SlowCalls, calls, key_of
 from nvscope.probes.oneshot.view import LineView, LiveView, View, plain
 from nvscope.probes.programs import Probing
 
@@ -139,41 +139,62 @@ class Run:
             self._measure()
         with session.until_reader_goes():
             self._summary()
-        with _stream(self._wanted.json_to) as stream:
-            if stream:
-                self._write(stream)
+        if path := self._wanted.json_to:
+            with _writing(path):
+                self._write(path)
 
     def _measure(self) -> None:
-        with _stream(self._wanted.csv_to) as csv:
-            rows = result.Rows(csv, self._wanted.asked.by) if csv else None
+        with contextlib.ExitStack() as stack:
+            add = self._rows(stack)
             click.echo(f"nvscope: measuring {self._wanted.asked.kind.name}", err=True)
-            with self._view() as view:
-                for now, slow in self._intervals():
-                    if rows:
-                        rows.add(now)
-                    view.show(now, self._meter.total, slow)
+            view = stack.enter_context(self._view())
+            for now, slow, more in self._intervals():
+                add(now)
+                view.show(now, self._meter.total, slow, more)
+
+    def _rows(self, stack: contextlib.ExitStack) -> Callable[[Interval], None]:
+        """What writes the rows of an interval, if they are asked for."""
+        path = self._wanted.csv_to
+        if path is None:
+            return lambda _: None
+        with _writing(path):
+            stream = sys.stdout if path == STDOUT else Path(path).open("w")  # noqa: SIM115 (stack)
+            if path != STDOUT:
+                stack.callback(_let_go, stream)
+            rows = result.Rows(stream, self._wanted.asked.by)
+
+        def add(interval: Interval) -> None:
+            with _writing(path):
+                rows.add(interval)
+
+        return add
 
     def _view(self) -> View:
         if self._console.is_terminal and not self._console.is_dumb_terminal:
             return LiveView(self._console, self._wanted.asked)
         return LineView(err=self._wanted.stdout_taken)
 
-    def _intervals(self) -> Iterator[tuple[Interval, list[Slow]]]:
-        """Each interval, and its slow calls; the last one ends when all does."""
+    def _intervals(self) -> Iterator[tuple[Interval, list[Slow], int]]:
+        """Each interval, its first slow calls, and how many more there are; the last one ends when
+        all does.
+        """
         begun = next_at = time.monotonic()
         ends_at = float("inf") if self._wanted.duration is None else begun + self._wanted.duration
         done = False
         while not done:
             next_at = max(next_at + self._wanted.interval, time.monotonic())
             slow: list[Slow] = []
-            over = False
+            more, over = 0, False
             while not over:
                 until = min(next_at, ends_at) - time.monotonic()
                 stopped = session.stopped(min(until, DRAIN_SECONDS))
                 done = stopped or time.monotonic() >= ends_at
                 over = done or time.monotonic() >= next_at
-                slow += self._take_slow()
-            yield self._meter.step(), slow
+                new = self._take_slow()
+                room = SHOWN - len(slow)
+                slow += new[:room]
+                more += len(new[room:])
+            yield self._meter.step(), slow, more
 
     def _take_slow(self) -> list[Slow]:
         if not self._wanted.threshold_ns:
@@ -186,8 +207,15 @@ class Run:
         shown = plain(self._console, text.summary(self._wanted.asked, self._meter.total))
         click.echo(shown, err=self._wanted.stdout_taken, nl=False)
 
-    def _write(self, stream: IO[str]) -> None:
-        found = result.as_dict(
+    def _write(self, path: str) -> None:
+        if path == STDOUT:
+            result.write_json(sys.stdout, self._result())
+            return
+        with Path(path).open("w") as stream:
+            result.write_json(stream, self._result())
+
+    def _result(self) -> dict[str, Any]:
+        return result.as_dict(
             self._wanted.asked,
             self._host,
             self._started_unix_ns,
@@ -195,17 +223,20 @@ class Run:
             self._slow.kept,
             self._slow.dropped,
         )
-        result.write_json(stream, found)
+
+
+def _let_go(stream: IO[str]) -> None:
+    """Each row was flushed when it was written: what fails now has been told."""
+    with contextlib.suppress(OSError):
+        stream.close()
 
 
 @contextlib.contextmanager
-def _stream(path: str | None) -> Iterator[IO[str] | None]:
-    """A stream to a file or to standard output, or None. Raises LackError."""
-    if path is None or path == STDOUT:
-        yield sys.stdout if path else None
-        return
+def _writing(path: str) -> Iterator[None]:
+    """What cannot be written is said in a line: LackError; not that a reader goes."""
     try:
-        with Path(path).open("w") as stream:
-            yield stream
+        yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise LackError(f"cannot write {path}: {error.strerror}") from None

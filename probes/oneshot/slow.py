@@ -25,6 +25,7 @@ _WATCHERS = (
     "fprobe_", "do_el1_brk64", "el1_brk64", "el1h_64_sync",
 )  # fmt: skip
 MAX_SYMBOLS = 10_000  # names that are remembered
+SHOWN = 10  # of an interval
 MAX_KEPT = 1000  # in the result; the others are counted
 
 

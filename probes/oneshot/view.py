@@ -15,13 +15,11 @@ from nvscope.probes.oneshot import text
 from nvscope.probes.oneshot.meter import Asked, Interval
 from nvscope.probes.oneshot.slow import Slow
 
-SLOW_SHOWN = 10  # in one interval
-
 
 class View(Protocol):
-    """What has just been measured is shown here; a context manager."""
+    """What has just been measured is shown here. more: slow calls beside those in slow."""
 
-    def show(self, now: Interval, sofar: Interval, slow: Sequence[Slow]) -> None: ...
+    def show(self, now: Interval, sofar: Interval, slow: Sequence[Slow], more: int) -> None: ...
 
     def __enter__(self) -> Self: ...
 
@@ -42,10 +40,10 @@ class LiveView:
             vertical_overflow="ellipsis",
         )
 
-    def show(self, now: Interval, sofar: Interval, slow: Sequence[Slow]) -> None:
+    def show(self, now: Interval, sofar: Interval, slow: Sequence[Slow], more: int) -> None:
         if slow:
             # At once: each print draws the table anew.
-            self._console.print(Text("\n".join(_slow_lines(slow))))
+            self._console.print(Text("\n".join(_slow_lines(slow, more))))
         self._live.update(text.live(self._asked, now, sofar), refresh=True)
 
     def __enter__(self) -> Self:
@@ -62,8 +60,8 @@ class LineView:
     def __init__(self, *, err: bool) -> None:
         self._err = err
 
-    def show(self, now: Interval, sofar: Interval, slow: Sequence[Slow]) -> None:
-        for each in (*_slow_lines(slow), *text.lines(now, time.time())):
+    def show(self, now: Interval, sofar: Interval, slow: Sequence[Slow], more: int) -> None:
+        for each in (*_slow_lines(slow, more), *text.lines(now, time.time())):
             click.echo(each, err=self._err)
 
     def __enter__(self) -> Self:
@@ -80,7 +78,7 @@ def plain(console: Console, shown: RenderableType) -> str:
     return captured.get()
 
 
-def _slow_lines(slow: Sequence[Slow]) -> list[str]:
-    shown = [line for each in slow[:SLOW_SHOWN] for line in each.lines()]
-    more = len(slow) - SLOW_SHOWN
-    return [*shown, f"({more:,} more slow calls in this interval)"] if more > 0 else shown
+def _slow_lines(slow: Sequence[Slow], more: int) -> list[str]:
+    """more: slow calls of the interval that are not among these."""
+    shown = [line for each in slow for line in each.lines()]
+    return [*shown, f"({more:,} more slow calls in this interval)"] if more else shown

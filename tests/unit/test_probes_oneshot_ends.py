@@ -17,11 +17,12 @@ import psutil
 import pytest
 from click.testing import CliRunner
 from exporter_fakes import FakeProc
-from oneshot_fakes import HOST
+from oneshot_fakes import ALPHA, HOST
 from oneshot_on_terminal import Growing
 
 from nvscope.cli import main
-from nvscope.probes import features, session
+from nvscope.probes import decode, features, session
+from nvscope.probes.errors import LackError
 from nvscope.probes.oneshot import run, top
 from nvscope.probes.oneshot.kinds import KINDS
 from nvscope.probes.oneshot.meter import Asked
@@ -129,3 +130,33 @@ def test_what_the_host_lacks(
     assert done.exit_code == 3
     assert words in done.output
     assert len(done.output.splitlines()) == 1
+
+
+def test_a_full_disk_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    for where in ({"csv_to": "/dev/full"}, {"json_to": Path("/dev/full")}):
+        with pytest.raises(LackError, match="cannot write /dev/full: No space left on device"):
+            measure(0.05, 0.05, **where)  # type: ignore[arg-type]
+    assert "calls in 0." in capsys.readouterr().out  # what was measured is told all the same
+
+
+def test_slow_calls_as_they_come(capsys: pytest.CaptureFixture[str]) -> None:
+    source = Slow()
+    asked = Asked(KINDS["notifier_unmap"])
+    Run(source, Wanted(asked, 0.1, 0.1, 1, "-", None, (), False), HOST).run()
+    said = capsys.readouterr()
+    assert said.err.count("alpha: 5 ns, canonical_ipa 0x1000 size 0x0, by ") == 10
+    assert "(2 more slow calls in this interval)" in said.err
+    assert len(json.loads(said.out)["slow"]) == 12  # not the one from before the begin
+
+
+class Slow(Growing):
+    """One slow call before the begin, and a dozen after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._drains = [1, 12]
+
+    def drain(self) -> tuple[bytes, dict[str, int]]:
+        event = decode.Event(kvm=ALPHA.kvm, pid=ALPHA.pid, duration_ns=5, canonical_ipa=1 << 12)
+        count = self._drains.pop(0) if self._drains else 0
+        return bytes(decode.SlowCall(event)) * count, {}
