@@ -140,7 +140,7 @@ class Run:
         with session.until_reader_goes():
             self._summary()
         if path := self._wanted.json_to:
-            with _writing(path):
+            with session.until_reader_goes(), _writing(path):
                 self._write(path)
 
     def _measure(self) -> None:
