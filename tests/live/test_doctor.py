@@ -11,6 +11,7 @@ from nvscope.lab.vm import Lab
 from tests.live.conftest import Observed
 
 LACKS = 3
+ATTACH_SECONDS = 300
 EVERYWHERE = [
     "lab-fentry", "lab-kprobe", "plain-fentry", "plain-kprobe", "stock-fentry", "stock-kprobe",
 ]  # fmt: skip
@@ -20,7 +21,8 @@ NOT_ROOT = "setpriv --reuid=65534 --clear-groups env HOME=/tmp"
 
 def doctor(lab: Lab, options: str = "", *, within: str = "", status: int = 0) -> dict[str, Any]:
     """What it says as JSON. within: a command that runs it, with the rest as its arguments."""
-    done = lab.run(f"{within} nvscope doctor --json {options}", check=False)
+    command = f"{within} nvscope doctor --json {options}"
+    done = lab.run(command, check=False, timeout=ATTACH_SECONDS)
     assert (done.returncode, done.stderr) == (status, ""), done.stderr
     said: dict[str, Any] = json.loads(done.stdout)
     assert said["metrics"] == (status == 0)
