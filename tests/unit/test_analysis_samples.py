@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nvscope.analysis.validate.run import validate
+from nvscope.lab.workloads.bugs import BUGS
 from nvscope.probes.tracefile import open_trace
 
 SAMPLES = Path(__file__).resolve().parents[2] / "analysis/samples"
@@ -36,3 +37,13 @@ def test_a_sample_passes(name: str) -> None:
         rows = Counter((event.kind, event.detail) for event in reader.events())
         assert reader.complete
     assert {key: rows[key] for key in SHOWN[name]} == SHOWN[name]
+
+
+def test_all_mistakes_have_a_sample() -> None:
+    assert {path.stem for path in (SAMPLES / "bugs").glob("*.arrows")} == BUGS.keys()
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_mistake_is_found(name: str) -> None:
+    result = validate(SAMPLES / "bugs" / f"{name}.arrows")
+    assert [found.invariant for found in result.findings] == [BUGS[name].breaks]
