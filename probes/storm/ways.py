@@ -84,18 +84,24 @@ class Reclaim:
         before = self._stolen()
         try:
             self._write()
-        except OSError as error:
-            if error.errno != errno.EINVAL or self._asked == str(self._bytes):
+        except BlockingIOError:  # EAGAIN: less than asked
+            if not (taken := self._stolen() - before):
                 raise
-            self._asked = str(self._bytes)  # a kernel that knows no swappiness here
-            self._write()
+            return taken
         return self._stolen() - before
 
     def close(self) -> None:
         pass
 
     def _write(self) -> None:
-        (self._folder / "memory.reclaim").write_text(self._asked)
+        file = self._folder / "memory.reclaim"
+        try:
+            file.write_text(self._asked)
+        except OSError as error:
+            if error.errno != errno.EINVAL or self._asked == str(self._bytes):
+                raise
+            self._asked = str(self._bytes)  # a kernel that knows no swappiness here
+            file.write_text(self._asked)
 
     def _stolen(self) -> int:
         """Pages reclaimed from the group so far (memory.stat, pgsteal)."""

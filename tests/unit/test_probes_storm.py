@@ -181,6 +181,26 @@ def test_reclaim_on_a_kernel_that_takes_no_swappiness(
     assert asked == [f"{PAGE_BYTES} swappiness=max", f"{PAGE_BYTES}", f"{PAGE_BYTES}"]
 
 
+@pytest.mark.parametrize("taken", [0, 5])
+def test_reclaim_of_less_than_was_asked(
+    tmp_path: Path, proc: Path, monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    group = Group(tmp_path / "cgroup")
+    way = Reclaim(os.getpid(), 16, proc, group.root)
+    real = Path.write_text
+
+    def write_text(path: Path, text: str) -> int:
+        real(group.vm / "memory.stat", f"pgsteal {7 + taken}\n")
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    if taken:
+        assert way.call() == taken
+        return
+    with pytest.raises(BlockingIOError):
+        way.call()
+
+
 def test_reclaim_never_from_the_whole_host(tmp_path: Path, proc: Path) -> None:
     group = Group(tmp_path / "cgroup")
     (group.vm / "memory.reclaim").unlink()
