@@ -304,9 +304,10 @@ def perf_commands(made: Recipe) -> Iterator[str]:
     yield f"cd {TRACEFS}"
     for line in made.events:
         yield f"echo '{line}' >> kprobe_events"
-    # It ends with the command that it runs: Ctrl-C would end this script as well.
+    # H: else what a task does for its vCPU passes for the guest's doing, which perf script leaves
+    # out. It ends with the command that it runs: Ctrl-C would end this script as well.
     yield (
-        f"perf record -e '{GROUP}:*' -a --clockid mono -m 8M -o /var/tmp/nv.data --"
+        f"perf record -e '{GROUP}:*:H' -a --clockid mono -m 8M -o /var/tmp/nv.data --"
         " sh -c \"echo 'Enter ends the recording'; read -r _\""
     )
     yield (
