@@ -26,7 +26,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = booted().events
     rows += [
         Event("map", kvm=VM, mmu=M1, nested_ipa=page * PAGE, canonical_ipa=page * PAGE, size=PAGE)
-        for page in range(60_000)
+        for page in range(400_000)
     ]
     path = tmp_path_factory.mktemp("long") / "trace.arrows"
     path.write_bytes(written(rows, variant="none"))
