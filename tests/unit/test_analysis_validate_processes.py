@@ -55,6 +55,8 @@ def test_none_is_left(long: Path, ending: signal.Signals) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        # In a background job, which ignores it, it would do so as well.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         workers = children(process, 2)
         if ending == signal.SIGINT:
