@@ -79,3 +79,8 @@ def parsed(parse: Callable[[str], float], example: str) -> Callable[..., float |
             raise click.BadParameter(f"{text!r}; for example {example}") from None
 
     return callback
+
+
+duration_option = click.option(
+    "--duration", metavar="TIME", callback=parsed(seconds, "30s, 5m or 1h"), help="Stop after it."
+)

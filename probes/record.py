@@ -21,7 +21,13 @@ from nvscope.probes import features, session
 from nvscope.probes.errors import LackError
 from nvscope.probes.events import About
 from nvscope.probes.identity import Identities, require_initial_pid_namespace
-from nvscope.probes.options import mechanisms_option, parsed, seconds, strict_option
+from nvscope.probes.options import (
+    duration_option,
+    mechanisms_option,
+    parsed,
+    seconds,
+    strict_option,
+)
 from nvscope.probes.programs import MECHANISMS
 
 if TYPE_CHECKING:
@@ -70,9 +76,7 @@ Examples:
 
 @click.command(epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("output", metavar="FILE")
-@click.option(
-    "--duration", metavar="TIME", callback=parsed(seconds, "30s, 5m or 1h"), help="Stop after it."
-)
+@duration_option
 @click.option("--count", type=click.IntRange(1), metavar="N", help="Stop after so many events.")
 @click.option(
     "--rotate-size",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from nvscope.analysis.report.units import name
+from nvscope.probes.durations import total
 from nvscope.probes.errors import InputError
 from nvscope.probes.snapshot import SLOTS, Durations
 
@@ -64,18 +65,6 @@ class _MalformedError(ValueError):
 
     def __init__(self, what: str) -> None:
         super().__init__(name(what, _MAX_SAID))
-
-
-def total(several: Iterable[Durations]) -> Durations:
-    """Several histograms as one.
-
-    >>> one = Durations(1, 7, (0, 0, 0, 1) + (0,) * (SLOTS - 4))
-    >>> total([one, one]).slots[:4], total([]).count
-    ((0, 0, 0, 2), 0)
-    """
-    all_of_them = (Durations(0, 0, (0,) * SLOTS), *several)
-    slots = tuple(map(sum, zip(*(each.slots for each in all_of_them), strict=True)))
-    return Durations(sum(slots), sum(each.sum_ns for each in all_of_them), slots)
 
 
 def read(path: Path) -> Run:

@@ -9,7 +9,13 @@ import click
 from nvscope.probes import complete, session
 from nvscope.probes.oneshot.kinds import AXES, KINDS, Kind
 from nvscope.probes.oneshot.meter import Asked
-from nvscope.probes.options import mechanisms_option, parsed, seconds, strict_option
+from nvscope.probes.options import (
+    duration_option,
+    mechanisms_option,
+    parsed,
+    seconds,
+    strict_option,
+)
 from nvscope.probes.programs import MECHANISMS
 
 _EXAMPLES = """\b
@@ -48,9 +54,7 @@ def _names(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.argument("name", metavar="NAME", required=False, shell_complete=_names)
-@click.option(
-    "--duration", metavar="TIME", callback=parsed(seconds, "30s, 5m or 1h"), help="Stop after it."
-)
+@duration_option
 @click.option(
     "--interval",
     metavar="TIME",

@@ -15,7 +15,7 @@ from rich.console import Console
 from nvscope.probes import names, session, vms
 from nvscope.probes.errors import LackError
 from nvscope.probes.identity import Vm
-from nvscope.probes.options import parsed, seconds
+from nvscope.probes.options import duration_option
 from nvscope.probes.storm.memory import read_guest_memory
 from nvscope.probes.storm.run import Tally, storm
 from nvscope.probes.storm.ways import Ksm, Pageout, Reclaim, Way
@@ -54,12 +54,7 @@ Examples:
     metavar="N",
     help="Calls per second.",
 )
-@click.option(
-    "--duration",
-    metavar="TIME",
-    callback=parsed(seconds, "30s, 5m or 1h"),
-    help="Stop after it.",
-)
+@duration_option
 @click.option(
     "--pages",
     type=click.IntRange(1, 1 << 20),
