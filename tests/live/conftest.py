@@ -11,6 +11,8 @@ from nvscope.lab import assets
 from nvscope.lab.services import Exporter
 from nvscope.lab.vm import Lab
 
+KINDS = ("lab", "plain", "stock")
+
 
 class Observed(NamedTuple):
     """A host, its exporter, and how that has attached its probes."""
@@ -20,10 +22,26 @@ class Observed(NamedTuple):
     mechanism: str
 
 
+def _host(item: pytest.Item) -> str:
+    """Say which kind of host a test runs on, or its own name if it boots one, or none, itself."""
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    for name in ("observed", "kind"):
+        if name in parameters:
+            return str(parameters[name]).split("-")[0]
+    [kind] = {name for name in KINDS if f"{name}_host" in item.fixturenames} or {item.nodeid}
+    return kind
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests with an exporter of their own go first: the shared ones keep their ports to the end."""
+    """Tests with an exporter of their own go first: the shared ones keep their ports to the end.
+
+    Each test is marked with its host, so that several processes can share the tests
+    (`pytest -n 2 --dist loadgroup`) without a second boot of a host.
+    """
     items.sort(key=lambda item: "observed" in getattr(item, "fixturenames", ()))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_host(item)))
 
 
 def _boot(kernel: str, **changes: object) -> Iterator[Lab]:
