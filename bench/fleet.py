@@ -63,7 +63,7 @@ class GrowingSource(FakeSource):
     """A host's VMs, of which the nth does n notifier unmaps a second."""
 
     def __init__(self, vms: Sequence[VmKey]) -> None:
-        super().__init__(attachments=_ATTACHED)
+        super().__init__(attachments=_ATTACHED, host=FakeHost(revmap="maple"))
         self._vms = vms
         self._began = time.monotonic() - 3600  # it has been up for an hour
 
@@ -111,7 +111,7 @@ class _Page:
 
     def __init__(self, vms: Sequence[VmKey]) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(VmCollector(GrowingSource(vms), FakeHost(revmap="maple")))
+        self._registry.register(VmCollector(GrowingSource(vms)))
         self._lock = threading.Lock()
         self._rendered = 0.0
         self._text = b""

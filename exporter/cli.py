@@ -9,24 +9,32 @@ import signal
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import click
+from click.core import ParameterSource
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from nvscope.exporter import server
-from nvscope.exporter.collector import Host, Source, VmCollector
+from nvscope.exporter.collector import Source, VmCollector
+from nvscope.probes import session
 from nvscope.probes.errors import LackError
 from nvscope.probes.identity import require_initial_pid_namespace
-from nvscope.probes.options import mechanisms_option, strict_option, symbols_option
+from nvscope.probes.options import (
+    max_vms_option,
+    mechanisms_option,
+    strict_option,
+    symbols_option,
+)
+from nvscope.probes.pins import bpffs
+from nvscope.probes.pins.pinned import Pinned
 from nvscope.probes.programs import MECHANISMS
 from nvscope.probes.snapshot import Attachment
 
 # Loopback: what VMs there are, and their uuids, is no matter for the whole network.
 DEFAULT_LISTEN = "127.0.0.1:9810"
-DEFAULT_MAX_VMS = 1024
 
-_STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})")
 
 
@@ -38,8 +46,11 @@ class ClosableSource(Source, Protocol):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the user asked of the probes; the arguments of probes.loader.load."""
+    """What the user asked of the probes: what is pinned in a folder, or the arguments of
+    probes.loader.load.
+    """
 
+    pinned: Path | None
     mechanisms: tuple[str, ...]
     symbols: Mapping[str, str]
     strict: bool
@@ -71,6 +82,7 @@ _EXAMPLES = """\b
 Examples:
   nvscope export
   nvscope export --listen 0.0.0.0:9810 --strict
+  nvscope export --pinned
   nvscope export --mechanism kprobe
   nvscope export --symbol s2_fault=user_mem_abort.isra.0
   nvscope export --symbol revmap_record=add_to_my_reverse_map
@@ -89,20 +101,25 @@ Examples:
 @mechanisms_option
 @symbols_option
 @strict_option
+@max_vms_option
 @click.option(
-    "--max-vms",
-    type=click.IntRange(1, 1_000_000),
-    metavar="N",
-    default=DEFAULT_MAX_VMS,
-    show_default=True,
-    help="VMs that can be told apart; what others do is counted in nvscope_events_lost_total.",
+    "--pinned",
+    metavar="[DIR]",
+    type=click.Path(file_okay=False, path_type=Path),
+    is_flag=False,
+    flag_value=bpffs.DEFAULT,
+    help="Attach nothing: read what `nvscope load` has pinned, and wait for it. This needs no"
+    f" rights.  [DIR: {bpffs.DEFAULT}]",
 )
+@click.pass_context
 def export(
+    context: click.Context,
     listen: tuple[str, int],
     mechanisms: tuple[str, ...],
     symbols: dict[str, str],
     strict: bool,
     max_vms: int,
+    pinned: Path | None,
 ) -> None:
     """Serve what nested virtualization costs this host's VMs, as Prometheus metrics.
 
@@ -112,47 +129,66 @@ def export(
     Exit codes: 0 stopped by a signal, 2 wrong usage, 3 the host lacks something (no KVM with
     nested guests, no rights, the port is taken).
     """
-    wanted = Wanted(mechanisms or MECHANISMS, symbols, strict, max_vms)
+    if pinned:
+        _refuse_loaders_options(context)
+    wanted = Wanted(pinned, mechanisms or MECHANISMS, symbols, strict, max_vms)
     with _listening(*listen) as sock:
         run(sock, wanted)
+
+
+def _refuse_loaders_options(context: click.Context) -> None:
+    """What is asked of the probes is asked of who loads them."""
+    for option in context.command.params:
+        given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+        if given and option.name in ("mechanisms", "symbols", "strict", "max_vms"):
+            raise click.UsageError(f"{option.opts[0]} is for nvscope load, not for --pinned")
 
 
 def run(sock: socket.socket, wanted: Wanted) -> None:
     """Attach, serve on a listening socket until SIGTERM or SIGINT, detach."""
     # Blocked and waited for, in place of a handler: nothing is interrupted half-way, and one
     # that comes while the programs are being compiled is acted on right after.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    session.block()
     logging.basicConfig(format="nvscope: %(message)s", level=logging.WARNING)
     require_initial_pid_namespace()
-    source, host = open_source(wanted)
-    with contextlib.closing(source):
-        _report(source.attachments)
+    with contextlib.closing(open_source(wanted)) as source:
+        session.report(source.attachments)
         registry = CollectorRegistry()
-        registry.register(VmCollector(source, host))
+        registry.register(VmCollector(source))
         ProcessCollector(registry=registry)
         http = server.Server(server.application(registry), sock)
         http.start()
         try:
-            click.echo(_serving_line(server.url(sock), source.attachments))
-            signal.sigwait(_STOP_SIGNALS)
+            click.echo(_serving_line(server.url(sock), source.attachments, wanted.pinned))
+            signal.sigwait(session.STOP_SIGNALS)
         finally:
             http.stop()
 
 
-def open_source(wanted: Wanted) -> tuple[ClosableSource, Host]:
-    """Check the host and attach the probes; raises LackError."""
+def open_source(wanted: Wanted) -> ClosableSource:
+    """Open what is pinned, or check the host and attach the probes; raises LackError."""
+    if wanted.pinned:
+        return _open_pinned(wanted.pinned)
     # Imported here: the help and the errors above need no bcc.
     from nvscope.probes import features, loader
 
-    host = features.read_host()
-    features.require_host(host)
-    loaded = loader.load(
+    features.require_host(features.read_host())
+    return loader.load(
         mechanisms=wanted.mechanisms,
         symbols=wanted.symbols,
         strict=wanted.strict,
         max_vms=wanted.max_vms,
     )
-    return loaded, host
+
+
+def _open_pinned(folder: Path) -> ClosableSource:
+    """Say what is in the way, and wait: a loader may come later, or be replaced."""
+    source = Pinned(folder)
+    try:
+        source.snapshot()
+    except LackError as error:
+        click.echo(f"nvscope: waiting: {error.message}", err=True)
+    return source
 
 
 @contextlib.contextmanager
@@ -168,15 +204,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         yield sock
 
 
-def _report(attachments: tuple[Attachment, ...]) -> None:
-    """Say on stderr what is not attached."""
-    for a in attachments:
-        if not a.mechanism:
-            remedy = f" ({a.remedy})" if a.remedy else ""
-            said = f"nvscope: not attached: {a.point} ({a.hook}): {a.problem}{remedy}"
-            click.echo(said, err=True)
-
-
-def _serving_line(url: str, attachments: tuple[Attachment, ...]) -> str:
+def _serving_line(url: str, attachments: tuple[Attachment, ...], pinned: Path | None) -> str:
     points = [f"{a.point} ({a.mechanism} {a.hook})" for a in attachments if a.mechanism]
-    return f"serving {url}; attached: {', '.join(points)}"
+    said = f"attached: {', '.join(points) or 'nothing'}"
+    return f"serving {url}; {f'pinned in {pinned}; ' if pinned else ''}{said}"

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 import nvscope
 from nvscope.exporter import render
+from nvscope.probes.errors import LackError
 from nvscope.probes.identity import Identities
 from nvscope.probes.snapshot import Attachment, Snapshot, VmKey
 
@@ -23,10 +24,14 @@ log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """Where the counts come from: probes.loader.Loaded, or a fake."""
+    """Where the counts come from: probes.loader.Loaded, probes.pins.pinned.Pinned, or a fake."""
 
     @property
     def attachments(self) -> tuple[Attachment, ...]: ...
+
+    @property
+    def host(self) -> Host | None:
+        """None: nobody has told yet."""
 
     def snapshot(self) -> Snapshot:
         """Return all counters now; lost holds every cause known, at 0 too."""
@@ -36,7 +41,7 @@ class Source(Protocol):
 
 
 class Host(Protocol):
-    """What the host is: probes.features.Host, or a fake."""
+    """What the host is: probes.features.Host, probes.pins.about.Host, or a fake."""
 
     @property
     def kernel(self) -> str: ...
@@ -51,9 +56,8 @@ class Host(Protocol):
 class VmCollector(Collector):
     """Renders a source's snapshot; one scrape at a time, whatever the number of threads."""
 
-    def __init__(self, source: Source, host: Host) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
-        self._host = host
         self._identities = Identities()
         self._failing = False
         self._lock = threading.Lock()
@@ -71,11 +75,13 @@ class VmCollector(Collector):
     def _counts(self) -> list[Metric] | None:
         try:
             counts = list(self._read())
-        except Exception:  # whatever it is, the scrape has to say so
+        except Exception as error:  # noqa: BLE001 (whatever it is, the scrape has to say so)
             if not self._failing:
-                log.exception("cannot read the counts; nvscope_up is 0 until that works again")
+                _log(error)
             self._failing = True
             return None
+        if self._failing:
+            log.warning("the counts can be read; nvscope_up is 1")
         self._failing = False
         return counts
 
@@ -85,20 +91,26 @@ class VmCollector(Collector):
         vms = self._identities.refresh(keys)
         for ended in keys - vms.keys():
             self._source.forget(ended)
-        yield from render.vm_metrics(snapshot, vms, self._host.revmap)
+        host = self._source.host
+        yield from render.vm_metrics(snapshot, vms, host.revmap if host else "none")
         yield render.events_lost(snapshot.lost)
 
     def _standing(self) -> Iterator[Metric]:
         """What is true whether the counts can be read or not."""
         yield render.attached(self._source.attachments)
-        host = {
-            "revmap": self._host.revmap,
-            "nv2": _NV2[self._host.nv2],
-            "kernel": self._host.kernel,
-        }
-        yield render.info("nvscope_host", "The host; revmap: its kernel's reverse map.", host)
+        if host := self._source.host:
+            said = {"revmap": host.revmap, "nv2": _NV2[host.nv2], "kernel": host.kernel}
+            yield render.info("nvscope_host", "The host; revmap: its kernel's reverse map.", said)
         build = {"version": nvscope.__version__}
         yield render.info("nvscope_build", "The version of nvscope.", build)
+
+
+def _log(error: Exception) -> None:
+    """What a user can mend is one line, as everywhere; all else is ours to find."""
+    if isinstance(error, LackError):
+        log.error("%s; nvscope_up is 0 until then", error.message)
+    else:
+        log.error("cannot read the counts; nvscope_up is 0 until that works", exc_info=error)
 
 
 def _up(works: bool) -> Metric:

@@ -106,11 +106,14 @@ def _pump(stream: Any, take: Any) -> None:
 
 
 class Exporter(GuestProcess):
-    """`nvscope export` in a guest, serving; scraped through the port forwarded to us."""
+    """`nvscope export` in a guest, serving; scraped through the port forwarded to us.
 
-    def __init__(self, lab: Lab, *options: str, timeout: float = 240) -> None:
+    before: what runs it, "setpriv …" for instance.
+    """
+
+    def __init__(self, lab: Lab, *options: str, timeout: float = 240, before: str = "") -> None:
         options = ("--listen", f"0.0.0.0:{METRICS_PORT}", *options)
-        super().__init__(lab, f"nvscope export {shlex.join(options)}")
+        super().__init__(lab, f"{before} nvscope export {shlex.join(options)}".strip())
         self.url = f"http://127.0.0.1:{lab.metrics_port}/metrics"
         self.serving = self.line(timeout)
 

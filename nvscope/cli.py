@@ -20,12 +20,14 @@ SUBCOMMANDS = {
     "doctor": "nvscope.probes.doctor.cli:doctor",
     "export": "nvscope.exporter.cli:export",
     "lab": "nvscope.lab.cli:lab",
+    "load": "nvscope.probes.pins.cli:load",
     "man": "nvscope.man:man",
     "probe": "nvscope.probes.oneshot.cli:probe",
     "record": "nvscope.probes.record:record",
     "report": "nvscope.analysis.report.cli:report",
     "storm": "nvscope.probes.storm.cli:command",
     "top": "nvscope.probes.oneshot.top:top",
+    "unload": "nvscope.probes.pins.cli:unload",
     "validate": "nvscope.analysis.validate.cli:validate",
 }
 

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import functools
 import os
+from pathlib import Path
 
 from nvscope.probes.errors import LackError
 
@@ -18,6 +19,11 @@ BATCH = 64
 # struct bpf_prog_info (uapi/linux/bpf.h): its size, and where recursion_misses lies.
 PROG_INFO_BYTES = 232
 PROG_INFO_RECURSION_MISSES = 208
+
+# uapi/linux/bpf.h: of enum bpf_attach_type, of enum bpf_map_type, of BPF_OBJ_GET's flags.
+PERF_EVENT = 41
+MAP_TYPE_ARRAY = 2
+F_RDONLY = 1 << 3
 
 
 @functools.cache
@@ -89,6 +95,40 @@ def write_array(fd: int, index: int, value: int) -> None:
     _checked(library().bpf_map_update_elem(fd, ctypes.byref(key), ctypes.byref(cell), 0))
 
 
+def read_value(fd: int, size: int) -> bytes:
+    """The one value of an array map of one, in full."""
+    value = ctypes.create_string_buffer(size)
+    _checked(library().bpf_map_lookup_elem(fd, ctypes.byref(ctypes.c_uint32(0)), value))
+    return value.raw
+
+
+def write_value(fd: int, value: bytes) -> None:
+    """Set the one value of an array map of one, in full."""
+    _checked(library().bpf_map_update_elem(fd, ctypes.byref(ctypes.c_uint32(0)), value, 0))
+
+
+def create_array(name: str, size: int) -> int:
+    """A new array map with one value of `size` bytes; its fd."""
+    return _checked(library().bpf_map_create(MAP_TYPE_ARRAY, name.encode(), 4, size, 1, None))
+
+
+def pin(fd: int, path: Path) -> None:
+    """Keep a map, program or link beyond our end, at a path in a BPF file system."""
+    _checked(library().bpf_obj_pin(fd, os.fsencode(path)))
+
+
+class _ObjGetOpts(ctypes.Structure):
+    """struct bpf_obj_get_opts (libbpf's bpf.h)."""
+
+    _fields_ = (("sz", ctypes.c_size_t), ("file_flags", ctypes.c_uint32), ("_", ctypes.c_uint32))
+
+
+def open_pinned(path: Path) -> int:
+    """The fd of a pinned map, for reading alone, or of a program."""
+    options = _ObjGetOpts(sz=ctypes.sizeof(_ObjGetOpts), file_flags=F_RDONLY)
+    return _checked(library().bpf_obj_get_opts(os.fsencode(path), ctypes.byref(options)))
+
+
 def delete(fd: int, key: bytes) -> None:
     """Delete a key, if it is there."""
     result = library().bpf_map_delete_elem(fd, key)
@@ -101,6 +141,11 @@ def recursion_misses(prog_fd: int) -> int:
     info, length = ctypes.create_string_buffer(PROG_INFO_BYTES), ctypes.c_uint32(PROG_INFO_BYTES)
     _checked(library().bpf_obj_get_info_by_fd(prog_fd, info, ctypes.byref(length)))
     return ctypes.c_uint64.from_buffer(info, PROG_INFO_RECURSION_MISSES).value
+
+
+def link_perf_event(prog_fd: int, event_fd: int) -> int:
+    """Run a program at a perf event for as long as the link that is returned is open, or pinned."""
+    return _checked(int(library().bpf_link_create(prog_fd, event_fd, PERF_EVENT, None)))
 
 
 # int (*)(void *context, void *data, size_t size), libbpf.h: ring_buffer_sample_fn

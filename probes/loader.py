@@ -3,47 +3,73 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
-from nvscope.probes import decode, features, libbpf, programs, software
+from nvscope.probes import features, libbpf, perf, programs, software
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME, applicable
+from nvscope.probes.counters import MAPS, Counters
 from nvscope.probes.errors import LackError
 from nvscope.probes.programs import FENTRY, MECHANISMS, Mode, Plan, Probing, Program, Sizes
 from nvscope.probes.quiet import Quiet, first_useful_line
-from nvscope.probes.snapshot import Attachment, Snapshot, VmKey
+from nvscope.probes.snapshot import Attachment, Snapshot, VmKey, notifier_seen
+
+
+@dataclass
+class Module:
+    """What bcc has compiled, and what of it is attached; programs, links: name -> fd."""
+
+    bpf: Any
+    programs: dict[str, int] = field(default_factory=dict)
+    links: dict[str, int] = field(default_factory=dict)
+    own: list[int] = field(default_factory=list)  # links that bcc does not know of
+
+    def map(self, name: str) -> int:
+        """The fd of a map."""
+        fd: int = self.bpf[name.encode()].map_fd
+        return fd
+
+    def discard(self) -> None:
+        """Detach all of it."""
+        while self.own:
+            os.close(self.own.pop())
+        with Quiet():
+            self.bpf.cleanup()
+        # bcc keeps every module until the process ends.
+        atexit.unregister(self.bpf.cleanup)
 
 
 class Loaded:
     """Attached programs and their counters. Use it as a context manager, or call close().
 
-    All methods may be called from any thread. armed_ns: when all was attached, CLOCK_MONOTONIC.
+    All methods may be called from any thread. armed_ns: when all was attached, CLOCK_MONOTONIC;
+    counters: for who keeps them beyond this process; links: name -> fd of what attaches a program.
     """
 
-    def __init__(self, module: Any, attachments: Sequence[Attachment], mode: Mode) -> None:
+    def __init__(
+        self, module: Module, attachments: Sequence[Attachment], mode: Mode, host: features.Host
+    ) -> None:
         self.attachments = tuple(attachments)
-        self._module = module
+        self.host = host
+        self.links = dict(module.links)
+        self._module: Module | None = module
         self._mode = mode
         self._lock = threading.Lock()
-        names = (b"rows", b"mmus", b"lost")
-        self._rows, self._mmus, self._lost = (module[name].map_fd for name in names)
-        self.armed_ns = libbpf.read_array(module[b"armed"].map_fd, 1)[0]
-        self._ring = libbpf.Ring(module[b"events"].map_fd) if mode.events else None
+        maps = {name: module.map(name) for name in MAPS}
+        self.counters = Counters(maps, dict(module.programs), notifier_seen(attachments))
+        self.armed_ns = libbpf.read_array(module.map("armed"), 1)[0]
+        self._ring = libbpf.Ring(module.map("events")) if mode.events else None
 
     def snapshot(self) -> Snapshot:
         """All counters now. Raises RuntimeError after close()."""
         with self._lock:
-            if self._module is None:
-                raise RuntimeError("the probes are closed")
-            # The losses last: an event between the reads is then rather lost than forgotten.
-            rows = libbpf.read_percpu_hash(self._rows, *decode.SIZES)
-            mmus = libbpf.read_hash(self._mmus, *decode.MMU_SIZES)
-            lost = self._losses()
-        notifier_seen = any(a.point == "notifier_unmap" and a.mechanism for a in self.attachments)
-        return decode.snapshot(rows, lost, notifier_seen, mmus)
+            self._open_module()
+            return self.counters.snapshot()
 
     def drain(self) -> tuple[bytes, dict[str, int]]:
         """The events since the last call, in order: struct nv_event each of a trace, struct nv_slow
@@ -55,41 +81,35 @@ class Loaded:
         with self._lock:
             if self._module is None or self._ring is None:
                 raise RuntimeError("there are no events to read")
-            return self._ring.drain(), self._losses()
+            return self._ring.drain(), self.counters.losses()
 
     def symbol(self, address: int) -> str:
         """A kernel address as "function+0x1c". Raises RuntimeError after close()."""
         with self._lock:
-            if self._module is None:
-                raise RuntimeError("the probes are closed")
-            name: bytes = self._module.ksym(address, show_offset=True)
+            name: bytes = self._open_module().bpf.ksym(address, show_offset=True)
             return name.decode(errors="replace")
-
-    def _losses(self) -> dict[str, int]:
-        losses = libbpf.read_array(self._lost, len(decode.LOSSES))
-        functions = self._module.funcs.values()
-        skipped = sum(libbpf.recursion_misses(function.fd) for function in functions)
-        return dict(zip(decode.LOSSES, losses, strict=True)) | {decode.RECURSION: skipped}
 
     def forget(self, vm: VmKey) -> None:
         """Delete the rows of a VM that is gone. A VM that goes on gets new ones, from zero."""
         with self._lock:
             if self._module is not None:
                 probing = self._mode.probing
-                for key in decode.keys_of(vm, triggers=bool(probing and probing.triggers)):
-                    libbpf.delete(self._rows, key)
-                for mmu in decode.mmus_of(vm, libbpf.read_hash(self._mmus, *decode.MMU_SIZES)):
-                    libbpf.delete(self._mmus, mmu)
+                self.counters.forget(vm, triggers=bool(probing and probing.triggers))
 
     def close(self) -> None:
-        """Detach everything; may be called twice."""
+        """Detach everything that is not pinned; may be called twice."""
         with self._lock:
             module, self._module = self._module, None
             if self._ring is not None:
                 self._ring.close()
                 self._ring = None
             if module is not None:
-                _discard(module)
+                module.discard()
+
+    def _open_module(self) -> Module:
+        if self._module is None:
+            raise RuntimeError("the probes are closed")
+        return self._module
 
     def __enter__(self) -> Self:
         return self
@@ -134,12 +154,12 @@ def load(
     if module is None:
         failed = [f"{a.point}: {a.problem}" for a in attachments if not a.mechanism]
         raise LackError("; ".join(failed) or "no probe points asked for")
-    return Loaded(module, attachments, mode)
+    return Loaded(module, attachments, mode, host)
 
 
 def _attach_best(
     plans: Sequence[Plan], sizes: Sizes, mode: Mode, host: features.Host, strict: bool
-) -> Any:
+) -> Module | None:
     """A module with all that attaches (strict: with all), or None. A plan's first choice is then
     what it attached; a plan without choices failed.
 
@@ -149,12 +169,12 @@ def _attach_best(
     while chosen := [plan.choices[0] for plan in plans if plan.choices]:
         if strict and any(not plan.choices and not plan.optional for plan in plans):
             return None
-        module = _compile(chosen, sizes, mode, host)
+        module = Module(_compile(chosen, sizes, mode, host))
         problems = {program.point: _attach(module, program, host) for program in chosen}
         if not any(problems.values()):
-            libbpf.write_array(module[b"armed"].map_fd, 0, time.monotonic_ns())
+            libbpf.write_array(module.map("armed"), 0, time.monotonic_ns())
             return module
-        _discard(module)
+        module.discard()
         for plan in plans:
             if problem := problems.get(plan.point):
                 plan.reject(problem)
@@ -185,31 +205,44 @@ def _module_class() -> Any:
     return Module
 
 
-def _attach(module: Any, program: Program, host: features.Host) -> str:
+def _attach(module: Module, program: Program, host: features.Host) -> str:
     """Attach entry and exit; "" or the problem in one line.
 
     The entry goes first: a call that began before its exit was attached leaves a start time, and
     the programs know by the time of arming that it is not a loss. The other way round an exit
     without an entry could not be told from one.
     """
+    attach = _attach_fentry if program.mechanism == FENTRY else _attach_kprobe
     with Quiet() as quiet:
         try:
             if program.entry:
-                _attach_edge(module, program, program.entry, "kfunc", "kprobe")
+                attach(module, program, program.entry, "entry")
             if program.exit:
-                _attach_edge(module, program, program.exit, "kretfunc", "kretprobe")
+                attach(module, program, program.exit, "exit")
         except Exception as error:  # noqa: BLE001 (bcc raises nothing more precise)
             why = first_useful_line(f"{quiet.text()}\n{error}")
             return f"{program.mechanism} on {program.symbol}: {why}{_hint(why, host)}"
     return ""
 
 
-def _attach_edge(module: Any, program: Program, name: str, fentry: str, kprobe: str) -> None:
-    if program.mechanism == FENTRY:
-        getattr(module, f"attach_{fentry}")(fn_name=name.encode())
+def _attach_fentry(module: Module, program: Program, name: str, edge: str) -> None:
+    bpf, key = module.bpf, name.encode()
+    if edge == "entry":
+        bpf.attach_kfunc(fn_name=key)
     else:
-        event = program.symbol.encode()
-        getattr(module, f"attach_{kprobe}")(event=event, fn_name=name.encode())
+        bpf.attach_kretfunc(fn_name=key)
+    links = bpf.kfunc_entry_fds if edge == "entry" else bpf.kfunc_exit_fds
+    module.programs[f"{program.point}_{edge}"] = bpf.funcs[key].fd
+    module.links[f"{program.point}_{edge}"] = links[key]
+
+
+def _attach_kprobe(module: Module, program: Program, name: str, edge: str) -> None:
+    """By a link of our own: what bcc attaches a kprobe by cannot be pinned."""
+    fd = module.bpf.load_func(name.encode(), module.bpf.KPROBE).fd
+    link = perf.attach_kprobe(program.symbol, fd, at_return=edge == "exit")
+    module.own.append(link)
+    module.programs[f"{program.point}_{edge}"] = fd
+    module.links[f"{program.point}_{edge}"] = link
 
 
 def _hint(why: str, host: features.Host) -> str:
@@ -218,10 +251,3 @@ def _hint(why: str, host: features.Host) -> str:
         return " (the kernel does not let this function be traced so)"
     locked = host.lockdown in ("integrity", "confidentiality")
     return f" (kernel lockdown: {host.lockdown})" if locked else ""
-
-
-def _discard(module: Any) -> None:
-    with Quiet():
-        module.cleanup()
-    # bcc keeps every module until the process ends.
-    atexit.unregister(module.cleanup)

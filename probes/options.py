@@ -50,6 +50,16 @@ symbols_option = click.option(
     " revmap_fallback.",
 )
 
+DEFAULT_MAX_VMS = 1024
+max_vms_option = click.option(
+    "--max-vms",
+    type=click.IntRange(1, 1_000_000),
+    metavar="N",
+    default=DEFAULT_MAX_VMS,
+    show_default=True,
+    help="VMs that can be told apart; what others do is counted in nvscope_events_lost_total.",
+)
+
 _MAX_SECONDS = 1e9  # 30 years; what waits for them takes no more
 _UNITS = {
     "ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0,

@@ -44,4 +44,6 @@ def report(attachments: Iterable[Attachment]) -> None:
     """Say on stderr what is not attached."""
     for a in attachments:
         if not a.mechanism:
-            click.echo(f"nvscope: not attached: {a.point} ({a.hook}): {a.problem}", err=True)
+            remedy = f" ({a.remedy})" if a.remedy else ""
+            said = f"nvscope: not attached: {a.point} ({a.hook}): {a.problem}{remedy}"
+            click.echo(said, err=True)

@@ -6,7 +6,7 @@ tests/unit/test_probes_layout.py holds the mirrors against each other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 # Slot i of a histogram counts durations d with 2**(i-1) <= d < 2**i, in ns
@@ -144,6 +144,11 @@ class Attachment:
         """
         unknown = f"no function {self.hook}" in self.problem
         return f"if it has another name: --symbol {self.point}=NAME" if unknown else ""
+
+
+def notifier_seen(attachments: Iterable[Attachment]) -> bool:
+    """Whether it is known which shadow unmaps ran within a notifier unmap."""
+    return any(a.point == "notifier_unmap" and a.mechanism for a in attachments)
 
 
 @dataclass(frozen=True)

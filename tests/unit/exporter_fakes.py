@@ -60,12 +60,22 @@ def busy(*vms: VmKey) -> Snapshot:
     )
 
 
+@dataclass(frozen=True)
+class FakeHost:
+    """A host of no particular kind."""
+
+    kernel: str = "7.3.4"
+    nv2: bool | None = True
+    revmap: str = "none"
+
+
 @dataclass
 class FakeSource:
     """Counts that a test sets; problem is raised by snapshot() as long as it is set."""
 
     counts: Snapshot = field(default_factory=lambda: Snapshot(lost=LOST))
     attachments: tuple[Attachment, ...] = ATTACHMENTS
+    host: FakeHost | None = FakeHost()
     problem: Exception | None = None
     forgotten: list[VmKey] = field(default_factory=list)
     closed: bool = False
@@ -80,15 +90,6 @@ class FakeSource:
 
     def close(self) -> None:
         self.closed = True
-
-
-@dataclass(frozen=True)
-class FakeHost:
-    """A host of no particular kind."""
-
-    kernel: str = "7.3.4"
-    nv2: bool | None = True
-    revmap: str = "none"
 
 
 class FakeProc:

@@ -81,8 +81,8 @@ def exported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Names:
     names: Names = {"up": {}}
     for revmap in ("maple", "none"):
         registry = CollectorRegistry()
-        source = FakeSource(busy(VmKey(1, 40), VmKey(2, 50)))
-        registry.register(VmCollector(source, FakeHost(revmap=revmap)))
+        source = FakeSource(busy(VmKey(1, 40), VmKey(2, 50)), host=FakeHost(revmap=revmap))
+        registry.register(VmCollector(source))
         ProcessCollector(registry=registry)
         page = exposition.generate_latest(registry).decode()
         for family in text_string_to_metric_families(page):

@@ -18,14 +18,14 @@ from nvscope.probes.errors import LackError
 
 # Runs the command with a fake in place of the kernel; says when that was closed.
 DRIVER = """
-from exporter_fakes import FakeHost, FakeSource
+from exporter_fakes import FakeSource
 from nvscope.exporter import cli
 class Source(FakeSource):
     def close(self):
         print("closed", flush=True)
 def open_source(wanted):
     print("opened", wanted, flush=True)
-    return Source(), FakeHost()
+    return Source()
 cli.open_source = open_source
 cli.require_initial_pid_namespace = lambda: None
 cli.export(prog_name="nvscope export")

@@ -53,9 +53,9 @@ both_formats = pytest.mark.parametrize("scrape", [_text, _openmetrics])
 Scrape = Callable[[CollectorRegistry], Page]
 
 
-def _registry(source: FakeSource, host: FakeHost | None = None) -> CollectorRegistry:
+def _registry(source: FakeSource) -> CollectorRegistry:
     registry = CollectorRegistry()
-    registry.register(VmCollector(source, host or FakeHost()))
+    registry.register(VmCollector(source))
     return registry
 
 
@@ -96,7 +96,7 @@ def test_counts(proc: FakeProc, scrape: Scrape) -> None:
 def test_reason_of_a_full_unmap(
     proc: FakeProc, scrape: Scrape, revmap: str, reasons: dict[str, int]
 ) -> None:
-    page = scrape(_registry(FakeSource(busy(WEB)), FakeHost(revmap=revmap)))
+    page = scrape(_registry(FakeSource(busy(WEB), host=FakeHost(revmap=revmap))))
 
     def unmaps(**labels: str) -> float:
         return _value(page, "nvscope_shadow_unmaps_total", vm="web", **labels)
@@ -109,7 +109,7 @@ def test_reason_of_a_full_unmap(
 
 @both_formats
 def test_the_reverse_map(proc: FakeProc, scrape: Scrape) -> None:
-    page = scrape(_registry(FakeSource(busy(DB, WEB)), FakeHost(revmap="maple")))
+    page = scrape(_registry(FakeSource(busy(DB, WEB), host=FakeHost(revmap="maple"))))
     fallbacks = {
         labels["reason"]: value
         for name, pairs in page
@@ -152,7 +152,7 @@ def test_before_anything_happened(scrape: Scrape) -> None:
 
 @pytest.mark.parametrize(("nv2", "label"), [(True, "true"), (False, "false"), (None, "unknown")])
 def test_nested_virtualization_of_the_host(nv2: bool | None, label: str) -> None:
-    page = _text(_registry(FakeSource(), FakeHost(nv2=nv2)))
+    page = _text(_registry(FakeSource(host=FakeHost(nv2=nv2))))
     assert _value(page, "nvscope_host_info", revmap="none", nv2=label, kernel="7.3.4") == 1
 
 

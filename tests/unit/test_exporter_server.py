@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 import pytest
-from exporter_fakes import FakeHost, FakeSource
+from exporter_fakes import FakeSource
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
 
@@ -38,7 +38,7 @@ def serving(collector: Collector) -> Iterator[int]:
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    with serving(VmCollector(FakeSource(), FakeHost())) as port:
+    with serving(VmCollector(FakeSource())) as port:
         yield port
 
 
@@ -97,7 +97,7 @@ def test_a_scrape_amid_half_open_requests(port: int) -> None:
 
 def test_a_request_that_comes_a_byte_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "SILENCE_SECONDS", 2)
-    with serving(VmCollector(FakeSource(), FakeHost())) as port:
+    with serving(VmCollector(FakeSource())) as port:
         slow = socket.create_connection(("127.0.0.1", port), timeout=0.2)
         closed_by = time.monotonic() + 10
         with pytest.raises(ConnectionError):
@@ -112,7 +112,7 @@ class _Broken(Collector):
     """Fails when half of the page is out."""
 
     def collect(self) -> Iterable[Metric]:
-        yield from VmCollector(FakeSource(), FakeHost()).collect()
+        yield from VmCollector(FakeSource()).collect()
         raise RuntimeError("half-way")
 
 
@@ -124,7 +124,7 @@ def test_a_collector_that_fails_is_a_500(caplog: pytest.LogCaptureFixture) -> No
 
 
 def test_stop_closes_open_connections_at_once() -> None:
-    with serving(VmCollector(FakeSource(), FakeHost())) as port:
+    with serving(VmCollector(FakeSource())) as port:
         idle = socket.create_connection(("127.0.0.1", port), timeout=10)
         get(port, "/metrics")
         before = time.monotonic()

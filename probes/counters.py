@@ -1,0 +1,44 @@
+"""What attached programs have counted, by the file descriptors of their maps and of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nvscope.probes import decode, libbpf
+from nvscope.probes.snapshot import Snapshot, VmKey
+
+# The maps that are read, by their names in bpf/nvscope.h.
+MAPS = ("rows", "mmus", "lost")
+
+
+@dataclass(frozen=True)
+class Counters:
+    """maps: MAPS -> fd; programs: name -> fd; notifier_seen: as for decode.snapshot.
+
+    Whoever opened the descriptors closes them, and lets no two threads in here.
+    """
+
+    maps: Mapping[str, int]
+    programs: Mapping[str, int]
+    notifier_seen: bool
+
+    def snapshot(self) -> Snapshot:
+        """All counters now. Raises OSError."""
+        # The losses last: an event between the reads is then rather lost than forgotten.
+        rows = libbpf.read_percpu_hash(self.maps["rows"], *decode.SIZES)
+        mmus = libbpf.read_hash(self.maps["mmus"], *decode.MMU_SIZES)
+        return decode.snapshot(rows, self.losses(), self.notifier_seen, mmus)
+
+    def losses(self) -> dict[str, int]:
+        """What is not counted, by cause. Raises OSError."""
+        losses = libbpf.read_array(self.maps["lost"], len(decode.LOSSES))
+        skipped = sum(map(libbpf.recursion_misses, self.programs.values()))
+        return dict(zip(decode.LOSSES, losses, strict=True)) | {decode.RECURSION: skipped}
+
+    def forget(self, vm: VmKey, triggers: bool = False) -> None:
+        """Delete the rows of a VM; triggers: they are told apart by who caused them."""
+        for key in decode.keys_of(vm, triggers):
+            libbpf.delete(self.maps["rows"], key)
+        for mmu in decode.mmus_of(vm, libbpf.read_hash(self.maps["mmus"], *decode.MMU_SIZES)):
+            libbpf.delete(self.maps["mmus"], mmu)

@@ -1,0 +1,147 @@
+"""Counts of probes that another process has pinned: for reading alone, without any rights."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from nvscope.probes import libbpf
+from nvscope.probes.counters import MAPS, Counters
+from nvscope.probes.errors import LackError
+from nvscope.probes.pins import about
+from nvscope.probes.pins.layout import ABOUT, CURRENT, PROGRAMS
+from nvscope.probes.snapshot import Attachment, Snapshot, VmKey, notifier_seen
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The pins of one loader. place: device and inode of their folder, which no later one has."""
+
+    place: tuple[int, int]
+    about: about.About
+    counters: Counters
+
+    def close(self) -> None:
+        for fd in (*self.counters.maps.values(), *self.counters.programs.values()):
+            os.close(fd)
+
+
+class Pinned:
+    """What is pinned in a folder now; all methods may be called from any thread.
+
+    The pins may come later, go, and be replaced: each snapshot looks whether they are still those
+    that are open.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / CURRENT
+        self._opened: _Opened | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """As of the last snapshot; none where that failed."""
+        opened = self._opened
+        return opened.about.attachments if opened else ()
+
+    @property
+    def host(self) -> about.Host | None:
+        """As of the last snapshot; None where that failed."""
+        opened = self._opened
+        return opened.about.host if opened else None
+
+    def snapshot(self) -> Snapshot:
+        """All counters now. Raises LackError where none of ours are pinned."""
+        with self._lock:
+            return self._current().counters.snapshot()
+
+    def forget(self, vm: VmKey) -> None:
+        """The maps are not ours to write: the program at a VM's end has taken its rows away."""
+
+    def close(self) -> None:
+        """Let go of the maps; what is attached stays. May be called twice."""
+        with self._lock:
+            self._drop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _current(self) -> _Opened:
+        place = self._place()
+        if self._opened is None or self._opened.place != place:
+            self._drop()
+            self._opened = _open(self._folder, place)
+        return self._opened
+
+    def _place(self) -> tuple[int, int]:
+        try:
+            status = self._folder.stat()
+        except OSError as error:
+            self._drop()
+            raise _unreadable(self._folder.parent, error) from None
+        return status.st_dev, status.st_ino
+
+    def _drop(self) -> None:
+        opened, self._opened = self._opened, None
+        if opened:
+            opened.close()
+
+
+def _open(folder: Path, place: tuple[int, int]) -> _Opened:
+    try:
+        said = _read_about(folder)
+        programs = sorted((folder / PROGRAMS).iterdir())
+        maps = _open_all([folder / name for name in MAPS])
+    except OSError as error:
+        raise _unreadable(folder.parent, error) from None
+    try:
+        fds = _open_all(programs)
+    except OSError as error:
+        _close_all(maps)
+        raise _unreadable(folder.parent, error) from None
+    counters = Counters(maps, fds, notifier_seen(said.attachments))
+    return _Opened(place, said, counters)
+
+
+def _read_about(folder: Path) -> about.About:
+    fd = libbpf.open_pinned(folder / ABOUT)
+    try:
+        value = libbpf.read_value(fd, about.ABOUT_BYTES)
+    finally:
+        os.close(fd)
+    stamp = about.read_stamp(value)
+    if stamp != about.our_stamp():
+        raise LackError(
+            f"what is pinned in {folder.parent} is of nvscope {stamp or 'of another kind'},"
+            f" and this is {about.our_stamp()}: load it anew with this one's nvscope load --replace"
+        )
+    return about.parse(value)
+
+
+def _open_all(paths: list[Path]) -> dict[str, int]:
+    """Name -> fd; all of them, or none and OSError."""
+    fds: dict[str, int] = {}
+    try:
+        for path in paths:
+            fds[path.name] = libbpf.open_pinned(path)
+    except OSError:
+        _close_all(fds)
+        raise
+    return fds
+
+
+def _close_all(fds: dict[str, int]) -> None:
+    for fd in fds.values():
+        os.close(fd)
+
+
+def _unreadable(folder: Path, error: OSError) -> LackError:
+    if isinstance(error, FileNotFoundError):
+        return LackError(f"nothing is loaded in {folder}: as root, nvscope load")
+    return LackError(f"cannot read what is loaded in {folder}: {error.strerror}")

@@ -1,0 +1,102 @@
+"""`nvscope load` and `export --pinned`: who counts and who serves are different processes."""
+
+from __future__ import annotations
+
+import pytest
+
+from nvscope.lab.services import Exporter, GuestProcess, Synthetic
+from nvscope.lab.vm import Lab
+from tests.live.counts import assert_all_agree
+
+LOAD_SECONDS = 300
+NOBODY = (
+    "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set=-all --no-new-privs"
+    " env HOME=/tmp"
+)
+# The loader, ended by SIGKILL when it has pinned two of its links.
+KILLED = """
+import os
+from nvscope.cli import main
+from nvscope.probes import libbpf
+pin = libbpf.pin
+def pin_two_links(fd, path):
+    pin(fd, path)
+    if path.parent.name == "links" and len(list(path.parent.iterdir())) == 2:
+        os.kill(os.getpid(), 9)
+libbpf.pin = pin_two_links
+main(["load"])
+"""
+
+
+def attached(lab: Lab) -> str:
+    """All functions that anybody traces, and all kprobes."""
+    files = "/sys/kernel/tracing/enabled_functions /sys/kernel/debug/kprobes/list"
+    return lab.run(f"cat {files}").stdout
+
+
+def unprivileged(lab: Lab) -> Exporter:
+    return Exporter(lab, "--pinned", before=NOBODY)
+
+
+@pytest.mark.parametrize("mechanism", ["fentry", "kprobe"])
+def test_counts_outlive_exporters(lab_host: Lab, mechanism: str) -> None:
+    before = attached(lab_host)
+    said = lab_host.run(f"nvscope load --strict --mechanism {mechanism}", timeout=LOAD_SECONDS)
+    assert said.stdout.startswith("loaded in /run/nvscope/bpf; attached: ")
+    assert f"notifier_unmap ({mechanism} kvm_unmap_gfn_range)" in said.stdout
+    with (
+        Synthetic(lab_host, "seen", "--unmaps", "13") as seen,
+        Synthetic(lab_host, "unseen", "--unmaps", "29") as unseen,
+    ):
+        facts = seen.facts(120)
+        with unprivileged(lab_host) as exporter:
+            assert_all_agree(facts, exporter.scrape(), seen=None)
+            exporter.signal(9)
+            exporter.wait()
+        more = unseen.facts(180)
+        with unprivileged(lab_host) as exporter:
+            metrics = exporter.scrape()
+            assert_all_agree(facts, metrics, seen=None)
+            assert_all_agree(more, metrics, seen=None)
+            assert metrics.values("nvscope_host_info", "revmap") == {"maple": 1}
+            assert metrics.values("nvscope_probe_attached", "mechanism") == {mechanism: 1}
+            seen.release()
+            assert seen.wait() == 0
+            assert set(exporter.scrape().values("nvscope_vm_info", "vm")) == {"unseen"}
+            assert lab_host.run("nvscope unload").stdout == "unloaded from /run/nvscope/bpf\n"
+            gone = exporter.scrape()
+            assert gone.sum("nvscope_up") == 0
+            assert not gone.select("nvscope_vm_info")
+            exporter.await_error("nothing is loaded in /run/nvscope/bpf", 10)
+    assert attached(lab_host) == before
+
+
+def test_a_loader_killed_half_way(lab_host: Lab) -> None:
+    before = attached(lab_host)
+    with GuestProcess(lab_host, f"python3 -c '{KILLED}'") as loader:
+        assert loader.wait(LOAD_SECONDS) != 0
+    with unprivileged(lab_host) as exporter:
+        assert exporter.scrape().sum("nvscope_up") == 0
+        exporter.await_error("waiting: nothing is loaded in /run/nvscope/bpf", 10)
+    assert attached(lab_host) != before
+    assert lab_host.run("nvscope unload").stdout == "unloaded from /run/nvscope/bpf\n"
+    assert attached(lab_host) == before
+
+
+def test_one_loads_at_a_time(lab_host: Lab) -> None:
+    with GuestProcess(lab_host, "nvscope load") as one:
+        second = lab_host.run(
+            "until [ -d /run/nvscope/bpf ] && mountpoint -q /run/nvscope/bpf; do sleep 0.1; done;"
+            " sleep 1; nvscope load",
+            check=False,
+            timeout=120,
+        )
+        assert second.returncode == 3
+        assert "another loader is at work in /run/nvscope/bpf" in second.stderr
+        assert one.line(LOAD_SECONDS).startswith("loaded in")
+        assert one.wait() == 0
+    third = lab_host.run("nvscope load", check=False)
+    assert third.returncode == 3
+    assert "loaded in /run/nvscope/bpf already: nvscope unload" in third.stderr
+    lab_host.run("nvscope unload")
+    assert lab_host.run("nvscope unload").stdout == "nothing was loaded in /run/nvscope/bpf\n"

@@ -1,0 +1,213 @@
+"""Pins: what a loader writes and an exporter reads, on a BPF file system where one can be had."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from exporter_fakes import ATTACHMENTS, FakeHost
+
+from nvscope.probes import decode, libbpf
+from nvscope.probes.counters import Counters
+from nvscope.probes.errors import LackError
+from nvscope.probes.pins import about, bpffs, write
+from nvscope.probes.pins.layout import ABOUT, CURRENT, LOADING
+from nvscope.probes.pins.pinned import Pinned
+from nvscope.probes.snapshot import VmKey
+
+MAP_TYPE_HASH, MAP_TYPE_PERCPU_HASH = 1, 5  # enum bpf_map_type, uapi/linux/bpf.h
+
+
+@dataclass
+class FakeLoaded:
+    """What a loader hands over, with real maps and nothing attached."""
+
+    counters: Counters
+    links: dict[str, int] = field(default_factory=dict)
+    attachments = ATTACHMENTS
+    host = FakeHost()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A BPF file system of our own."""
+    place = tmp_path / "bpf"
+    try:
+        bpffs.require(place)
+    except LackError:
+        pytest.skip("no right to mount a BPF file system")
+    yield place
+    bpffs.release(place)
+
+
+@pytest.fixture
+def loaded(folder: Path) -> Iterator[FakeLoaded]:
+    """Empty maps."""
+    yield from _loaded()
+
+
+def _loaded() -> Iterator[FakeLoaded]:
+    try:
+        create = libbpf.library().bpf_map_create
+    except LackError:
+        pytest.skip("no libbpf")
+    maps = {
+        "rows": create(MAP_TYPE_PERCPU_HASH, b"rows", *decode.SIZES, 8, None),
+        "mmus": create(MAP_TYPE_HASH, b"mmus", *decode.MMU_SIZES, 8, None),
+        "lost": create(libbpf.MAP_TYPE_ARRAY, b"lost", 4, 8, len(decode.LOSSES), None),
+    }
+    if min(maps.values()) < 0:
+        pytest.skip("no right to make BPF maps")
+    yield FakeLoaded(Counters(maps, {}, notifier_seen=True))
+    for fd in maps.values():
+        os.close(fd)
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def folders(place: Path) -> list[str]:
+    """Beside what every BPF file system has."""
+    return [path.name for path in place.iterdir() if path.is_dir()]
+
+
+def test_what_is_pinned_is_read(folder: Path, loaded: FakeLoaded) -> None:
+    libbpf.write_array(loaded.counters.maps["lost"], decode.LOSSES.index("vm_full"), 7)
+    write.pin(loaded, folder)
+    files = open_files()
+    with Pinned(folder) as source:
+        snapshot = source.snapshot()
+        assert snapshot.lost["vm_full"] == 7
+        assert source.attachments == ATTACHMENTS
+        assert source.host == about.Host("7.3.4", True, "none")
+        libbpf.write_array(loaded.counters.maps["lost"], decode.LOSSES.index("vm_full"), 8)
+        assert source.snapshot().lost["vm_full"] == 8
+        source.forget(VmKey(1, 2))
+    assert open_files() == files
+
+
+def test_pins_may_come_later_go_and_be_replaced(folder: Path, loaded: FakeLoaded) -> None:
+    source = Pinned(folder)
+    with pytest.raises(LackError, match=f"nothing is loaded in {folder}: as root, nvscope load"):
+        source.snapshot()
+    assert source.host is None
+    write.pin(loaded, folder)
+    assert source.snapshot().lost["vm_full"] == 0
+    [other] = [next(_loaded())]
+    libbpf.write_array(other.counters.maps["lost"], decode.LOSSES.index("vm_full"), 5)
+    write.pin(other, folder)
+    assert source.snapshot().lost["vm_full"] == 5
+    assert write.unpin(folder)
+    with pytest.raises(LackError, match="nothing is loaded"):
+        source.snapshot()
+    assert source.attachments == ()
+    assert not write.unpin(folder)
+
+
+def test_pins_of_another_version(
+    folder: Path, loaded: FakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(write, "our_stamp", lambda: "9.9 (layout 0)")
+    write.pin(loaded, folder)
+    files = open_files()
+    with pytest.raises(LackError) as raised:
+        Pinned(folder).snapshot()
+    assert "is of nvscope 9.9 (layout 0), and this is 0.1.0 (layout " in raised.value.message
+    assert "nvscope load --replace" in raised.value.message
+    assert open_files() == files
+
+
+def test_what_goes_wrong_half_way_leaves_nothing(
+    folder: Path, loaded: FakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write.pin(loaded, folder)
+    before = (folder / CURRENT).stat().st_ino
+    loaded.links["s2_fault_entry"] = 10_000  # no such file
+    with pytest.raises(LackError, match="cannot pin to"):
+        write.pin(loaded, folder)
+    assert folders(folder) == [CURRENT]
+    assert (folder / CURRENT).stat().st_ino == before
+
+
+def test_what_a_killed_loader_left_is_taken_away(folder: Path, loaded: FakeLoaded) -> None:
+    (folder / LOADING).mkdir()
+    libbpf.pin(loaded.counters.maps["rows"], folder / LOADING / "rows")
+    assert write.unpin(folder)
+    assert folders(folder) == []
+
+
+def test_one_loader_at_a_time(folder: Path) -> None:
+    with (
+        bpffs.alone(folder),
+        pytest.raises(LackError, match="another loader is at work"),
+        bpffs.alone(folder),
+    ):
+        pytest.fail("two at once")
+    with bpffs.alone(folder):
+        pass
+
+
+READER = """
+import os, sys
+from pathlib import Path
+from nvscope.probes import libbpf
+from nvscope.probes.pins.pinned import Pinned
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+folder = Path(sys.argv[1])
+source = Pinned(folder)
+print(source.snapshot().lost["vm_full"])
+for attempt in (
+    lambda: libbpf.write_array(source._opened.counters.maps["lost"], 0, 1),
+    lambda: libbpf.delete(source._opened.counters.maps["rows"], bytes(16)),
+    lambda: (folder / "current" / "rows").unlink(),
+    lambda: (folder / "current").rename(folder / "other"),
+):
+    try:
+        attempt()
+    except OSError as error:
+        print(error.strerror)
+"""
+
+
+def test_a_reader_without_rights_can_read_and_no_more(folder: Path, loaded: FakeLoaded) -> None:
+    for parent in folder.parents[:3]:
+        parent.chmod(parent.stat().st_mode | stat.S_IXOTH)
+    write.pin(loaded, folder)
+    done = subprocess.run(
+        [sys.executable, "-c", READER, folder], capture_output=True, text=True, check=True
+    )
+    said = ["0", *["Operation not permitted"] * 2, *["Permission denied"] * 2]
+    assert done.stdout.splitlines() == said
+
+
+def test_no_bpf_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refusing = tmp_path / "mount"
+    refusing.write_text("#!/bin/sh\necho 'mount: permission denied.' >&2\nexit 32\n")
+    refusing.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(LackError) as raised:
+        bpffs.require(tmp_path / "bpf")
+    assert raised.value.message == (
+        f"no BPF file system at {tmp_path}/bpf, and none can be mounted there:"
+        f" mount: permission denied.; as root: mount -t bpf -o mode=0755 bpf {tmp_path}/bpf"
+    )
+
+
+def test_what_is_said_of_a_loader_has_its_bounds() -> None:
+    said = about.About(about.our_stamp(), about.Host("7.3", None, "none"), ATTACHMENTS)
+    assert about.parse(said.to_bytes()) == said
+    assert about.read_stamp(said.to_bytes()) == about.our_stamp()
+    with pytest.raises(ValueError, match="there is room for"):
+        about.About("x" * about.ABOUT_BYTES, said.host, ()).to_bytes()
+    assert about.read_stamp(b"[1]") == about.read_stamp(b'{"stamp": 1}') == ""
+
+
+def test_the_name_of_a_pin_has_no_dot() -> None:
+    assert not any("." in name for name in (*decode.POINTS, CURRENT, LOADING, ABOUT))
