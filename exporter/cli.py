@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-import signal
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from nvscope.exporter import server
 from nvscope.exporter.collector import Source, VmCollector
+from nvscope.exporter.notify import notify, watchdog_seconds
 from nvscope.probes import session
 from nvscope.probes.errors import LackError
 from nvscope.probes.identity import require_initial_pid_namespace
@@ -34,6 +34,7 @@ from nvscope.probes.snapshot import Attachment
 
 # Loopback: what VMs there are, and their uuids, is no matter for the whole network.
 DEFAULT_LISTEN = "127.0.0.1:9810"
+_FOR_EVER = 1e9  # seconds
 
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})")
 
@@ -160,9 +161,20 @@ def run(sock: socket.socket, wanted: Wanted) -> None:
         http.start()
         try:
             click.echo(_serving_line(server.url(sock), source.attachments, wanted.pinned))
-            signal.sigwait(session.STOP_SIGNALS)
+            notify("READY=1", f"STATUS=serving {server.url(sock)}")
+            _wait(http)
         finally:
             http.stop()
+
+
+def _wait(http: server.Server) -> None:
+    """Until a signal comes; for as long as requests are answered, systemd hears of it."""
+    asked = watchdog_seconds()
+    pause = asked / 2 if asked else _FOR_EVER
+    while not session.stopped(pause):
+        if http.answers(pause):
+            notify("WATCHDOG=1")
+    notify("STOPPING=1")
 
 
 def open_source(wanted: Wanted) -> ClosableSource:

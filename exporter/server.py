@@ -131,6 +131,12 @@ class Server:
         """Begin to serve."""
         self._thread.start()
 
+    def answers(self, timeout: float) -> bool:
+        """Whether the thread that takes requests comes round within so many seconds."""
+        came = threading.Event()
+        self._server.trigger.pull_trigger(came.set)
+        return came.wait(timeout)
+
     def stop(self) -> None:
         """Finish what is being served, then close the socket and all connections.
 

@@ -32,14 +32,16 @@ cli.export(prog_name="nvscope export")
 """
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
+def start(
+    *arguments: str, driver: str = DRIVER, environment: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
     return subprocess.Popen(
-        [sys.executable, "-c", DRIVER, *arguments],
+        [sys.executable, "-c", driver, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, **(environment or {})},
     )
 
 
@@ -71,6 +73,49 @@ def test_serves_until_a_signal(number: signal.Signals) -> None:
     assert one_line(err) == (
         "nvscope: not attached: shadow_unmap (kvm_stage2_unmap_range): not in this kernel's BTF"
     )
+    assert process.returncode == 0
+
+
+def test_systemd_hears_that_it_serves_and_goes_on(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(30)
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "100000"}
+        with start("--listen", "127.0.0.1:0", environment=environment) as process:
+            assert manager.recv(200).startswith(b"READY=1\nSTATUS=serving http://127.0.0.1:")
+            assert manager.recv(200) == manager.recv(200) == b"WATCHDOG=1"
+            process.terminate()
+            process.communicate(timeout=20)
+        heard = [manager.recv(200)]
+        while heard[-1] == b"WATCHDOG=1":
+            heard.append(manager.recv(200))
+    assert heard[-1] == b"STOPPING=1"
+
+
+PINNED = """
+from nvscope.exporter import cli
+cli.require_initial_pid_namespace = lambda: None
+cli.export(prog_name="nvscope export")
+"""
+
+
+def test_it_waits_for_pins(tmp_path: Path) -> None:
+    with start("--listen", "127.0.0.1:0", "--pinned", str(tmp_path), driver=PINNED) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        with urllib.request.urlopen(line.split()[1].rstrip(";"), timeout=10) as response:
+            page = response.read().decode()
+        process.terminate()
+        _, err = process.communicate(timeout=20)
+    assert line.endswith(f"; pinned in {tmp_path}; attached: nothing\n")
+    assert "nvscope_up 0.0" in page
+    assert "nvscope_build_info{" in page
+    assert "nvscope_host_info" not in page
+    lacking = f"nothing is loaded in {tmp_path}: as root, nvscope load"
+    assert err.splitlines() == [
+        f"nvscope: waiting: {lacking}",
+        f"nvscope: {lacking}; nvscope_up is 0 until then",
+    ]
     assert process.returncode == 0
 
 
@@ -108,6 +153,8 @@ def test_what_the_host_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
         ("--symbol", "s2_fault=a", "--symbol", "s2_fault=b"),
         ("--max-vms", "0"),
         ("extra",),
+        ("--pinned", "--strict"),
+        ("--pinned", "--max-vms", "7"),
     ],
 )
 def test_wrong_usage(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,44 @@
+"""What systemd is told, on a socket like its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from nvscope.exporter.notify import notify, watchdog_seconds
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_states_reach_the_service_manager(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bool
+) -> None:
+    name = f"{'@' if abstract else ''}{tmp_path / 'notify'}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(name.replace("@", "\0", 1))
+        monkeypatch.setenv("NOTIFY_SOCKET", name)
+        notify("READY=1", "STATUS=serving")
+        assert manager.recv(100) == b"READY=1\nSTATUS=serving"
+
+
+def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    notify("READY=1")
+
+
+@pytest.mark.parametrize(
+    ("usec", "pid", "seconds"),
+    [("60000000", str(os.getpid()), 60), ("60000000", None, 60), ("60000000", "1", None),
+     ("0", None, None), ("soon", None, None), (None, None, None)],
+)  # fmt: skip
+def test_how_often_the_watchdog_wants_to_hear(
+    monkeypatch: pytest.MonkeyPatch, usec: str | None, pid: str | None, seconds: float | None
+) -> None:
+    for name, value in (("WATCHDOG_USEC", usec), ("WATCHDOG_PID", pid)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    assert watchdog_seconds() == seconds
