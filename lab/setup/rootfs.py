@@ -26,6 +26,8 @@ PACKAGES = (
     # what nvscope runs on
     "python3", "python3-bpfcc", "python3-click", "python3-prometheus-client", "python3-psutil",
     "python3-pyroute2", "python3-rich", "python3-waitress", "libbpf1", "linux-headers-arm64",
+    # what starts it on a real host
+    "systemd",
     # what else traces it
     "linux-perf",
     # a hypervisor for the real nested guest
@@ -45,6 +47,13 @@ IMPORTS = (
     "waitress", "json", "ctypes", "mmap", "fcntl", "numpy", "pyarrow",
 )  # fmt: skip
 
+# What is ours in it: file in guest/ -> its place.
+PLACES = {
+    "init": "usr/sbin/init",
+    "init-lab.service": "etc/systemd/system/lab.service",
+    "nvscope": "usr/local/bin/nvscope",
+}
+
 IMAGE_BYTES = 3 << 30  # sparse; about 1 GiB of it is used
 
 
@@ -56,7 +65,7 @@ def guest_apt(name: str) -> Apt:
 
 def _key() -> str:
     recipe = Path(__file__)
-    return store.digest(recipe, *(GUEST / name for name in ("init", "nvscope")))
+    return store.digest(recipe, *(GUEST / name for name in PLACES))
 
 
 def is_cached() -> bool:
@@ -159,13 +168,16 @@ def _configure(root: Path) -> None:
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    for name, place in (("init", "usr/sbin/init"), ("nvscope", "usr/local/bin/nvscope")):
+    for name, place in PLACES.items():
         target = root / place
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
         shutil.copyfile(GUEST / name, target)
-        target.chmod(0o755)
-    for link, target_name in (("usr/bin/awk", "gawk"), ("usr/bin/sh", "bash")):
+        target.chmod(0o755 if "/bin/" in place or "/sbin/" in place else 0o644)
+    wanted = "etc/systemd/system/multi-user.target.wants/lab.service"
+    (root / wanted).parent.mkdir(parents=True, exist_ok=True)
+    links = (("usr/bin/awk", "gawk"), ("usr/bin/sh", "bash"), (wanted, "../lab.service"))
+    for link, target_name in links:
         (root / link).unlink(missing_ok=True)
         (root / link).symlink_to(target_name)
     for folder in ("proc", "sys", "dev", "run", "tmp", "mnt", "root"):

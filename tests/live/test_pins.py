@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from nvscope.lab.services import Exporter, GuestProcess, Synthetic
@@ -9,6 +11,7 @@ from nvscope.lab.vm import Lab
 from tests.live.counts import assert_all_agree
 
 LOAD_SECONDS = 300
+DETACH_SECONDS = 20
 NOBODY = (
     "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set=-all --no-new-privs"
     " env HOME=/tmp"
@@ -32,6 +35,14 @@ def attached(lab: Lab) -> str:
     """All functions that anybody traces, and all kprobes."""
     files = "/sys/kernel/tracing/enabled_functions /sys/kernel/debug/kprobes/list"
     return lab.run(f"cat {files}").stdout
+
+
+def await_attached(lab: Lab, wanted: str) -> None:
+    """The kernel detaches what is no longer pinned a moment later (bpf_free_inode)."""
+    deadline = time.monotonic() + DETACH_SECONDS
+    while (found := attached(lab)) != wanted:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
 
 
 def unprivileged(lab: Lab) -> Exporter:
@@ -68,7 +79,7 @@ def test_counts_outlive_exporters(lab_host: Lab, mechanism: str) -> None:
             assert gone.sum("nvscope_up") == 0
             assert not gone.select("nvscope_vm_info")
             exporter.await_error("nothing is loaded in /run/nvscope/bpf", 10)
-    assert attached(lab_host) == before
+    await_attached(lab_host, before)
 
 
 def test_a_loader_killed_half_way(lab_host: Lab) -> None:
@@ -80,7 +91,7 @@ def test_a_loader_killed_half_way(lab_host: Lab) -> None:
         exporter.await_error("waiting: nothing is loaded in /run/nvscope/bpf", 10)
     assert attached(lab_host) != before
     assert lab_host.run("nvscope unload").stdout == "unloaded from /run/nvscope/bpf\n"
-    assert attached(lab_host) == before
+    await_attached(lab_host, before)
 
 
 def test_one_loads_at_a_time(lab_host: Lab) -> None:

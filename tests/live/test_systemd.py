@@ -1,0 +1,152 @@
+"""The services, on a host whose first process is systemd: installed, run, killed, stopped."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from nvscope.lab import assets
+from nvscope.lab.remote import GuestError
+from nvscope.lab.services import Metrics, Synthetic
+from nvscope.lab.setup.paths import source_root
+from nvscope.lab.vm import Lab
+from tests.live.counts import assert_all_agree
+from tests.live.test_pins import attached, await_attached
+
+PREFIX = "/opt/nvscope"
+UNITS = f"{PREFIX}/lib/systemd/system"
+WHEELS = source_root() / "build/wheels"
+START_SECONDS = 300
+# Of the exporter at rest, in KiB (the budget is 40 MiB).
+RESIDENT_KIB = 40 << 10
+
+# What README.md says, but for the network: the guest has none, and pip comes as a wheel.
+INSTALL = f"""
+set -e
+python3 -m venv --system-site-packages --without-pip {PREFIX}
+{PREFIX}/bin/python $(ls /mnt/src/build/wheels/pip-*.whl)/pip install -q --no-index --no-deps \
+    --no-compile /mnt/src/build/wheels/nvscope-*.whl
+install -D -m 644 {PREFIX}/share/nvscope/nvscope.default /etc/default/nvscope
+echo NVSCOPE_LOAD=--strict >> /etc/default/nvscope
+echo NVSCOPE_EXPORT=--listen 0.0.0.0:9810 >> /etc/default/nvscope
+# So that a test need not wait for a minute.
+changes=/run/systemd/system/nvscope-exporter.service.d
+mkdir -p $changes
+printf '[Service]\\nWatchdogSec=20\\n' > $changes/watchdog.conf
+"""
+
+
+def make_wheels() -> None:
+    """This checkout's wheel, and pip's own."""
+    WHEELS.mkdir(parents=True, exist_ok=True)
+    for old in WHEELS.glob("*.whl"):
+        old.unlink()
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", WHEELS, source_root()], check=True)
+    subprocess.run([*pip, "download", "--no-deps", "-d", WHEELS, "pip"], check=True)
+
+
+@pytest.fixture(scope="module")
+def systemd_host() -> Iterator[Lab]:
+    """A host with the services installed and enabled."""
+    make_wheels()
+    systemd = "init=/usr/lib/systemd/systemd systemd.unit=multi-user.target"
+    with assets.prepare("lab").boot(append=systemd) as host:
+        host.wait_ready(300)
+        host.run(INSTALL, timeout=300)
+        yield host
+        assert host.warnings() == [], "the kernel complained on its console"
+
+
+def scrape(host: Lab) -> Metrics:
+    url = f"http://127.0.0.1:{host.metrics_port}/metrics"
+    with urllib.request.urlopen(url, timeout=60) as response:
+        return Metrics(response.read().decode())
+
+
+def until(host: Lab, ready: Callable[[], bool], seconds: float) -> None:
+    """Wait for it; what the services have said is in the failure."""
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > deadline:
+            raise GuestError(host.run("journalctl --no-pager -u 'nvscope*' | tail -60").stdout)
+        time.sleep(0.3)
+
+
+def serves(host: Lab) -> bool:
+    try:
+        return scrape(host).sum("nvscope_up") == 1
+    except OSError:
+        return False
+
+
+def main_pid(host: Lab) -> int:
+    said = host.run("systemctl show -P MainPID nvscope-exporter.service").stdout
+    return int(said)
+
+
+def test_the_units_are_sound_and_closed(systemd_host: Lab) -> None:
+    units = f"{UNITS}/run-nvscope-bpf.mount {UNITS}/nvscope-loader.service"
+    said = systemd_host.run(
+        f"systemd-analyze verify --man=no {units} {UNITS}/nvscope-exporter.service"
+    )
+    assert (said.stdout, said.stderr) == ("", "")
+    for unit, most in (("exporter", 15), ("loader", 18)):  # tenths
+        systemd_host.run(
+            f"systemd-analyze security --offline=yes --threshold={most}"
+            f" {UNITS}/nvscope-{unit}.service"
+        )
+
+
+def test_a_service_life(systemd_host: Lab) -> None:
+    host = systemd_host
+    before = attached(host)
+    host.run(f"systemctl enable --now {UNITS}/*.mount {UNITS}/*.service", timeout=START_SECONDS)
+    until(host, lambda: serves(host), 60)
+    pid = main_pid(host)
+    status = dict(
+        line.split(":\t", 1) for line in host.run(f"cat /proc/{pid}/status").stdout.splitlines()
+    )
+    print(status["VmRSS"])
+    assert status["Uid"].split()[0] != "0"
+    assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
+    assert int(status["VmRSS"].split()[0]) <= RESIDENT_KIB
+    with Synthetic(host, "kept", "--unmaps", "17") as guest:
+        facts = guest.facts(180)
+        assert_all_agree(facts, scrape(host), seen=None)
+
+        host.run("systemctl kill -s KILL nvscope-exporter")
+        until(host, lambda: main_pid(host) not in (0, pid) and serves(host), 120)
+        assert_all_agree(facts, scrape(host), seen=None)
+
+        pid = main_pid(host)
+        host.run(f"kill -STOP {pid}")  # the watchdog's to find
+        until(host, lambda: main_pid(host) not in (0, pid) and serves(host), 180)
+        assert_all_agree(facts, scrape(host), seen=None)
+
+        host.run("systemctl reload nvscope-loader", timeout=START_SECONDS)
+        anew = scrape(host)
+        assert anew.sum("nvscope_up") == 1
+        assert not anew.select("nvscope_vm_info"), "counts start at 0"
+    host.run("systemctl stop nvscope-exporter nvscope-loader run-nvscope-bpf.mount")
+    await_attached(host, before)
+    journal = host.run("journalctl --no-pager -u 'nvscope*'").stdout
+    assert "Traceback" not in journal
+    assert "Watchdog timeout" in journal
+    assert host.run("mountpoint /run/nvscope/bpf", check=False).returncode != 0
+
+
+def test_the_wheel_has_what_the_services_need() -> None:
+    make_wheels()
+    [wheel] = WHEELS.glob("nvscope-*.whl")
+    listed = subprocess.run(
+        [sys.executable, "-m", "zipfile", "-l", wheel], capture_output=True, text=True, check=True
+    ).stdout
+    for unit in sorted((source_root() / "systemd").iterdir()):
+        assert Path(unit).name in listed
