@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from nvscope.exporter import server
 from nvscope.exporter.collector import Source, VmCollector
-from nvscope.exporter.notify import notify, watchdog_seconds
+from nvscope.exporter.systemd import inherited_socket, notify, watchdog_seconds
 from nvscope.probes import session
 from nvscope.probes.errors import LackError
 from nvscope.probes.identity import require_initial_pid_namespace
@@ -133,7 +133,7 @@ def export(
     if pinned:
         _refuse_loaders_options(context)
     wanted = Wanted(pinned, mechanisms or MECHANISMS, symbols, strict, max_vms)
-    with _listening(*listen) as sock:
+    with _inherited(context) or _listening(*listen) as sock:
         run(sock, wanted)
 
 
@@ -201,6 +201,14 @@ def _open_pinned(folder: Path) -> ClosableSource:
     except LackError as error:
         click.echo(f"nvscope: waiting: {error.message}", err=True)
     return source
+
+
+def _inherited(context: click.Context) -> socket.socket | None:
+    """The socket that systemd has made for us, where it has."""
+    sock = inherited_socket()
+    if sock and context.get_parameter_source("listen") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("systemd gives us a socket: where, says its unit, not --listen")
+    return sock
 
 
 @contextlib.contextmanager

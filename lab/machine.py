@@ -9,6 +9,13 @@ from pathlib import Path
 SSH_PORT = 22
 METRICS_PORT = 9810
 
+# kernel-command-line(7) of systemd. It is not to ask who is at the console, nor to wait for a
+# login there: no udev tells of the device.
+SYSTEMD = (
+    "init=/usr/lib/systemd/systemd systemd.unit=multi-user.target systemd.firstboot=off"
+    " systemd.condition_needs_update=off systemd.mask=serial-getty@ttyAMA0.service"
+)
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -19,7 +26,8 @@ class Machine:
     durations are instruction counts (needs cpus=1). keep_writes: the guest writes to the root
     image itself, not to a copy that ends with it. lpa2: FEAT_LPA2, with which KVM's IPA spaces
     have 52 bits, not 48, and a full shadow unmap walks 16 times as far. revmap: the lab kernel
-    uses its nested reverse map; other kernels have none to turn off.
+    uses its nested reverse map; other kernels have none to turn off. systemd: it is the first
+    process, and the lab's own set-up one of its services.
     """
 
     kernel: Path
@@ -32,6 +40,7 @@ class Machine:
     keep_writes: bool = False
     lpa2: bool = False
     revmap: bool = True
+    systemd: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,7 @@ def kernel_command_line(machine: Machine) -> str:
         "root=/dev/vda rw rootfstype=ext4 console=ttyAMA0 panic=-1 oops=panic",
         f"kvm-arm.mode={machine.kernel_mode}",
         "" if machine.revmap else "kvm-arm.nested_revmap=0",
+        SYSTEMD if machine.systemd else "",
         machine.append,
     ]
     return " ".join(word for word in words if word)

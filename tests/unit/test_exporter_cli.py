@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,10 @@ cli.export(prog_name="nvscope export")
 
 
 def start(
-    *arguments: str, driver: str = DRIVER, environment: dict[str, str] | None = None
+    *arguments: str,
+    driver: str = DRIVER,
+    environment: dict[str, str] | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[str]:
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
     return subprocess.Popen(
@@ -42,6 +46,7 @@ def start(
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": path, **(environment or {})},
+        pass_fds=pass_fds,
     )
 
 
@@ -90,6 +95,32 @@ def test_systemd_hears_that_it_serves_and_goes_on(tmp_path: Path) -> None:
         while heard[-1] == b"WATCHDOG=1":
             heard.append(manager.recv(200))
     assert heard[-1] == b"STOPPING=1"
+
+
+ACTIVATED = (
+    """
+import os
+os.dup2(int(os.environ["GIVEN"]), 3)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}
+"""
+    + DRIVER
+)
+
+
+def test_systemd_may_give_the_socket() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        given = {"GIVEN": str(sock.fileno())}
+        port, options = sock.getsockname()[1], {"driver": ACTIVATED, "environment": given}
+        with start(pass_fds=[sock.fileno()], **options) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            assert process.stdout.readline().startswith(f"serving http://127.0.0.1:{port}/")
+            process.terminate()
+            process.communicate(timeout=20)
+        with start("--listen", "127.0.0.1:0", pass_fds=[sock.fileno()], **options) as process:
+            _, err = process.communicate(timeout=20)
+    assert "systemd gives us a socket" in err
+    assert process.returncode == 2
 
 
 PINNED = """

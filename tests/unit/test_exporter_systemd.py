@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from nvscope.exporter.notify import notify, watchdog_seconds
+from nvscope.exporter.systemd import inherited_socket, notify, watchdog_seconds
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -42,3 +44,33 @@ def test_how_often_the_watchdog_wants_to_hear(
         else:
             monkeypatch.setenv(name, value)
     assert watchdog_seconds() == seconds
+
+
+# As systemd does: the socket is file descriptor 3 of the process whose pid the variable has.
+ACTIVATED = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": sys.argv[2]}
+from nvscope.exporter.systemd import inherited_socket
+print(inherited_socket().getsockname()[1])
+"""
+
+
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_a_socket_of_systemds(count: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        done = subprocess.run(
+            [sys.executable, "-c", ACTIVATED, str(sock.fileno()), count],
+            capture_output=True, text=True, check=False, pass_fds=[sock.fileno()],
+        )  # fmt: skip
+        port = sock.getsockname()[1]
+    if count == "1":
+        assert int(done.stdout) == port
+    else:
+        assert "2 sockets from systemd; one is served" in done.stderr
+
+
+def test_a_socket_of_anothers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    monkeypatch.setenv("LISTEN_PID", "1")
+    assert inherited_socket() is None

@@ -1,9 +1,11 @@
-"""Tells systemd how we are, where it asks: sd_notify(3), sd_watchdog_enabled(3)."""
+"""Between systemd and us: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3)."""
 
 from __future__ import annotations
 
 import os
 import socket
+
+_FIRST_FD = 3  # SD_LISTEN_FDS_START
 
 
 def notify(*states: str) -> None:
@@ -15,6 +17,20 @@ def notify(*states: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
         sock.connect(name)
         sock.send("\n".join(states).encode())
+
+
+def inherited_socket() -> socket.socket | None:
+    """The listening socket that systemd has made for us, if any. Raises ValueError where there are
+    several, or it is none.
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return None
+    count = os.environ.get("LISTEN_FDS", "")
+    if count != "1":
+        raise ValueError(f"{count} sockets from systemd; one is served")
+    sock = socket.socket(fileno=_FIRST_FD)
+    sock.set_inheritable(False)
+    return sock
 
 
 def watchdog_seconds() -> float | None:
