@@ -112,6 +112,13 @@ Examples:
     help="Attach nothing: read what `nvscope load` has pinned, and wait for it. This needs no"
     f" rights.  [DIR: {bpffs.DEFAULT}]",
 )
+@click.option(
+    "--max-series-vms",
+    type=click.IntRange(1, 1_000_000),
+    metavar="N",
+    help='VMs with series of their own; all others are added up as vm="other". '
+    "[default: as many as --max-vms]",
+)
 @click.pass_context
 def export(
     context: click.Context,
@@ -121,6 +128,7 @@ def export(
     strict: bool,
     max_vms: int,
     pinned: Path | None,
+    max_series_vms: int | None,
 ) -> None:
     """Serve what nested virtualization costs this host's VMs, as Prometheus metrics.
 
@@ -134,7 +142,7 @@ def export(
         _refuse_loaders_options(context)
     wanted = Wanted(pinned, mechanisms or MECHANISMS, symbols, strict, max_vms)
     with _inherited(context) or _listening(*listen) as sock:
-        run(sock, wanted)
+        run(sock, wanted, max_series_vms or max_vms)
 
 
 def _refuse_loaders_options(context: click.Context) -> None:
@@ -145,7 +153,7 @@ def _refuse_loaders_options(context: click.Context) -> None:
             raise click.UsageError(f"{option.opts[0]} is for nvscope load, not for --pinned")
 
 
-def run(sock: socket.socket, wanted: Wanted) -> None:
+def run(sock: socket.socket, wanted: Wanted, max_series_vms: int) -> None:
     """Attach, serve on a listening socket until SIGTERM or SIGINT, detach."""
     # Blocked and waited for, in place of a handler: nothing is interrupted half-way, and one
     # that comes while the programs are being compiled is acted on right after.
@@ -155,7 +163,7 @@ def run(sock: socket.socket, wanted: Wanted) -> None:
     with contextlib.closing(open_source(wanted)) as source:
         session.report(source.attachments)
         registry = CollectorRegistry()
-        registry.register(VmCollector(source))
+        registry.register(VmCollector(source, max_series_vms))
         ProcessCollector(registry=registry)
         http = server.Server(server.application(registry), sock)
         http.start()

@@ -12,9 +12,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 import nvscope
-from nvscope.exporter import render
+from nvscope.exporter import others, render
+from nvscope.exporter.lives import Lives
 from nvscope.probes.errors import LackError
-from nvscope.probes.identity import Identities
+from nvscope.probes.identity import OTHER, Vm
 from nvscope.probes.snapshot import Attachment, Snapshot, VmKey
 
 # The label's value; None: KVM could not be asked.
@@ -56,9 +57,11 @@ class Host(Protocol):
 class VmCollector(Collector):
     """Renders a source's snapshot; one scrape at a time, whatever the number of threads."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, max_series_vms: int | None = None) -> None:
+        """max_series_vms: VMs with series of their own at a time; those past it are added up."""
         self._source = source
-        self._identities = Identities()
+        self._lives = Lives(max_series_vms)
+        self._others = others.Others()
         self._failing = False
         self._lock = threading.Lock()
 
@@ -87,13 +90,22 @@ class VmCollector(Collector):
 
     def _read(self) -> Iterator[Metric]:
         snapshot = self._source.snapshot()
-        keys = _vm_keys(snapshot)
-        vms = self._identities.refresh(keys)
-        for ended in keys - vms.keys():
+        counts = _all_calls(snapshot)
+        vms = self._lives.look(counts)
+        for ended in counts.keys() - vms.keys():
             self._source.forget(ended)
+        past = {key for key, vm in vms.items() if vm is OTHER}
+        snapshot = self._others.fold(snapshot, past, self._lives.hidden())
+        shown = {key: vm for key, vm in vms.items() if key not in past} | self._other()
         host = self._source.host
-        yield from render.vm_metrics(snapshot, vms, host.revmap if host else "none")
+        yield from render.vm_metrics(snapshot, shown, host.revmap if host else "none")
+        yield render.vm_count(len(vms) - len(past), len(past))
+        yield render.vm_events(self._lives.started, self._lives.ended)
         yield render.events_lost(snapshot.lost)
+
+    def _other(self) -> dict[VmKey, Vm]:
+        """The VM that stands for those past the bound, from the first of them on."""
+        return {others.KEY: OTHER} if self._others.used else {}
 
     def _standing(self) -> Iterator[Metric]:
         """What is true whether the counts can be read or not."""
@@ -119,11 +131,9 @@ def _up(works: bool) -> Metric:
     )
 
 
-def _vm_keys(snapshot: Snapshot) -> set[VmKey]:
-    return {
-        *(row.vm for row in snapshot.notifier_unmaps),
-        *(row.vm for row in snapshot.s2_faults),
-        *(row.vm for row in snapshot.shadow_unmaps),
-        *(row.vm for row in snapshot.revmap_records),
-        *snapshot.broken,
-    }
+def _all_calls(snapshot: Snapshot) -> dict[VmKey, int]:
+    """VM -> all calls counted of it."""
+    counts = dict.fromkeys(snapshot.broken, 0)
+    for row in snapshot.rows():
+        counts[row.vm] = counts.get(row.vm, 0) + row.durations.count
+    return counts

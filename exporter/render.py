@@ -134,6 +134,26 @@ def _reverse_map(snapshot: Snapshot, vms: Vms) -> Iterator[Metric]:
     yield broken
 
 
+def vm_count(own: int, other: int) -> Metric:
+    """Return the VMs alive: with series of their own, and those in vm="other"."""
+    family = GaugeMetricFamily(
+        "nvscope_vms",
+        'VMs alive; series: of their own, or those of vm="other".',
+        labels=("series",),
+    )
+    family.add_metric(("own",), own)
+    family.add_metric(("other",), other)
+    return family
+
+
+def vm_events(started: int, ended: int) -> Metric:
+    """Return how many VMs were seen to begin and to end."""
+    rows = ((("started",), started), (("ended",), ended))
+    return _counter(
+        "nvscope_vm_events", "VMs that were seen first, and that ended.", ("kind",), rows
+    )
+
+
 def attached(attachments: Iterable[Attachment]) -> Metric:
     """Return one row per probe point and hook: 1 where it is attached, 0 where it is not."""
     family = GaugeMetricFamily(
@@ -164,10 +184,11 @@ def info(name: str, text: str, values: Mapping[str, str]) -> Metric:
 
 def _vm_info(vms: Vms) -> Metric:
     family = InfoMetricFamily(
-        "nvscope_vm", "VMs that have series; join on vm.", labels=("vm", "uuid", "pid")
+        "nvscope_vm", "VMs that have series; join on vm.", labels=("vm", "uuid", "pid", "vcpus")
     )
     for vm in vms.values():
-        family.add_metric((vm.label, vm.uuid, str(vm.pid)), {})
+        vcpus = "" if vm.vcpus is None else str(vm.vcpus)
+        family.add_metric((vm.label, vm.uuid, str(vm.pid or ""), vcpus), {})
     return family
 
 

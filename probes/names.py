@@ -5,12 +5,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
+from nvscope.probes import vmms
+
 # Longest name in a label, in characters. libvirt's own limit for what it derives from a
 # name is NAME_MAX (255 bytes); no one reads more than half of it in a legend.
 NAME_LIMIT = 128
-
-# The keys of QEMU's -name (system/vl.c, qemu_name_opts). The first field is guest= by default.
-_QEMU_NAME_KEYS = frozenset({"guest", "process", "debug-threads"})
 
 
 def clean(text: str, limit: int = NAME_LIMIT) -> str:
@@ -28,60 +27,23 @@ def clean(text: str, limit: int = NAME_LIMIT) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:limit])
 
 
-def option(arguments: Sequence[str], name: str) -> str | None:
-    """Return the value of the last `-name V`, `--name V`, `-name=V` or `--name=V`, or None.
-
-    arguments: a command line without its first word.
-
-    >>> option(["-m", "4096", "-uuid", "1", "--uuid=2"], "uuid")
-    '2'
-    """
-    value = None
-    words = iter(arguments)
-    for word in words:
-        key, equals, rest = word.partition("=")
-        if key in (f"-{name}", f"--{name}"):
-            value = rest if equals else next(words, value)
-    return value
-
-
-def guest_name(value: str) -> str:
-    """Return the guest's name in the value of a VMM's -name ("" if it gives none).
-
-    QEMU doubles a comma that is part of the name (docs/system/invocation, "-name").
-
-    >>> guest_name("guest=db,debug-threads=on")
-    'db'
-    >>> guest_name("db,process=qemu:db"), guest_name("a,,b"), guest_name("debug-threads=on")
-    ('db', 'a,b', '')
-    """
-    fields = value.replace(",,", "\0").split(",")
-    name = ""
-    for number, field in enumerate(fields):
-        key, equals, rest = field.partition("=")
-        if equals and key in _QEMU_NAME_KEYS:
-            name = rest if key == "guest" else name
-        elif number == 0:
-            name = field
-    return name.replace("\0", ",")
-
-
 def vm_name(cmdline: Sequence[str], command: str) -> str:
     """Return a VM's name, safe for a label and never empty.
 
-    cmdline: the VMM's command line; command: the process's own name, taken where the command
-    line names no guest.
+    cmdline: the VMM's command line, of those in vmms.py; command: the process's own name, taken
+    where the command line names no guest.
 
     >>> vm_name(["qemu-system-aarch64", "-name", "guest=db"], "qemu-system-aarch64")
     'db'
-    >>> vm_name(["lkvm", "run"], "lkvm")
-    'lkvm'
+    >>> vm_name(["lkvm", "run"], "lkvm"), vm_name(["/firecracker", "--id", "web"], "firecracker")
+    ('lkvm', 'web')
     """
-    given = clean(guest_name(option(cmdline[1:], "name") or "")).strip()
+    named = vmms.first(cmdline[1:], vmms.of(cmdline, command).names)
+    given = clean(named).strip()
     return given or clean(command).strip() or "unnamed"
 
 
-def vm_uuid(cmdline: Sequence[str]) -> str:
+def vm_uuid(cmdline: Sequence[str], command: str = "") -> str:
     """Return the uuid on a VMM's command line in its usual form, or "" if there is none.
 
     >>> vm_uuid(["qemu", "-uuid", "6F9619FF-8B86-D011-B42D-00C04FC964FF"])
@@ -90,7 +52,7 @@ def vm_uuid(cmdline: Sequence[str]) -> str:
     ''
     """
     try:
-        return str(uuid.UUID(option(cmdline[1:], "uuid") or ""))
+        return str(uuid.UUID(vmms.first(cmdline[1:], vmms.of(cmdline, command).uuids)))
     except ValueError:
         return ""
 

@@ -6,7 +6,7 @@ tests/unit/test_probes_layout.py holds the mirrors against each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 # Slot i of a histogram counts durations d with 2**(i-1) <= d < 2**i, in ns
@@ -110,6 +110,10 @@ class RevmapRecords:
         return self.durations.count
 
 
+# All that is counted of a VM.
+Row = NotifierUnmaps | S2Faults | ShadowUnmaps | RevmapRecords
+
+
 @dataclass(frozen=True)
 class Refusal:
     """A function and a mechanism that a probe point cannot be attached by, and why: one line."""
@@ -169,3 +173,10 @@ class Snapshot:
     revmap_records: tuple[RevmapRecords, ...] = ()
     broken: Mapping[VmKey, int] = field(default_factory=dict)
     lost: Mapping[str, int] = field(default_factory=dict)
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, of any kind."""
+        yield from self.notifier_unmaps
+        yield from self.s2_faults
+        yield from self.shadow_unmaps
+        yield from self.revmap_records

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import click
 import psutil
 
-from nvscope.probes import names
+from nvscope.probes import kvmfiles, names
 from nvscope.probes.errors import LackError
 from nvscope.probes.identity import Vm
-
-# What a VM's file descriptor is called (virt/kvm/kvm_main.c, kvm_dev_ioctl_create_vm).
-_VM_FILE = "anon_inode:kvm-vm"
 
 
 def running() -> list[Vm]:
@@ -21,7 +17,7 @@ def running() -> list[Vm]:
 
     Complexity: one look at each open file of the host.
     """
-    return [vm for pid in psutil.pids() if _has_vm(pid) for vm in _vm(pid)]
+    return [vm for pid in psutil.pids() if kvmfiles.has_vm(pid) for vm in _vm(pid)]
 
 
 def find(wanted: str) -> Vm:
@@ -51,19 +47,4 @@ def _vm(pid: int) -> Iterator[Vm]:
         command, cmdline = process.name(), process.cmdline()
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return
-    yield Vm(names.vm_name(cmdline, command), names.vm_uuid(cmdline), pid)
-
-
-def _has_vm(pid: int) -> bool:
-    try:
-        files = list((Path(psutil.PROCFS_PATH) / str(pid) / "fd").iterdir())
-    except OSError:  # it has just ended, or is another user's
-        return False
-    return any(_link(file) == _VM_FILE for file in files)
-
-
-def _link(file: Path) -> str:
-    try:
-        return str(file.readlink())
-    except OSError:  # it was closed meanwhile
-        return ""
+    yield Vm(names.vm_name(cmdline, command), names.vm_uuid(cmdline, command), pid)

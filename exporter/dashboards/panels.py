@@ -88,7 +88,7 @@ ROWS = (
         "Overview",
         (
             _stat("Hosts", PLAIN, f"count(nvscope_up{{{_HOST}}})"),
-            _stat("VMs", PLAIN, f"count(nvscope_vm_info{{{_VM}}})"),
+            _stat("VMs", PLAIN, f"sum(nvscope_vms{{{_HOST}}})"),
             _stat("Notifier unmaps", PER_SECOND, f"sum({_rate(f'{_NOTIFIER}_count')})"),
             _stat(
                 "Full unmaps",
@@ -169,6 +169,24 @@ ROWS = (
                 "stat",
                 6,
                 "Hosts on which it is not.",
+            ),
+            Panel(
+                "VMs that start and end",
+                PER_SECOND,
+                (
+                    Query(
+                        "sum by (instance, kind)"
+                        f" (rate(nvscope_vm_events_total{{{_HOST}}}[$__rate_interval]))",
+                        "{{instance}} {{kind}}",
+                    ),
+                ),
+                note="Seen first, and seen to have ended.",
+            ),
+            Panel(
+                'VMs in vm="other"',
+                PLAIN,
+                (Query(f'nvscope_vms{{{_HOST}, series="other"}} > 0', "{{instance}}"),),
+                note="Past --max-series-vms: what they do is added up.",
             ),
             Panel(
                 "Events lost",

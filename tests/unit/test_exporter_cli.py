@@ -183,6 +183,7 @@ def test_what_the_host_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
         ("--symbol", "s2_fault=a b"),
         ("--symbol", "s2_fault=a", "--symbol", "s2_fault=b"),
         ("--max-vms", "0"),
+        ("--max-series-vms", "0"),
         ("extra",),
         ("--pinned", "--strict"),
         ("--pinned", "--max-vms", "7"),
@@ -193,6 +194,19 @@ def test_wrong_usage(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
     result = invoke(*arguments)
     assert result.exit_code == 2
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "most"),
+    [((), 1024), (("--max-vms", "9"), 9), (("--max-vms", "9", "--max-series-vms", "4"), 4)],
+)
+def test_vms_with_series_are_as_many_as_can_be_told_apart_or_fewer(
+    arguments: tuple[str, ...], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[object] = []
+    monkeypatch.setattr(cli, "run", lambda *arguments: given.extend(arguments))
+    assert invoke("--listen", "127.0.0.1:0", *arguments).exit_code == 0
+    assert given[2] == most
 
 
 def test_a_host_that_does_not_resolve() -> None:

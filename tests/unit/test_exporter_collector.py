@@ -79,8 +79,8 @@ def test_counts(proc: FakeProc, scrape: Scrape) -> None:
     name = "nvscope_shadow_unmap_duration_seconds_count"
     assert _value(page, name, vm="web", scope="full") == 23
     assert _value(page, "nvscope_shadow_unmapped_bytes_total", vm="web") == 8192 + 4096
-    assert _value(page, "nvscope_vm_info", vm="web", uuid="", pid="50") == 1
-    assert _value(page, "nvscope_vm_info", vm='d"b\\\ufffd\ufffd', uuid="", pid="40") == 1
+    assert _value(page, "nvscope_vm_info", vm="web", uuid="", pid="50", vcpus="") == 1
+    assert _value(page, "nvscope_vm_info", vm='d"b\\\ufffd\ufffd', uuid="", pid="40", vcpus="") == 1
     assert _value(page, "nvscope_up") == 1
 
 

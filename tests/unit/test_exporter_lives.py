@@ -1,0 +1,165 @@
+"""Which VMs are alive: ended ones stay hidden while they are read, and nothing is left behind."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from exporter_fakes import FakeProc
+
+from nvscope.exporter.lives import Lives
+from nvscope.probes.identity import OTHER, Process
+from nvscope.probes.snapshot import VmKey
+
+DB, WEB = VmKey(1, 40), VmKey(2, 50)
+
+
+@pytest.fixture
+def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeProc:
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "proc"))
+    return FakeProc(tmp_path / "proc")
+
+
+def start(proc: FakeProc, pid: int, name: str, ticks: int = 100) -> None:
+    proc.start(pid, f"vmm\0-name\0{name}\0".encode(), start=ticks)
+
+
+def labels(lives: Lives, **counts: int) -> set[str]:
+    keys = {"db": DB, "web": WEB}
+    return {vm.label for vm in lives.look({keys[k]: n for k, n in counts.items()}).values()}
+
+
+def test_ended_is_hidden_as_long_as_it_is_read(proc: FakeProc) -> None:
+    start(proc, 40, "db")
+    lives = Lives()
+    assert labels(lives, db=5) == {"db"}
+    proc.end(40)
+    for _ in range(3):
+        assert labels(lives, db=5) == set()
+        assert lives.hidden() == {DB}
+    assert labels(lives) == set()
+    assert lives.hidden() == set()
+    assert (lives.started, lives.ended) == (1, 1)
+
+
+def test_reused_pid_between_two_looks(proc: FakeProc) -> None:
+    start(proc, 40, "db", 100)
+    lives = Lives()
+    labels(lives, db=5)
+    proc.end(40)
+    start(proc, 40, "shell", 999)
+    for _ in range(3):  # the counts are still db's
+        assert labels(lives, db=6) == set()
+    # They move again: a VM of the new process, which has the same struct kvm.
+    assert labels(lives, db=7) == {"shell"}
+    assert (lives.started, lives.ended) == (2, 1)
+
+
+def test_reused_pid_and_struct_kvm_whose_counts_began_anew(proc: FakeProc) -> None:
+    start(proc, 40, "db", 100)
+    start(proc, 50, "web", 100)
+    lives = Lives()
+    labels(lives, db=5, web=5)
+    for pid, name in ((40, "new"), (50, "shell")):
+        proc.end(pid)
+        start(proc, pid, name, 999)
+    assert labels(lives, db=1, web=5) == {"new"}
+    assert labels(lives, db=2, web=5) == {"new"}
+    assert (lives.started, lives.ended) == (3, 2)
+
+
+def test_an_end_that_was_heard(proc: FakeProc) -> None:
+    start(proc, 40, "db", 100)
+    lives = Lives()
+    labels(lives, db=5)
+    proc.end(40)
+    assert lives.end(Process(100, 41)) == set()
+    assert lives.end(Process(100, 40)) == {DB}
+    assert lives.end(Process(100, 40)) == set()
+    assert lives.processes() == frozenset()
+    start(proc, 40, "shell", 999)
+    # It went on until its end: that is no sign of a new VM.
+    assert labels(lives, db=8) == set()
+    assert labels(lives, db=8) == set()
+    assert (lives.started, lives.ended) == (1, 1)
+
+
+def test_an_end_that_was_heard_and_a_new_vm_with_the_same_key(proc: FakeProc) -> None:
+    start(proc, 40, "db", 100)
+    lives = Lives()
+    labels(lives, db=5)
+    lives.end(Process(100, 40))
+    start(proc, 40, "new", 999)
+    assert labels(lives, db=2) == {"new"}
+    assert lives.hidden() == set()
+
+
+def test_one_that_ended_before_it_was_seen(proc: FakeProc) -> None:
+    lives = Lives()
+    assert labels(lives, db=5) == set()
+    start(proc, 40, "shell")
+    assert labels(lives, db=5) == set()
+    assert (lives.started, lives.ended) == (0, 0)
+
+
+def test_a_vm_that_ends_while_its_process_goes_on(proc: FakeProc) -> None:
+    start(proc, 40, "db")
+    lives = Lives()
+    labels(lives, db=5)
+    assert labels(lives) == set()
+    assert labels(lives, db=1) == {"db"}
+    assert (lives.started, lives.ended) == (2, 1)
+
+
+def test_two_vms_in_one_process(proc: FakeProc) -> None:
+    start(proc, 40, "db")
+    proc.thread(43, 40)
+    lives, one, two = Lives(), VmKey(1, 40), VmKey(2, 43)
+    assert {vm.label for vm in lives.look({one: 1, two: 1}).values()} == {"db", "db@40"}
+    assert lives.processes() == {Process(100, 40)}
+    assert lives.end(Process(100, 40)) == {one, two}
+    assert lives.ended == 2
+
+
+def test_past_the_bound(proc: FakeProc) -> None:
+    start(proc, 40, "other", 200)
+    start(proc, 50, "web", 300)
+    lives = Lives(most=1)
+    vms = lives.look({DB: 1, WEB: 1})
+    assert vms[DB].label == "other@40", "no VM's own name is that of all others"
+    assert vms[WEB] is OTHER
+    # As long as it lives, also where there is room again.
+    proc.end(40)
+    assert lives.look({DB: 1, WEB: 1}) == {WEB: OTHER}
+    start(proc, 60, "new", 400)
+    assert lives.look({WEB: 1, VmKey(3, 60): 1})[VmKey(3, 60)].label == "new"
+
+
+def test_a_clock_set_back(proc: FakeProc, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(proc, 40, "db")
+    lives = Lives()
+    labels(lives, db=1)
+    monkeypatch.setattr(time, "time", lambda: 5.0)
+    (proc.root / "stat").write_text("cpu 0 0 0 0 0 0 0 0 0 0\nbtime 7\n")
+    assert labels(lives, db=2) == {"db"}
+    start(proc, 50, "web")
+    assert labels(lives, db=3, web=1) == {"db", "web"}
+    assert (lives.started, lives.ended) == (2, 0)
+
+
+def test_no_room_for_files_is_no_end(proc: FakeProc, monkeypatch: pytest.MonkeyPatch) -> None:
+    start(proc, 40, "db")
+    lives = Lives()
+    labels(lives, db=1)
+
+    def full(_: Path) -> bytes:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", full)
+        with pytest.raises(OSError, match="Too many"):
+            labels(lives, db=2)
+    assert labels(lives, db=3) == {"db"}
+    assert (lives.started, lives.ended) == (1, 0)
