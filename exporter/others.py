@@ -24,6 +24,7 @@ KEY = VmKey(0, 0)
 _R = TypeVar("_R", bound=Row)
 # What is counted in a row: durations, and bytes where it has them.
 _Counted = tuple[Durations, int]
+_NOTHING: _Counted = (NONE, 0)
 
 
 class Others:
@@ -48,10 +49,10 @@ class Others:
         alive: those that are others now; ended: VMs that have, whose rows are still read.
         """
         self._members = alive | (self._members & ended)
-        last, self._last = self._last, {}
-        for row in snapshot.rows():
-            if row.vm in self._members:
-                self._add(row, last)
+        now = _counted(row for row in snapshot.rows() if row.vm in self._members)
+        for (vm, kind), counted in now.items():
+            self._add(kind, counted, self._last.get((vm, kind), _NOTHING))
+        self._last = now
         return Snapshot(
             self._merged(snapshot.notifier_unmaps, NotifierUnmaps),
             self._merged(snapshot.s2_faults, S2Faults),
@@ -61,21 +62,14 @@ class Others:
             snapshot.lost,
         )
 
-    def _add(self, row: Row, last: Mapping[tuple[VmKey, Row], _Counted]) -> None:
+    def _add(self, kind: Row, now: _Counted, before: _Counted) -> None:
         """Add what came since the last look; all of it where the kernel began anew."""
-        kind, now = _kind(row), (row.durations, _size_bytes(row))
-        self._last[row.vm, kind] = now
-        before = last.get((row.vm, kind), (NONE, 0))
-        if now == before:
-            self._sums.setdefault(kind, (NONE, 0))
-            return
-        durations, size_bytes = self._sums.get(kind, (NONE, 0))
-        came = difference(now[0], before[0])
-        anew = came is now[0]
-        self._sums[kind] = (
-            total([durations, came]),
-            size_bytes + now[1] - (0 if anew else before[1]),
-        )
+        durations, size_bytes = self._sums.get(kind, _NOTHING)
+        if now != before:
+            came = difference(now[0], before[0])
+            durations = total([durations, came])
+            size_bytes += now[1] if came is now[0] else now[1] - before[1]
+        self._sums[kind] = durations, size_bytes
 
     def _merged(self, rows: Iterable[_R], of: type[_R]) -> tuple[_R, ...]:
         own = [row for row in rows if row.vm not in self._members]
@@ -86,6 +80,17 @@ class Others:
         """A gauge: of VMs that run."""
         own = {vm: count for vm, count in broken.items() if vm not in self._members}
         return own | {KEY: sum(broken.get(vm, 0) for vm in alive)}
+
+
+def _counted(rows: Iterable[Row]) -> dict[tuple[VmKey, Row], _Counted]:
+    """What is counted of each VM in each kind; rows may be alike."""
+    alike: dict[tuple[VmKey, Row], list[Row]] = {}
+    for row in rows:
+        alike.setdefault((row.vm, _kind(row)), []).append(row)
+    return {
+        key: (total(row.durations for row in several), sum(map(_size_bytes, several)))
+        for key, several in alike.items()
+    }
 
 
 def _size_bytes(row: Row) -> int:

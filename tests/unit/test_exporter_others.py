@@ -87,6 +87,16 @@ def test_counts_that_began_anew() -> None:
     assert sums(others_.fold(unmaps(a=3), {A}, NOBODY)) == {others.KEY: (8, 80)}
 
 
+def test_rows_that_are_alike() -> None:
+    # As where nothing tells what a shadow unmap ran within.
+    others_ = Others()
+    for n in (1, 2, 4):
+        rows = [ShadowUnmaps(A, "full", "unknown", 10 * n, durations({3: n}))] * 2
+        (folded,) = others_.fold(Snapshot((), (), tuple(rows)), {A}, NOBODY).shadow_unmaps
+        assert folded.durations.slots[3] == 2 * n
+        assert folded.size_bytes == 20 * n
+
+
 def test_bytes_that_began_anew() -> None:
     others_ = Others()
     for size_bytes, n, total in ((4096, 5, 4096), (8192, 6, 8192), (1024, 1, 9216)):
