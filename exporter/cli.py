@@ -15,7 +15,7 @@ import click
 from click.core import ParameterSource
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from nvscope.exporter import server
+from nvscope.exporter import ends, server
 from nvscope.exporter.collector import Source, VmCollector
 from nvscope.exporter.systemd import inherited_socket, notify, watchdog_seconds
 from nvscope.probes import session
@@ -163,16 +163,18 @@ def run(sock: socket.socket, wanted: Wanted, max_series_vms: int) -> None:
     with contextlib.closing(open_source(wanted)) as source:
         session.report(source.attachments)
         registry = CollectorRegistry()
-        registry.register(VmCollector(source, max_series_vms))
+        collector = VmCollector(source, max_series_vms)
+        registry.register(collector)
         ProcessCollector(registry=registry)
         http = server.Server(server.application(registry), sock)
-        http.start()
-        try:
-            click.echo(_serving_line(server.url(sock), source.attachments, wanted.pinned))
-            notify("READY=1", f"STATUS=serving {server.url(sock)}")
-            _wait(http)
-        finally:
-            http.stop()
+        with collector.hearing(ends.best_way()):
+            http.start()
+            try:
+                click.echo(_serving_line(server.url(sock), source.attachments, wanted.pinned))
+                notify("READY=1", f"STATUS=serving {server.url(sock)}")
+                _wait(http)
+            finally:
+                http.stop()
 
 
 def _wait(http: server.Server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ from prometheus_client.registry import Collector
 
 import nvscope
 from nvscope.exporter import others, render
+from nvscope.exporter.ends import SOURCES, Ends
 from nvscope.exporter.lives import Lives
 from nvscope.probes.errors import LackError
-from nvscope.probes.identity import OTHER, Vm
+from nvscope.probes.identity import OTHER, Process, Vm
+from nvscope.probes.procevents import Way
 from nvscope.probes.snapshot import Attachment, Snapshot, VmKey
 
 # The label's value; None: KVM could not be asked.
@@ -62,8 +65,18 @@ class VmCollector(Collector):
         self._source = source
         self._lives = Lives(max_series_vms)
         self._others = others.Others()
+        self._past: set[VmKey] = set()
+        self._ends = Ends(None, self._ended)
         self._failing = False
         self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def hearing(self, way: Way | None) -> Iterator[None]:
+        """Hear processes end as well, and not only at a scrape."""
+        with self._lock:
+            self._ends = Ends(way, self._ended)
+        with self._ends:
+            yield
 
     def collect(self) -> list[Metric]:
         """Return all families, complete before the first is shown.
@@ -94,14 +107,25 @@ class VmCollector(Collector):
         vms = self._lives.look(counts)
         for ended in counts.keys() - vms.keys():
             self._source.forget(ended)
-        past = {key for key, vm in vms.items() if vm is OTHER}
+        self._ends.watch(self._lives.processes())
+        self._past = past = {key for key, vm in vms.items() if vm is OTHER}
         snapshot = self._others.fold(snapshot, past, self._lives.hidden())
         shown = {key: vm for key, vm in vms.items() if key not in past} | self._other()
         host = self._source.host
         yield from render.vm_metrics(snapshot, shown, host.revmap if host else "none")
         yield render.vm_count(len(vms) - len(past), len(past))
         yield render.vm_events(self._lives.started, self._lives.ended)
+        yield from render.process_events(self._ends.name, SOURCES, self._ends.lost)
         yield render.events_lost(snapshot.lost)
+
+    def _ended(self, process: Process) -> None:
+        """Drop the counts before a later VM can have the same struct kvm and thread.
+
+        Not of those that are added up: what they did last is still to be read.
+        """
+        with self._lock:
+            for key in self._lives.end(process) - self._past:
+                self._source.forget(key)
 
     def _other(self) -> dict[VmKey, Vm]:
         """The VM that stands for those past the bound, from the first of them on."""

@@ -154,6 +154,23 @@ def vm_events(started: int, ended: int) -> Metric:
     )
 
 
+def process_events(source: str, sources: Iterable[str], lost: int) -> Iterator[Metric]:
+    """Yield how ends of processes are heard of, and how often some were not; source: the one."""
+    family = GaugeMetricFamily(
+        "nvscope_process_events_source",
+        "1 for how the exporter learns that a VM's process has ended; scrape: not before it.",
+        labels=("source",),
+    )
+    for each in sources:
+        family.add_metric((each,), each == source)
+    yield family
+    yield CounterMetricFamily(
+        "nvscope_process_events_lost",
+        "Times that ends of processes may have been missed, and all VMs were looked at instead.",
+        value=lost,
+    )
+
+
 def attached(attachments: Iterable[Attachment]) -> Metric:
     """Return one row per probe point and hook: 1 where it is attached, 0 where it is not."""
     family = GaugeMetricFamily(

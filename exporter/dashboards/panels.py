@@ -189,6 +189,31 @@ ROWS = (
                 note="Past --max-series-vms: what they do is added up.",
             ),
             Panel(
+                "How ends of VMs are heard",
+                PLAIN,
+                (
+                    Query(
+                        f"count by (source) (nvscope_process_events_source{{{_HOST}}} == 1)",
+                        "{{source}}",
+                    ),
+                ),
+                "stat",
+                6,
+                "Hosts; scrape: not before the next one.",
+            ),
+            Panel(
+                "Ends that may have been missed",
+                PER_SECOND,
+                (
+                    Query(
+                        f"rate(nvscope_process_events_lost_total{{{_HOST}}}[$__rate_interval]) > 0",
+                        "{{instance}}",
+                    ),
+                ),
+                width=6,
+                note="All VMs are looked at then.",
+            ),
+            Panel(
                 "Events lost",
                 PER_SECOND,
                 (

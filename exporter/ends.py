@@ -1,0 +1,100 @@
+"""Learns at once that a VM's process has ended, in a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import threading
+from collections.abc import Callable, Iterable, Set
+from typing import Self
+
+from nvscope.probes import procevents
+from nvscope.probes.identity import Process
+from nvscope.probes.procevents import Way
+
+# The ways, the best first; in the last, each scrape looks at every VM, as it does in any case.
+SCRAPE = "scrape"
+SOURCES = (procevents.Connector.name, procevents.PidFds.name, SCRAPE)
+
+log = logging.getLogger(__name__)
+
+
+def best_way() -> Way | None:
+    """The best that this host has; None: a scrape will find out."""
+    for kind in (procevents.Connector, procevents.PidFds):
+        try:
+            return kind()
+        except (ImportError, OSError) as error:
+            log.info("no ends of processes by %s: %s", kind.name, error)
+    return None
+
+
+class Ends:
+    """Tells of each watched process once, at its end or later. As a context manager: is heard.
+
+    lost: how often something may have been missed; then all processes are looked at.
+    """
+
+    def __init__(self, way: Way | None, ended: Callable[[Process], None]) -> None:
+        """ended is called in the thread; without a way there is none."""
+        self.lost = 0
+        self._way = way
+        self._deaf = way is None
+        self._ended = ended
+        self._processes: dict[int, Process] = {}
+        self._stop, self._stopping = os.pipe() if way else (-1, -1)
+        self._thread = threading.Thread(target=self._run, name="ends", daemon=True)
+
+    @property
+    def name(self) -> str:
+        """Of the way, one of SOURCES."""
+        return SCRAPE if self._way is None or self._deaf else self._way.name
+
+    def watch(self, processes: Set[Process]) -> None:
+        """From now on these, and no others; may be called by any thread."""
+        self._processes = {process.pid: process for process in processes}
+        if self._way:
+            self._way.watch(self._processes.keys())
+
+    def __enter__(self) -> Self:
+        if self._way:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread.ident:
+            os.write(self._stopping, b".")
+            self._thread.join()
+            os.close(self._stop)
+            os.close(self._stopping)
+        if self._way:
+            self._way.close()
+
+    def _run(self) -> None:
+        way = self._way
+        assert way is not None
+        poll = select.poll()
+        poll.register(way.fileno(), select.POLLIN)
+        poll.register(self._stop, select.POLLIN)
+        try:
+            while all(file != self._stop for file, _ in poll.poll()):
+                self._hear(*way.read())
+        except OSError:
+            log.exception("cannot hear processes end any more; each scrape will look at them")
+            self._deaf = True
+
+    def _hear(self, pids: Set[int], lost: bool) -> None:
+        """A thread has ended of each of these processes; perhaps it was the last."""
+        self.lost += lost
+        watched = self._processes
+        heard = watched.keys() if lost else watched.keys() & pids
+        self._check(watched[pid] for pid in sorted(heard))
+
+    def _check(self, processes: Iterable[Process]) -> None:
+        for process in processes:
+            try:
+                if not process.alive():
+                    self._ended(process)
+            except OSError:  # too many open files, for one: the next scrape looks again
+                self.lost += 1

@@ -1,0 +1,254 @@
+"""Ends of processes, heard in a thread: what is told, and what happens when nothing is heard."""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Set
+from pathlib import Path
+
+import psutil
+import pytest
+from exporter_fakes import FakeProc, FakeSource, busy
+
+from nvscope.exporter import ends
+from nvscope.exporter.collector import VmCollector
+from nvscope.exporter.ends import SCRAPE, Ends
+from nvscope.probes import procevents
+from nvscope.probes.identity import Process
+from nvscope.probes.procevents import Connector, Heard, PidFds
+from nvscope.probes.snapshot import VmKey
+
+WAIT_SECONDS = 20
+
+
+class FakeWay:
+    """Hears what a test says."""
+
+    name = "connector"
+
+    def __init__(self) -> None:
+        self.watched: Set[int] = frozenset()
+        self.closed = False
+        self._said: queue.Queue[Heard | OSError] = queue.Queue()
+        self._read, self._write = os.pipe()
+
+    def say(self, heard: Heard | OSError) -> None:
+        self._said.put(heard)
+        os.write(self._write, b".")
+
+    def fileno(self) -> int:
+        return self._read
+
+    def watch(self, pids: Set[int]) -> None:
+        self.watched = set(pids)
+
+    def read(self) -> Heard:
+        os.read(self._read, 1)
+        said = self._said.get()
+        if isinstance(said, OSError):
+            raise said
+        return said
+
+    def close(self) -> None:
+        self.closed = True
+        os.close(self._read)
+        os.close(self._write)
+
+
+@pytest.fixture
+def proc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeProc:
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path / "proc"))
+    proc = FakeProc(tmp_path / "proc")
+    for pid in (40, 50, 60):
+        proc.start(pid, start=pid * 10)
+    return proc
+
+
+@pytest.fixture
+def told() -> queue.Queue[Process]:
+    return queue.Queue()
+
+
+@pytest.fixture
+def way() -> FakeWay:
+    return FakeWay()
+
+
+@pytest.fixture
+def heard(proc: FakeProc, way: FakeWay, told: queue.Queue[Process]) -> Iterator[Ends]:
+    with Ends(way, told.put) as heard:
+        heard.watch({Process(pid * 10, pid) for pid in (40, 50, 60)})
+        yield heard
+    assert way.closed
+
+
+def test_an_end_is_told(
+    heard: Ends, way: FakeWay, proc: FakeProc, told: queue.Queue[Process]
+) -> None:
+    assert way.watched == {40, 50, 60}
+    assert heard.name == "connector"
+    proc.end(40)
+    proc.start(40, start=9999)  # its pid has a new owner by now
+    way.say(({40, 77}, False))
+    assert told.get(timeout=WAIT_SECONDS) == Process(400, 40)
+    assert heard.lost == 0
+
+
+def test_the_end_of_a_thread_is_not_that_of_its_process(
+    heard: Ends, way: FakeWay, proc: FakeProc, told: queue.Queue[Process]
+) -> None:
+    proc.start(40, start=400, state="Z", threads=2)
+    way.say(({40, 50}, False))
+    proc.end(60)
+    way.say(({60}, False))
+    assert told.get(timeout=WAIT_SECONDS).pid == 60
+    assert told.empty()
+
+
+def test_after_a_loss_all_are_looked_at(
+    heard: Ends, way: FakeWay, proc: FakeProc, told: queue.Queue[Process]
+) -> None:
+    for pid in (40, 60):
+        proc.end(pid)
+    way.say((set(), True))
+    assert {told.get(timeout=WAIT_SECONDS).pid for _ in range(2)} == {40, 60}
+    assert heard.lost == 1
+
+
+def test_nothing_will_be_heard_again(
+    proc: FakeProc, way: FakeWay, told: queue.Queue[Process], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Ends(way, told.put) as heard:
+        way.say(OSError(9, "Bad file descriptor"))
+        heard._thread.join(WAIT_SECONDS)
+        assert not heard._thread.is_alive()
+        assert heard.name == SCRAPE
+        heard.watch({Process(400, 40)})
+    assert "each scrape will look" in caplog.text
+
+
+def test_a_look_that_fails_is_made_up_for_by_the_next_scrape(
+    heard: Ends,
+    way: FakeWay,
+    proc: FakeProc,
+    told: queue.Queue[Process],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alive = Process.alive
+    failing = iter([True])
+
+    def sometimes(process: Process) -> bool:
+        if next(failing, False):
+            raise OSError(24, "Too many open files")
+        return alive(process)
+
+    monkeypatch.setattr(Process, "alive", sometimes)
+    proc.end(40)
+    way.say(({40}, False))
+    way.say(({40}, False))
+    assert told.get(timeout=WAIT_SECONDS).pid == 40
+    assert heard.lost == 1
+
+
+def test_without_a_way_there_is_no_thread(told: queue.Queue[Process]) -> None:
+    before = threading.active_count()
+    with Ends(None, told.put) as heard:
+        heard.watch({Process(1, 1)})
+        assert heard.name == SCRAPE
+        assert threading.active_count() == before
+
+
+def _refusing(error: Exception) -> Callable[[], None]:
+    def refuse() -> None:
+        raise error
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionRefusedError(111, "Connection refused"),  # a network namespace of its own
+        PermissionError(1, "Operation not permitted"),  # no CAP_NET_ADMIN on an older kernel
+        TimeoutError("timed out"),  # a user namespace of its own
+        ModuleNotFoundError("No module named 'pyroute2.netlink.connector'"),
+        OSError(97, "Address family not supported by protocol"),  # RestrictAddressFamilies=
+    ],
+)
+def test_the_next_best_way(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unlike(kind: type[Connector] | type[PidFds]) -> None:
+        monkeypatch.setattr(kind, "__init__", lambda _: _refusing(error)())
+
+    unlike(Connector)
+    way = ends.best_way()
+    assert isinstance(way, PidFds)
+    way.close()
+    unlike(PidFds)
+    assert ends.best_way() is None
+
+
+class NoticedSource(FakeSource):
+    """Says when a VM's counts are dropped."""
+
+    def __init__(self, key: VmKey) -> None:
+        super().__init__(busy(key))
+        self.dropped = threading.Event()
+
+    def forget(self, vm: VmKey) -> None:
+        super().forget(vm)
+        self.dropped.set()
+
+
+def _real(kind: type[Connector] | type[PidFds]) -> procevents.Way:
+    try:
+        return kind()
+    except (ImportError, OSError) as error:
+        pytest.skip(f"not to be had here: {error}")
+
+
+@pytest.mark.parametrize("kind", [Connector, PidFds])
+def test_a_real_vms_counts_are_dropped_before_the_next_scrape(
+    kind: type[Connector] | type[PidFds],
+) -> None:
+    way = _real(kind)
+    child = subprocess.Popen(
+        [sys.executable, "-c", "input()", "-name", "db"], stdin=subprocess.PIPE
+    )
+    source = NoticedSource(VmKey(1, child.pid))
+    collector = VmCollector(source)
+
+    def shown(name: str, **labels: str) -> list[float]:
+        samples = [s for family in collector.collect() for s in family.samples]
+        return [s.value for s in samples if s.name == name and labels.items() <= s.labels.items()]
+
+    with child, collector.hearing(way):
+        assert shown("nvscope_vm_info", vm="db") == [1]
+        assert shown("nvscope_process_events_source", source=kind.name) == [1]
+        child.kill()
+        assert source.dropped.wait(WAIT_SECONDS)
+        assert source.forgotten == [VmKey(1, child.pid)]
+        # Not yet reaped, and still read.
+        assert shown("nvscope_vm_info") == []
+        assert shown("nvscope_vm_events_total", kind="ended") == [1]
+        assert shown("nvscope_process_events_lost_total") == [0]
+
+
+def test_the_last_counts_of_those_past_the_bound_are_kept(proc: FakeProc, way: FakeWay) -> None:
+    one, other = VmKey(1, 40), VmKey(2, 50)
+    source = NoticedSource(one)
+    source.counts = busy(one, other)
+    collector = VmCollector(source, 1)
+    with collector.hearing(way):
+        collector.collect()
+        for pid in (50, 40):
+            proc.end(pid)
+        way.say(({50}, False))
+        way.say(({40}, False))
+        assert source.dropped.wait(WAIT_SECONDS)
+        assert source.forgotten == [one]
+        collector.collect()
+        assert set(source.forgotten) == {one, other}
