@@ -27,6 +27,8 @@ def best_way() -> Way | None:
             return kind()
         except (ImportError, OSError) as error:
             log.info("no ends of processes by %s: %s", kind.name, error)
+        except Exception:  # another pyroute2 may differ in any way, and is no reason not to serve
+            log.warning("no ends of processes by %s", kind.name, exc_info=True)
     return None
 
 

@@ -61,8 +61,8 @@ class Connector:
     name = "connector"
 
     def __init__(self) -> None:
-        """Raises ImportError where pyroute2 is missing or older than 0.7.3, and OSError: in a
-        network namespace of one's own, and without CAP_NET_ADMIN on kernels before 6.6."""
+        """Raises ImportError where pyroute2 has no connector (0.7.2), and OSError in a network or
+        user namespace of one's own, or without CAP_NET_ADMIN where the kernel wants that."""
         with _lean_pyroute2():
             module = importlib.import_module("pyroute2.netlink.connector.cn_proc")
             self._marshal = module.ProcEventMarshal()

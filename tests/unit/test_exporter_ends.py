@@ -191,6 +191,17 @@ def test_the_next_best_way(error: Exception, monkeypatch: pytest.MonkeyPatch) ->
     assert ends.best_way() is None
 
 
+def test_another_pyroute2_is_no_reason_not_to_serve(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = AttributeError("module has no attribute 'ProcEventMarshal'")
+    monkeypatch.setattr(Connector, "__init__", lambda _: _refusing(error)())
+    way = ends.best_way()
+    assert isinstance(way, PidFds)
+    way.close()
+    assert "ProcEventMarshal" in caplog.text
+
+
 class NoticedSource(FakeSource):
     """Says when a VM's counts are dropped."""
 

@@ -70,6 +70,8 @@ def test_what_a_vm_did_stays_when_its_rows_go() -> None:
     assert sums(others_.fold(unmaps(), NOBODY, NOBODY)) == {others.KEY: (13, 130)}
     # A later one with the same struct kvm and thread.
     assert sums(others_.fold(unmaps(a=2), {A}, NOBODY)) == {others.KEY: (15, 150)}
+    others_.fold(unmaps(), NOBODY, NOBODY)
+    assert sums(others_.fold(unmaps(a=6), {A}, NOBODY)) == {others.KEY: (21, 210)}
 
 
 def test_rows_of_the_ended_are_counted_once() -> None:

@@ -66,6 +66,21 @@ def test_reused_pid_is_another_vm(proc: FakeProc) -> None:
     assert identities.refresh([key])[key].label == "web"
 
 
+def test_a_pid_that_is_reused_while_it_is_named(
+    proc: FakeProc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proc.start(40, qemu("db"), start=100)
+    cmdline = psutil.Process.cmdline
+
+    def late(process: psutil.Process) -> list[str]:
+        proc.end(40)
+        proc.start(40, qemu("web"), start=999)
+        return cmdline(process)
+
+    monkeypatch.setattr(psutil.Process, "cmdline", late)
+    assert Identities().refresh([VmKey(1, 40)]) == {}
+
+
 def test_zombie(proc: FakeProc) -> None:
     key = VmKey(1, 40)
     proc.start(40, state="Z")
