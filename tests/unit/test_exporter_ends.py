@@ -7,6 +7,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from exporter_fakes import FakeProc, FakeSource, busy
 from nvscope.exporter import ends
 from nvscope.exporter.collector import VmCollector
 from nvscope.exporter.ends import SCRAPE, Ends
-from nvscope.probes import procevents
+from nvscope.probes import identity, procevents
 from nvscope.probes.identity import Process
 from nvscope.probes.procevents import Connector, Heard, PidFds
 from nvscope.probes.snapshot import VmKey
@@ -246,6 +247,43 @@ def test_a_real_vms_counts_are_dropped_before_the_next_scrape(
         assert shown("nvscope_vm_info") == []
         assert shown("nvscope_vm_events_total", kind="ended") == [1]
         assert shown("nvscope_process_events_lost_total") == [0]
+
+
+# Its first thread ends by the system call exit, which ends no other; the second when it has read.
+FIRST_ENDS = """
+import _thread, ctypes, platform, sys
+def last():
+    print("second", flush=True)
+    sys.stdin.read()
+_thread.start_new_thread(last, ())
+ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)
+"""
+
+
+def _is_zombie(pid: int) -> bool:
+    return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("kind", [Connector, PidFds])
+def test_a_process_whose_first_thread_ends_first(
+    kind: type[Connector] | type[PidFds], told: queue.Queue[Process]
+) -> None:
+    way, pipe = _real(kind), subprocess.PIPE
+    child = subprocess.Popen([sys.executable, "-c", FIRST_ENDS], stdin=pipe, stdout=pipe)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    process = identity._look(child.pid)
+    assert process is not None
+    with child, Ends(way, told.put) as heard:
+        heard.watch({process})
+        child.stdout.readline()
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not _is_zombie(child.pid):
+            assert time.monotonic() < deadline
+        assert process.alive()
+        assert told.empty()
+        child.stdin.close()
+        assert told.get(timeout=WAIT_SECONDS) == process
 
 
 def test_the_last_counts_of_those_past_the_bound_are_kept(proc: FakeProc, way: FakeWay) -> None:

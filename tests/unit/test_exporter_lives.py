@@ -8,6 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 from exporter_fakes import FakeProc
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from nvscope.exporter.lives import Lives
 from nvscope.probes.identity import OTHER, Process
@@ -163,3 +165,45 @@ def test_no_room_for_files_is_no_end(proc: FakeProc, monkeypatch: pytest.MonkeyP
             labels(lives, db=2)
     assert labels(lives, db=3) == {"db"}
     assert (lives.started, lives.ended) == (1, 0)
+
+
+# What happens to each of three pids: nothing, an end, a start (of another process, where one ran);
+# whether that end is heard; and what is counted of each VM, or that nothing is read.
+_STEPS = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from(["", "end", "start", "heard"]), min_size=3, max_size=3),
+        st.lists(st.none() | st.integers(0, 4), min_size=3, max_size=3),
+    ),
+    max_size=12,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(_STEPS)
+def test_whatever_happens(proc: FakeProc, steps: list[tuple[list[str], list[int | None]]]) -> None:
+    lives, running, ticks = Lives(most=2), dict.fromkeys((40, 50, 60), 0), 0
+    for events, counted in steps:
+        for pid, event in zip(running, events, strict=True):
+            ticks += 1
+            if event and running[pid]:
+                proc.end(pid)
+                if event == "heard":
+                    lives.end(Process(running[pid], pid))
+                running[pid] = 0
+            if event == "start":
+                start(proc, pid, "vm", ticks)
+                running[pid] = ticks
+        read = {
+            VmKey(pid, pid): n for pid, n in zip(running, counted, strict=True) if n is not None
+        }
+        vms = lives.look(read)
+        assert all(running[key.pid] for key in vms), "one is alive that is not"
+        assert set(vms) | set(lives.hidden()) == set(read)
+        assert not set(vms) & set(lives.hidden())
+        own = [vm.label for vm in vms.values() if vm is not OTHER]
+        assert len(own) == len(set(own)) <= 2
+        assert lives.started - lives.ended == len(vms)
+        assert lives.processes() == {Process(running[key.pid], key.pid) for key in vms}
+    for pid, ran in running.items():
+        if ran:
+            proc.end(pid)
