@@ -198,7 +198,12 @@ def test_wrong_usage(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize(
     ("arguments", "most"),
-    [((), 1024), (("--max-vms", "9"), 9), (("--max-vms", "9", "--max-series-vms", "4"), 4)],
+    [
+        ((), 1024),
+        (("--max-vms", "9"), 9),
+        (("--max-vms", "9", "--max-series-vms", "4"), 4),
+        (("--pinned", "/run/x", "--max-series-vms", "4"), 4),
+    ],
 )
 def test_vms_with_series_are_as_many_as_can_be_told_apart_or_fewer(
     arguments: tuple[str, ...], most: int, monkeypatch: pytest.MonkeyPatch

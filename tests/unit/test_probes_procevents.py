@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import select
 import socket
 import struct
@@ -214,6 +215,20 @@ def test_no_file_stays_open(kind: type[Connector] | type[PidFds]) -> None:
     way.watch({child.pid})  # gone by now
     way.close()
     assert _open_files() == before
+
+
+def test_more_files_are_asked_for_and_not_insisted_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
+    assert procevents._files() == 4096
+    assert asked == [(4096, 4096)]
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    assert procevents._files() == 1024
 
 
 def test_pidfds_leave_files_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
