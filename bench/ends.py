@@ -17,7 +17,8 @@ from pathlib import Path
 import click
 
 from nvscope.probes import sockfilter
-from nvscope.probes.procevents import Connector, PidFds, Way
+from nvscope.probes.pidfds import PidFds
+from nvscope.probes.procevents import Connector, Way
 
 LOOP = "i=0; while [ $i -lt $0 ]; do /bin/true; i=$((i+1)); done"
 

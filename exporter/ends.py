@@ -9,20 +9,20 @@ import threading
 from collections.abc import Callable, Iterable, Set
 from typing import Self
 
-from nvscope.probes import procevents
 from nvscope.probes.identity import Process
-from nvscope.probes.procevents import Way
+from nvscope.probes.pidfds import PidFds
+from nvscope.probes.procevents import Connector, Way
 
 # The ways, the best first; in the last, each scrape looks at every VM, as it does in any case.
 SCRAPE = "scrape"
-SOURCES = (procevents.Connector.name, procevents.PidFds.name, SCRAPE)
+SOURCES = (Connector.name, PidFds.name, SCRAPE)
 
 log = logging.getLogger(__name__)
 
 
 def best_way() -> Way | None:
     """The best that this host has; None: a scrape will find out."""
-    for kind in (procevents.Connector, procevents.PidFds):
+    for kind in (Connector, PidFds):
         try:
             return kind()
         except (ImportError, OSError) as error:

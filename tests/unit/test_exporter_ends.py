@@ -20,7 +20,8 @@ from nvscope.exporter.collector import VmCollector
 from nvscope.exporter.ends import SCRAPE, Ends
 from nvscope.probes import identity, procevents
 from nvscope.probes.identity import Process
-from nvscope.probes.procevents import Connector, Heard, PidFds
+from nvscope.probes.pidfds import PidFds
+from nvscope.probes.procevents import Connector, Heard
 from nvscope.probes.snapshot import VmKey
 
 WAIT_SECONDS = 20

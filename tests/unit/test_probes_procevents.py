@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from nvscope.probes import procevents, sockfilter
-from nvscope.probes.procevents import Connector, PidFds, Way
+from nvscope.probes import pidfds, procevents, sockfilter
+from nvscope.probes.pidfds import PidFds
+from nvscope.probes.procevents import Connector, Way
 
 EXEC, COMM, EXIT = 2, 0x200, sockfilter.EVENT_EXIT
 WAIT_SECONDS = 20
@@ -221,18 +222,18 @@ def test_more_files_are_asked_for_and_not_insisted_on(monkeypatch: pytest.Monkey
     asked: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
-    assert procevents._files() == 4096
+    assert pidfds._files() == 4096
     assert asked == [(4096, 4096)]
 
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(resource, "setrlimit", refuse)
-    assert procevents._files() == 1024
+    assert pidfds._files() == 1024
 
 
 def test_pidfds_leave_files_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(procevents, "_files", lambda: procevents._FILES_LEFT + 1)
+    monkeypatch.setattr(pidfds, "_files", lambda: pidfds._FILES_LEFT + 1)
     way = real(PidFds)
     before = _open_files()
     way.watch({1, os.getpid()})
