@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from typing import Protocol
 
-from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 import nvscope
-from nvscope.exporter import others, render
+from nvscope.exporter import others, own, render
 from nvscope.exporter.ends import SOURCES, Ends
 from nvscope.exporter.lives import Lives
 from nvscope.probes.errors import LackError
@@ -85,8 +85,10 @@ class VmCollector(Collector):
         a page with some of the VMs would pass for all of them. The cause is logged once.
         """
         with self._lock:
+            began = time.monotonic()
             counts = self._counts()
-            return [_up(counts is not None), *self._standing(), *(counts or ())]
+            took = own.gathered(time.monotonic() - began)
+            return [own.up(counts is not None), took, *self._standing(), *(counts or ())]
 
     def _counts(self) -> list[Metric] | None:
         try:
@@ -109,14 +111,16 @@ class VmCollector(Collector):
             self._source.forget(ended)
         self._ends.watch(self._lives.processes())
         self._past = past = {key for key, vm in vms.items() if vm is OTHER}
-        snapshot = self._others.fold(snapshot, past, self._lives.hidden())
+        folded = self._others.fold(snapshot, past, self._lives.hidden())
         shown = {key: vm for key, vm in vms.items() if key not in past} | self._other()
         host = self._source.host
-        yield from render.vm_metrics(snapshot, shown, host.revmap if host else "none")
-        yield render.vm_count(len(vms) - len(past), len(past))
-        yield render.vm_events(self._lives.started, self._lives.ended)
-        yield from render.process_events(self._ends.name, SOURCES, self._ends.lost)
-        yield render.events_lost(snapshot.lost)
+        yield from render.vm_metrics(folded, shown, host.revmap if host else "none")
+        yield own.vm_count(len(vms) - len(past), len(past))
+        yield own.vm_events(self._lives.started, self._lives.ended)
+        yield from own.process_events(self._ends.name, SOURCES, self._ends.lost)
+        yield own.events_lost(snapshot.lost)
+        yield from own.maps(snapshot.room)
+        yield from own.programs(snapshot.runs)
 
     def _ended(self, process: Process) -> None:
         """Drop the counts before a later VM can have the same struct kvm and thread.
@@ -133,12 +137,12 @@ class VmCollector(Collector):
 
     def _standing(self) -> Iterator[Metric]:
         """What is true whether the counts can be read or not."""
-        yield render.attached(self._source.attachments)
+        yield own.attached(self._source.attachments)
         if host := self._source.host:
             said = {"revmap": host.revmap, "nv2": _NV2[host.nv2], "kernel": host.kernel}
-            yield render.info("nvscope_host", "The host; revmap: its kernel's reverse map.", said)
+            yield own.info("nvscope_host", "The host; revmap: its kernel's reverse map.", said)
         build = {"version": nvscope.__version__}
-        yield render.info("nvscope_build", "The version of nvscope.", build)
+        yield own.info("nvscope_build", "The version of nvscope.", build)
 
 
 def _log(error: Exception) -> None:
@@ -147,12 +151,6 @@ def _log(error: Exception) -> None:
         log.error("%s; nvscope_up is 0 until then", error.message)
     else:
         log.error("cannot read the counts; nvscope_up is 0 until that works", exc_info=error)
-
-
-def _up(works: bool) -> Metric:
-    return GaugeMetricFamily(
-        "nvscope_up", "1 if this scrape could read the probes' counts, else 0.", value=works
-    )
 
 
 def _all_calls(snapshot: Snapshot) -> dict[VmKey, int]:

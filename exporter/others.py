@@ -53,13 +53,13 @@ class Others:
         for (vm, kind), counted in now.items():
             self._add(kind, counted, self._last.get((vm, kind), _NOTHING))
         self._last = now
-        return Snapshot(
-            self._merged(snapshot.notifier_unmaps, NotifierUnmaps),
-            self._merged(snapshot.s2_faults, S2Faults),
-            self._merged(snapshot.shadow_unmaps, ShadowUnmaps),
-            self._merged(snapshot.revmap_records, RevmapRecords),
-            self._broken(snapshot.broken, alive),
-            snapshot.lost,
+        return replace(
+            snapshot,
+            notifier_unmaps=self._merged(snapshot.notifier_unmaps, NotifierUnmaps),
+            s2_faults=self._merged(snapshot.s2_faults, S2Faults),
+            shadow_unmaps=self._merged(snapshot.shadow_unmaps, ShadowUnmaps),
+            revmap_records=self._merged(snapshot.revmap_records, RevmapRecords),
+            broken=self._broken(snapshot.broken, alive),
         )
 
     def _add(self, kind: Row, now: _Counted, before: _Counted) -> None:

@@ -17,7 +17,6 @@ from nvscope.exporter.histogram import buckets, seconds
 from nvscope.probes.durations import total
 from nvscope.probes.identity import Vm
 from nvscope.probes.snapshot import (
-    Attachment,
     Durations,
     S2Faults,
     ShadowUnmaps,
@@ -59,13 +58,13 @@ def _faults(rows: Sequence[S2Faults], vms: Vms) -> Iterator[Metric]:
         (((vms[row.vm].label, row.stage, row.result), row.durations) for row in rows),
     )
     refaults = [row for row in rows if row.refault]
-    yield _counter(
+    yield counter(
         "nvscope_refaults",
         "Shadow faults that bring back what notifier unmaps took; at most so many.",
         ("vm",),
         (((vms[row.vm].label,), _calls(row.durations)) for row in refaults),
     )
-    yield _counter(
+    yield counter(
         "nvscope_refault_seconds",
         "Time of these faults.",
         ("vm",),
@@ -80,7 +79,7 @@ def _shadow_unmaps(rows: Sequence[ShadowUnmaps], vms: Vms, revmap: str) -> Itera
         ("vm", "scope"),
         (((vms[row.vm].label, row.scope), row.durations) for row in rows),
     )
-    yield _counter(
+    yield counter(
         "nvscope_shadow_unmaps",
         "Unmaps of a shadow stage 2; reason: why a notifier unmap threw away the whole of it.",
         ("vm", "scope", "within", "reason"),
@@ -92,7 +91,7 @@ def _shadow_unmaps(rows: Sequence[ShadowUnmaps], vms: Vms, revmap: str) -> Itera
             for row in rows
         ),
     )
-    yield _counter(
+    yield counter(
         "nvscope_shadow_unmapped_bytes",
         "Nested IPA space asked to be unmapped; a full unmap asks for all of it, mapped or not.",
         ("vm",),
@@ -108,13 +107,13 @@ def _reverse_map(snapshot: Snapshot, vms: Vms) -> Iterator[Metric]:
         for row in snapshot.shadow_unmaps
         if row.vm in vms and row.reason != "none"
     )
-    yield _counter(
+    yield counter(
         "nvscope_fallbacks",
         "Notifier unmaps of a whole shadow stage 2 although there is a reverse map, by reason.",
         ("vm", "reason"),
         itertools.chain(none, fallbacks),
     )
-    yield _counter(
+    yield counter(
         "nvscope_revmap_records",
         "Shadow mappings noted in a reverse map; outcome: what became of it.",
         ("vm", "outcome"),
@@ -132,71 +131,6 @@ def _reverse_map(snapshot: Snapshot, vms: Vms) -> Iterator[Metric]:
     for key, vm in vms.items():
         broken.add_metric((vm.label,), snapshot.broken.get(key, 0))
     yield broken
-
-
-def vm_count(own: int, other: int) -> Metric:
-    """Return the VMs alive: with series of their own, and those in vm="other"."""
-    family = GaugeMetricFamily(
-        "nvscope_vms",
-        'VMs alive; series: of their own, or those of vm="other".',
-        labels=("series",),
-    )
-    family.add_metric(("own",), own)
-    family.add_metric(("other",), other)
-    return family
-
-
-def vm_events(started: int, ended: int) -> Metric:
-    """Return how many VMs were seen to begin and to end."""
-    rows = ((("started",), started), (("ended",), ended))
-    return _counter(
-        "nvscope_vm_events", "VMs that were seen first, and that ended.", ("kind",), rows
-    )
-
-
-def process_events(source: str, sources: Iterable[str], lost: int) -> Iterator[Metric]:
-    """Yield how ends of processes are heard of, and how often some were not; source: the one."""
-    family = GaugeMetricFamily(
-        "nvscope_process_events_source",
-        "1 for how the exporter learns that a VM's process has ended; scrape: not before it.",
-        labels=("source",),
-    )
-    for each in sources:
-        family.add_metric((each,), each == source)
-    yield family
-    yield CounterMetricFamily(
-        "nvscope_process_events_lost",
-        "Times that ends of processes may have been missed, and all VMs were looked at instead.",
-        value=lost,
-    )
-
-
-def attached(attachments: Iterable[Attachment]) -> Metric:
-    """Return one row per probe point and hook: 1 where it is attached, 0 where it is not."""
-    family = GaugeMetricFamily(
-        "nvscope_probe_attached",
-        "1 if the probe point is attached to the hook, 0 if it could not be.",
-        labels=("probe", "hook", "mechanism"),
-    )
-    rows = {(a.point, a.hook, a.mechanism): float(a.mechanism != "") for a in attachments}
-    for labels, value in rows.items():
-        family.add_metric(labels, value)
-    return family
-
-
-def events_lost(lost: Mapping[str, int]) -> Metric:
-    """Return a row for each cause, at 0 too."""
-    return _counter(
-        "nvscope_events_lost",
-        "Events that happened and are missing from the other metrics.",
-        ("cause",),
-        (((cause,), count) for cause, count in lost.items()),
-    )
-
-
-def info(name: str, text: str, values: Mapping[str, str]) -> Metric:
-    """Return the metric `name`_info: always 1, with values as its labels."""
-    return InfoMetricFamily(name, text, value=dict(values))
 
 
 def _vm_info(vms: Vms) -> Metric:
@@ -228,7 +162,7 @@ def _histogram(
     return family
 
 
-def _counter(name: str, text: str, labels: Labels, rows: Iterable[tuple[Labels, float]]) -> Metric:
+def counter(name: str, text: str, labels: Labels, rows: Iterable[tuple[Labels, float]]) -> Metric:
     """A counter, name without _total; rows with the same labels are added up."""
     family = CounterMetricFamily(name, text, labels=labels)
     grouped: dict[Labels, float] = {}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nvscope.probes import decode, libbpf
-from nvscope.probes.snapshot import Snapshot, VmKey
+from nvscope.probes.snapshot import Room, Runs, Snapshot, VmKey
 
 # The maps that are read, by their names in bpf/nvscope.h.
 MAPS = ("rows", "mmus", "lost")
@@ -28,13 +28,21 @@ class Counters:
         # The losses last: an event between the reads is then rather lost than forgotten.
         rows = libbpf.read_percpu_hash(self.maps["rows"], *decode.SIZES)
         mmus = libbpf.read_hash(self.maps["mmus"], *decode.MMU_SIZES)
-        return decode.snapshot(rows, self.losses(), self.notifier_seen, mmus)
+        counted = decode.snapshot(rows, self.losses(), self.notifier_seen, mmus)
+        used = {"rows": len(rows), "mmus": len(mmus)}
+        return replace(counted, room=self._room(used), runs=self._runs())
 
     def losses(self) -> dict[str, int]:
         """What is not counted, by cause. Raises OSError."""
         losses = libbpf.read_array(self.maps["lost"], len(decode.LOSSES))
-        skipped = sum(map(libbpf.recursion_misses, self.programs.values()))
+        skipped = sum(libbpf.run_stats(fd)[2] for fd in self.programs.values())
         return dict(zip(decode.LOSSES, losses, strict=True)) | {decode.RECURSION: skipped}
+
+    def _room(self, used: Mapping[str, int]) -> dict[str, Room]:
+        return {name: Room(n, libbpf.capacity(self.maps[name])) for name, n in used.items()}
+
+    def _runs(self) -> dict[str, Runs]:
+        return {name: Runs(*libbpf.run_stats(fd)[:2]) for name, fd in self.programs.items()}
 
     def forget(self, vm: VmKey, triggers: bool = False) -> None:
         """Delete the rows of a VM; triggers: they are told apart by who caused them."""

@@ -16,9 +16,13 @@ SONAME = "libbpf.so.1"
 # entries than fit; the buffer is then doubled.
 BATCH = 64
 
-# struct bpf_prog_info (uapi/linux/bpf.h): its size, and where recursion_misses lies.
+# struct bpf_prog_info (uapi/linux/bpf.h): its size, and where run_time_ns lies, then run_cnt and
+# recursion_misses.
 PROG_INFO_BYTES = 232
-PROG_INFO_RECURSION_MISSES = 208
+PROG_INFO_RUN_TIME_NS = 192
+# struct bpf_map_info: its size, and where max_entries lies.
+MAP_INFO_BYTES = 88
+MAP_INFO_MAX_ENTRIES = 16
 
 # uapi/linux/bpf.h: of enum bpf_attach_type, of enum bpf_map_type, of BPF_OBJ_GET's flags.
 PERF_EVENT = 41
@@ -136,11 +140,25 @@ def delete(fd: int, key: bytes) -> None:
         _checked(result)
 
 
-def recursion_misses(prog_fd: int) -> int:
-    """How often the kernel did not run a program because it was running already on that CPU."""
-    info, length = ctypes.create_string_buffer(PROG_INFO_BYTES), ctypes.c_uint32(PROG_INFO_BYTES)
-    _checked(library().bpf_obj_get_info_by_fd(prog_fd, info, ctypes.byref(length)))
-    return ctypes.c_uint64.from_buffer(info, PROG_INFO_RECURSION_MISSES).value
+def run_stats(prog_fd: int) -> tuple[int, int, int]:
+    """(runs, their time in ns, how often the kernel did not run it because it was running already
+    on that CPU); the first two while kernel.bpf_stats_enabled is 1.
+    """
+    info = _info(prog_fd, PROG_INFO_BYTES)
+    time_ns, runs, misses = (ctypes.c_uint64 * 3).from_buffer(info, PROG_INFO_RUN_TIME_NS)
+    return runs, time_ns, misses
+
+
+def capacity(map_fd: int) -> int:
+    """How many entries a map has room for."""
+    info = _info(map_fd, MAP_INFO_BYTES)
+    return ctypes.c_uint32.from_buffer(info, MAP_INFO_MAX_ENTRIES).value
+
+
+def _info(fd: int, size: int) -> ctypes.Array[ctypes.c_char]:
+    info, length = ctypes.create_string_buffer(size), ctypes.c_uint32(size)
+    _checked(library().bpf_obj_get_info_by_fd(fd, info, ctypes.byref(length)))
+    return info
 
 
 def link_perf_event(prog_fd: int, event_fd: int) -> int:

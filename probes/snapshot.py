@@ -156,6 +156,22 @@ def notifier_seen(attachments: Iterable[Attachment]) -> bool:
 
 
 @dataclass(frozen=True)
+class Room:
+    """Of a BPF map: entries in use, and how many it can have."""
+
+    used: int
+    capacity: int
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Of a BPF program, while the kernel kept count (kernel.bpf_stats_enabled): runs, and ns."""
+
+    count: int
+    time_ns: int
+
+
+@dataclass(frozen=True)
 class Snapshot:
     """All counters at one time. lost: cause -> events that happened but are not counted above.
 
@@ -165,6 +181,7 @@ class Snapshot:
     of a call was not seen), recursion (the kernel skipped a program that was running on that CPU
     already). One event can be under two causes, never under none: take "not 0" as the signal, and
     the sum as an upper bound. A missed exit shows when its task makes its next call.
+    room: the maps that can be full, by name; runs: the programs, by name.
     """
 
     notifier_unmaps: tuple[NotifierUnmaps, ...] = ()
@@ -173,6 +190,8 @@ class Snapshot:
     revmap_records: tuple[RevmapRecords, ...] = ()
     broken: Mapping[VmKey, int] = field(default_factory=dict)
     lost: Mapping[str, int] = field(default_factory=dict)
+    room: Mapping[str, Room] = field(default_factory=dict)
+    runs: Mapping[str, Runs] = field(default_factory=dict)
 
     def rows(self) -> Iterator[Row]:
         """All rows, of any kind."""

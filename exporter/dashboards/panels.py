@@ -225,6 +225,37 @@ ROWS = (
                 ),
             ),
             Panel(
+                "How full the kernel's maps are",
+                SHARE,
+                (
+                    Query(
+                        f"nvscope_map_entries{{{_HOST}}} / nvscope_map_capacity",
+                        "{{instance}} {{map}}",
+                    ),
+                ),
+                note="What finds no room is lost: nvscope load --max-vms.",
+            ),
+            Panel(
+                "What a program's run costs",
+                SECONDS,
+                (
+                    Query(
+                        "sum by (program)"
+                        f" (rate(nvscope_program_run_seconds_total{{{_HOST}}}[$__rate_interval]))"
+                        " / sum by (program)"
+                        f" (rate(nvscope_program_runs_total{{{_HOST}}}[$__rate_interval]))",
+                        "{{program}}",
+                    ),
+                ),
+                note="While kernel.bpf_stats_enabled is 1.",
+            ),
+            Panel(
+                "A page takes",
+                SECONDS,
+                (Query(f"nvscope_gather_duration_seconds{{{_HOST}}}", "{{instance}}"),),
+                note="To read the maps and /proc.",
+            ),
+            Panel(
                 "Its CPU time",
                 SHARE,
                 (

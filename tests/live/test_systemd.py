@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import time
@@ -51,8 +52,9 @@ printf '[Service]\\nWatchdogSec=20\\n' > $changes/watchdog.conf
 
 def make_wheel() -> Path:
     """This checkout's."""
-    for old in WHEELS.glob("*.whl"):
-        old.unlink()
+    # What an earlier build has left would be in the wheel, too.
+    for old in (WHEELS, source_root() / "build/lib"):
+        shutil.rmtree(old, ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
     subprocess.run([*pip, "wheel", "--no-deps", "-w", WHEELS, source_root()], check=True)
     [made] = WHEELS.glob("*.whl")

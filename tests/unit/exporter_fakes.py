@@ -11,6 +11,8 @@ from nvscope.probes.snapshot import (
     Durations,
     NotifierUnmaps,
     RevmapRecords,
+    Room,
+    Runs,
     S2Faults,
     ShadowUnmaps,
     Snapshot,
@@ -57,6 +59,8 @@ def busy(*vms: VmKey) -> Snapshot:
         tuple(RevmapRecords(vm, "stored", durations({0: 17})) for vm in vms),
         dict.fromkeys(vms[:1], 1),
         LOST,
+        {"rows": Room(7 * len(vms), 1024)},
+        {"s2_fault_entry": Runs(5, 1_500_000_000), "vm_exit_entry": Runs(0, 0)},
     )
 
 

@@ -182,6 +182,7 @@ def test_a_snapshot_that_fails_is_no_half_page(
     shown = {name for name, _ in page if name.startswith("nvscope_")}
     assert shown == {
         "nvscope_up",
+        "nvscope_gather_duration_seconds",
         "nvscope_probe_attached",
         "nvscope_host_info",
         "nvscope_build_info",
@@ -205,3 +206,14 @@ def test_beside_the_metrics_of_the_process_metrics(scrape: Scrape) -> None:
     registry = _registry(FakeSource())
     ProcessCollector(registry=registry)
     assert _value(scrape(registry), "process_resident_memory_bytes") > 0
+
+
+@both_formats
+def test_what_the_probes_themselves_take(proc: FakeProc, scrape: Scrape) -> None:
+    page = scrape(_registry(FakeSource(busy(DB, WEB))))
+    assert _value(page, "nvscope_map_entries", map="rows") == 14
+    assert _value(page, "nvscope_map_capacity", map="rows") == 1024
+    assert _value(page, "nvscope_program_runs_total", program="s2_fault_entry") == 5
+    assert _value(page, "nvscope_program_run_seconds_total", program="s2_fault_entry") == 1.5
+    assert ("nvscope_program_runs_total", frozenset({("program", "vm_exit_entry")})) not in page
+    assert 0 < _value(page, "nvscope_gather_duration_seconds") < 10

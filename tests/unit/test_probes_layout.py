@@ -93,10 +93,18 @@ def test_struct_nv_event(tmp_path: Path) -> None:
     assert evaluate(tmp_path, ['"nvscope.h"'], asked) == expected
 
 
-def test_struct_bpf_prog_info(tmp_path: Path) -> None:
+def test_what_the_kernel_tells_of_programs_and_maps(tmp_path: Path) -> None:
     if not Path("/usr/include/linux/bpf.h").exists():
         pytest.skip("no kernel headers for user space")
-    asked = ["sizeof(struct bpf_prog_info)", "offsetof(struct bpf_prog_info, recursion_misses)"]
-    size, offset = evaluate(tmp_path, ["<linux/bpf.h>"], asked)
-    assert offset == libbpf.PROG_INFO_RECURSION_MISSES
-    assert size >= libbpf.PROG_INFO_BYTES
+    asked = [
+        *(f"offsetof(struct bpf_prog_info, {name})" for name in ("run_time_ns", "run_cnt")),
+        "offsetof(struct bpf_prog_info, recursion_misses)",
+        "offsetof(struct bpf_map_info, max_entries)",
+        "sizeof(struct bpf_prog_info)",
+        "sizeof(struct bpf_map_info)",
+    ]
+    *offsets, program_bytes, map_bytes = evaluate(tmp_path, ["<linux/bpf.h>"], asked)
+    first = libbpf.PROG_INFO_RUN_TIME_NS
+    assert offsets == [first, first + 8, first + 16, libbpf.MAP_INFO_MAX_ENTRIES]
+    assert program_bytes >= libbpf.PROG_INFO_BYTES
+    assert map_bytes >= libbpf.MAP_INFO_BYTES

@@ -20,7 +20,7 @@ from nvscope.probes.errors import LackError
 from nvscope.probes.pins import about, bpffs, write
 from nvscope.probes.pins.layout import ABOUT, CURRENT, LOADING
 from nvscope.probes.pins.pinned import Pinned
-from nvscope.probes.snapshot import VmKey
+from nvscope.probes.snapshot import Room, VmKey
 
 MAP_TYPE_HASH, MAP_TYPE_PERCPU_HASH = 1, 5  # enum bpf_map_type, uapi/linux/bpf.h
 
@@ -86,6 +86,7 @@ def test_what_is_pinned_is_read(folder: Path, loaded: FakeLoaded) -> None:
     with Pinned(folder) as source:
         snapshot = source.snapshot()
         assert snapshot.lost["vm_full"] == 7
+        assert snapshot.room == {"rows": Room(0, 8), "mmus": Room(0, 8)}
         assert source.attachments == ATTACHMENTS
         assert source.host == about.Host("7.3.4", True, "none")
         libbpf.write_array(loaded.counters.maps["lost"], decode.LOSSES.index("vm_full"), 8)
