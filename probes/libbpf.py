@@ -12,10 +12,6 @@ from nvscope.probes.errors import LackError
 
 SONAME = "libbpf.so.1"
 
-# bpf_map_lookup_batch() fails with ENOSPC when one hash bucket has more
-# entries than fit; the buffer is then doubled.
-BATCH = 64
-
 # struct bpf_prog_info (uapi/linux/bpf.h): its size, and where run_time_ns lies, then run_cnt and
 # recursion_misses.
 PROG_INFO_BYTES = 232
@@ -52,32 +48,36 @@ def possible_cpus() -> int:
 def read_percpu_hash(fd: int, key_size: int, value_size: int) -> list[tuple[bytes, bytes]]:
     """All (key, values of all CPUs) of a per-CPU hash map; sizes in bytes.
 
-    A value lies every value_size bytes, rounded up to 8. Complexity: one system call per BATCH.
+    A value lies every value_size bytes, rounded up to 8. Otherwise as `read_hash`.
     """
     return read_hash(fd, key_size, (value_size + 7) // 8 * 8 * possible_cpus())
 
 
 def read_hash(fd: int, key_size: int, row_size: int) -> list[tuple[bytes, bytes]]:
-    """All (key, value) of a hash map; sizes in bytes. Complexity: one system call per BATCH."""
-    size, token, rows = BATCH, None, []
-    while True:
-        keys, values = ctypes.create_string_buffer(key_size * size), bytearray(row_size * size)
-        buffer = (ctypes.c_char * len(values)).from_buffer(values)
-        count, following = ctypes.c_uint32(size), ctypes.c_uint32()
-        result = library().bpf_map_lookup_batch(
-            fd, token, ctypes.byref(following), keys, buffer, ctypes.byref(count), None
-        )
-        if result == -errno.ENOSPC:
-            size *= 2
-            continue
-        if result not in (0, -errno.ENOENT):
-            _checked(result)
-        for i in range(count.value):
-            key = keys.raw[i * key_size : (i + 1) * key_size]
-            rows.append((key, bytes(values[i * row_size : (i + 1) * row_size])))
-        if result == -errno.ENOENT:
-            return rows
-        token = ctypes.byref(following)
+    """All (key, value) of a hash map, each key once; sizes in bytes.
+
+    Complexity: two system calls a row. Not bpf_map_lookup_batch(): it walks the empty buckets with
+    bpf_prog_active raised, and whoever preempts it there has no kprobe program run on that CPU
+    (trace_call_bpf(), kernel/trace/bpf_trace.c), be it ours or another tool's.
+    """
+    lib, rows = library(), {}
+    key, following = (ctypes.create_string_buffer(key_size) for _ in range(2))
+    value, before = ctypes.create_string_buffer(row_size), None
+    # Where `before` was deleted meanwhile the walk begins anew.
+    while not _ended(lib.bpf_map_get_next_key(fd, before, following)):
+        key, following = following, key
+        before = key
+        if key.raw not in rows and not _ended(lib.bpf_map_lookup_elem(fd, key, value)):
+            rows[key.raw] = value.raw
+    return list(rows.items())
+
+
+def _ended(result: int) -> bool:
+    """Whether a map has no such key. Raises OSError for other failures."""
+    if result == -errno.ENOENT:
+        return True
+    _checked(result)
+    return False
 
 
 def read_array(fd: int, length: int) -> list[int]:
@@ -135,9 +135,7 @@ def open_pinned(path: Path) -> int:
 
 def delete(fd: int, key: bytes) -> None:
     """Delete a key, if it is there."""
-    result = library().bpf_map_delete_elem(fd, key)
-    if result != -errno.ENOENT:
-        _checked(result)
+    _ended(library().bpf_map_delete_elem(fd, key))
 
 
 def run_stats(prog_fd: int) -> tuple[int, int, int]:
