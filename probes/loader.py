@@ -19,6 +19,8 @@ from nvscope.probes.programs import FENTRY, MECHANISMS, Mode, Plan, Probing, Pro
 from nvscope.probes.quiet import Quiet, first_useful_line
 from nvscope.probes.snapshot import Attachment, Snapshot, VmKey, notifier_seen
 
+NEVER_NS = (1 << 64) - 1  # later than all of CLOCK_MONOTONIC
+
 
 @dataclass
 class Module:
@@ -27,17 +29,29 @@ class Module:
     bpf: Any
     programs: dict[str, int] = field(default_factory=dict)
     links: dict[str, int] = field(default_factory=dict)
-    own: list[int] = field(default_factory=list)  # links that bcc does not know of
+    own: dict[str, int] = field(default_factory=dict)  # of links, those that bcc does not know of
 
     def map(self, name: str) -> int:
         """The fd of a map."""
         fd: int = self.bpf[name.encode()].map_fd
         return fd
 
+    def detach(self) -> None:
+        """Take all programs from their functions, unless they are pinned; the maps stay.
+
+        Ends before begins: an end whose begin was not seen would count as lost.
+        """
+        with Quiet():
+            for name in list(self.bpf.kfunc_exit_fds):
+                self.bpf.detach_kretfunc(name)
+            for name in sorted(self.own, key=lambda name: not name.endswith("_exit")):
+                os.close(self.own.pop(name))
+            for name in list(self.bpf.kfunc_entry_fds):
+                self.bpf.detach_kfunc(name)
+
     def discard(self) -> None:
-        """Detach all of it."""
-        while self.own:
-            os.close(self.own.pop())
+        """Detach all of it, and let it go."""
+        self.detach()
         with Quiet():
             self.bpf.cleanup()
         # bcc keeps every module until the process ends.
@@ -95,6 +109,14 @@ class Loaded:
             if self._module is not None:
                 probing = self._mode.probing
                 self.counters.forget(vm, triggers=bool(probing and probing.triggers))
+
+    def detach(self) -> None:
+        """See no more calls; all that was seen can still be read. May be called twice."""
+        with self._lock:
+            if self._module is not None:
+                # From now on no call's end is ours to miss.
+                libbpf.write_array(self._module.map("armed"), 0, NEVER_NS)
+                self._module.detach()
 
     def close(self) -> None:
         """Detach everything that is not pinned; may be called twice."""
@@ -240,9 +262,8 @@ def _attach_kprobe(module: Module, program: Program, name: str, edge: str) -> No
     """By a link of our own: what bcc attaches a kprobe by cannot be pinned."""
     fd = module.bpf.load_func(name.encode(), module.bpf.KPROBE).fd
     link = perf.attach_kprobe(program.symbol, fd, at_return=edge == "exit")
-    module.own.append(link)
     module.programs[f"{program.point}_{edge}"] = fd
-    module.links[f"{program.point}_{edge}"] = link
+    module.links[f"{program.point}_{edge}"] = module.own[f"{program.point}_{edge}"] = link
 
 
 def _hint(why: str, host: features.Host) -> str:

@@ -113,6 +113,8 @@ def _load(wanted: Wanted, host: features.Host) -> Loaded:
 class Probed(Source, Protocol):
     """What is measured: probes.loader.Loaded."""
 
+    def detach(self) -> None: ...
+
     def drain(self) -> tuple[bytes, dict[str, int]]: ...
 
     def symbol(self, address: int) -> str: ...
@@ -190,6 +192,9 @@ class Run:
                 stopped = session.stopped(min(until, DRAIN_SECONDS))
                 done = stopped or time.monotonic() >= ends_at
                 over = done or time.monotonic() >= next_at
+                if done:
+                    # Else a call that ends now could be counted, and missing among the slow ones.
+                    self._loaded.detach()
                 new = self._take_slow()
                 room = SHOWN - len(slow)
                 slow += new[:room]

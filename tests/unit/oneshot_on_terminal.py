@@ -41,6 +41,9 @@ class Growing:
     def forget(self, vm: VmKey) -> None:
         raise AssertionError(f"{vm} is alive")
 
+    def detach(self) -> None:
+        pass
+
     def drain(self) -> tuple[bytes, dict[str, int]]:
         raise AssertionError("no slow calls were asked for")
 

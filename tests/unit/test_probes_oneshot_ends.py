@@ -28,6 +28,7 @@ from nvscope.probes.oneshot.kinds import KINDS
 from nvscope.probes.oneshot.meter import Asked
 from nvscope.probes.oneshot.run import Run, Wanted
 from nvscope.probes.oneshot.topview import State
+from nvscope.probes.snapshot import Snapshot
 
 HERE = Path(__file__).parent
 
@@ -149,14 +150,32 @@ def test_slow_calls_as_they_come(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(json.loads(said.out)["slow"]) == 12  # not the one from before the begin
 
 
+def test_the_last_look_is_at_what_no_longer_moves() -> None:
+    """Else a call could be counted, and missing among the slow ones, or the other way round."""
+    source = Slow()
+    asked = Asked(KINDS["notifier_unmap"])
+    Run(source, Wanted(asked, 0.1, 0.03, 1, None, None, (), False), HOST).run()
+    assert source.done.count("detach") == 1
+    assert source.done[source.done.index("detach") :] == ["detach", "drain", "snapshot"]
+
+
 class Slow(Growing):
     """One slow call before the begin, and a dozen after it."""
 
     def __init__(self) -> None:
+        self.done: list[str] = []
         super().__init__()
         self._drains = [1, 12]
 
+    def snapshot(self) -> Snapshot:
+        self.done.append("snapshot")
+        return super().snapshot()
+
+    def detach(self) -> None:
+        self.done.append("detach")
+
     def drain(self) -> tuple[bytes, dict[str, int]]:
+        self.done.append("drain")
         event = decode.Event(kvm=ALPHA.kvm, pid=ALPHA.pid, duration_ns=5, canonical_ipa=1 << 12)
         count = self._drains.pop(0) if self._drains else 0
         return bytes(decode.SlowCall(event)) * count, {}
