@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import signal
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 
 from nvscope.exporter import ends, server
 from nvscope.exporter.collector import Source, VmCollector
+from nvscope.exporter.reloads import Reloads
 from nvscope.exporter.systemd import inherited_socket, notify, watchdog_seconds
 from nvscope.probes import session
+from nvscope.probes.config.options import check_config_option, config_option, said_to_be_good
 from nvscope.probes.errors import LackError
 from nvscope.probes.identity import require_initial_pid_namespace
 from nvscope.probes.options import (
@@ -84,6 +87,7 @@ Examples:
   nvscope export
   nvscope export --listen 0.0.0.0:9810 --strict
   nvscope export --pinned
+  nvscope export --config /etc/nvscope.toml
   nvscope export --mechanism kprobe
   nvscope export --symbol s2_fault=user_mem_abort.isra.0
   nvscope export --symbol revmap_record=add_to_my_reverse_map
@@ -91,6 +95,8 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@config_option
+@check_config_option
 @click.option(
     "--listen",
     metavar="HOST:PORT",
@@ -122,6 +128,8 @@ Examples:
 @click.pass_context
 def export(
     context: click.Context,
+    config: Path | None,
+    check_config: bool,
     listen: tuple[str, int],
     mechanisms: tuple[str, ...],
     symbols: dict[str, str],
@@ -133,16 +141,19 @@ def export(
     """Serve what nested virtualization costs this host's VMs, as Prometheus metrics.
 
     Attaches BPF programs to KVM (as root), aggregates in the kernel, and reads the counts at
-    each scrape of /metrics. SIGTERM or Ctrl-C detaches everything and ends it.
+    each scrape of /metrics. SIGTERM or Ctrl-C detaches everything and ends it. SIGHUP reads
+    --config again and says what can only change with a new start.
 
     Exit codes: 0 stopped by a signal, 2 wrong usage, 3 the host lacks something (no KVM with
     nested guests, no rights, the port is taken).
     """
+    if said_to_be_good(check_config, config):
+        return
     if pinned:
         _refuse_loaders_options(context)
     wanted = Wanted(pinned, mechanisms or MECHANISMS, symbols, strict, max_vms)
     with _inherited(context) or _listening(*listen) as sock:
-        run(sock, wanted, max_series_vms or max_vms)
+        run(sock, wanted, max_series_vms or max_vms, Reloads(context, config))
 
 
 def _refuse_loaders_options(context: click.Context) -> None:
@@ -153,11 +164,11 @@ def _refuse_loaders_options(context: click.Context) -> None:
             raise click.UsageError(f"{option.opts[0]} is for nvscope load, not for --pinned")
 
 
-def run(sock: socket.socket, wanted: Wanted, max_series_vms: int) -> None:
+def run(sock: socket.socket, wanted: Wanted, max_series_vms: int, reloads: Reloads) -> None:
     """Attach, serve on a listening socket until SIGTERM or SIGINT, detach."""
     # Blocked and waited for, in place of a handler: nothing is interrupted half-way, and one
     # that comes while the programs are being compiled is acted on right after.
-    session.block()
+    session.block(signal.SIGHUP)
     logging.basicConfig(format="nvscope: %(message)s", level=logging.WARNING)
     require_initial_pid_namespace()
     with contextlib.closing(open_source(wanted)) as source:
@@ -165,6 +176,7 @@ def run(sock: socket.socket, wanted: Wanted, max_series_vms: int) -> None:
         registry = CollectorRegistry()
         collector = VmCollector(source, max_series_vms)
         registry.register(collector)
+        registry.register(reloads)
         ProcessCollector(registry=registry)
         http = server.Server(server.application(registry), sock)
         with collector.hearing(ends.best_way()):
@@ -172,16 +184,19 @@ def run(sock: socket.socket, wanted: Wanted, max_series_vms: int) -> None:
             try:
                 click.echo(_serving_line(server.url(sock), source.attachments, wanted.pinned))
                 notify("READY=1", f"STATUS=serving {server.url(sock)}")
-                _wait(http)
+                _wait(http, reloads, collector)
             finally:
                 http.stop()
 
 
-def _wait(http: server.Server) -> None:
+def _wait(http: server.Server, reloads: Reloads, collector: VmCollector) -> None:
     """Until a signal comes; for as long as requests are answered, systemd hears of it."""
     asked = watchdog_seconds()
     pause = asked / 2 if asked else _FOR_EVER
-    while not session.stopped(pause):
+    changes = {"max_series_vms": collector.set_bound}
+    while (came := session.heard(pause, signal.SIGHUP)) not in session.STOP_SIGNALS:
+        if came == signal.SIGHUP:
+            reloads.reload(changes)
         if http.answers(pause):
             notify("WATCHDOG=1")
     notify("STOPPING=1")

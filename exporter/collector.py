@@ -70,6 +70,11 @@ class VmCollector(Collector):
         self._failing = False
         self._lock = threading.Lock()
 
+    def set_bound(self, max_series_vms: int | None) -> None:
+        """Another bound, for VMs from now on: those that have series of their own keep them."""
+        with self._lock:
+            self._lives.set_bound(max_series_vms)
+
     @contextlib.contextmanager
     def hearing(self, way: Way | None) -> Iterator[None]:
         """Hear processes end as well, and not only at a scrape."""

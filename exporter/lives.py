@@ -36,6 +36,10 @@ class Lives:
         self._hidden: dict[VmKey, _Hidden] = {}
         self.started = self.ended = 0
 
+    def set_bound(self, most: int | None) -> None:
+        """Another bound, for VMs from now on: those that have a name keep it."""
+        self._identities.most = most
+
     def look(self, counts: Mapping[VmKey, int]) -> dict[VmKey, Vm]:
         """Return those that are alive of the VMs that have counts.
 

@@ -89,7 +89,7 @@ class Identities:
         """most: VMs that get a name of their own at a time, the older ones first. Those past it
         are OTHER as long as they live, and no VM's own name is that. None: all get one."""
         self._known: dict[VmKey, tuple[Process, Vm]] = {}
-        self._most = most
+        self.most = most
 
     def refresh(self, keys: Iterable[VmKey]) -> dict[VmKey, Vm]:
         """Return those of keys whose process is alive; what is not among keys is forgotten.
@@ -128,9 +128,9 @@ class Identities:
 
     def _name(self, process: Process, own: set[str]) -> Vm | None:
         """Who a new VM is; None if its process has just ended. own: the names that are taken."""
-        if self._most is None:
+        if self.most is None:
             return _describe(process, own)
-        return OTHER if len(own) >= self._most else _describe(process, own | {OTHER.label})
+        return OTHER if len(own) >= self.most else _describe(process, own | {OTHER.label})
 
     def _count_again(self) -> None:
         """Look at the vCPUs of some VMs, each in its turn: hot-plug is rare, and looks are dear."""

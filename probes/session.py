@@ -16,18 +16,24 @@ from nvscope.probes.snapshot import Attachment
 STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM})
 
 
-def block() -> None:
-    """Let the signals that end us wait until `stopped` asks: nothing is interrupted half-way.
+def block(*others: signal.Signals) -> None:
+    """Let the signals that end us, and others, wait until we ask: nothing is interrupted half-way.
 
     To be called before anything starts threads, as numpy does when it is imported: one that does
     not block them would take them.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS | set(others))
 
 
 def stopped(seconds: float) -> bool:
     """Wait so long at most; whether a signal came that is to end us."""
-    return signal.sigtimedwait(STOP_SIGNALS, max(0, seconds)) is not None
+    return heard(seconds) is not None
+
+
+def heard(seconds: float, *others: signal.Signals) -> signal.Signals | None:
+    """Wait so long at most; the signal that came, one to end us or of the others."""
+    came = signal.sigtimedwait(STOP_SIGNALS | set(others), max(0, seconds))
+    return signal.Signals(came.si_signo) if came else None
 
 
 @contextlib.contextmanager

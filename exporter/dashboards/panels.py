@@ -256,6 +256,33 @@ ROWS = (
                 note="To read the maps and /proc.",
             ),
             Panel(
+                "Configuration",
+                PLAIN,
+                (
+                    Query(
+                        f"count by (instance)"
+                        f" (nvscope_config_last_reload_successful{{{_HOST}}} == 0)",
+                        "{{instance}} has a bad file",
+                    ),
+                ),
+                "stat",
+                6,
+                "What it had stays in force.",
+            ),
+            Panel(
+                "Good since",
+                "dateTimeFromNow",
+                (
+                    Query(
+                        f"1000 * nvscope_config_last_reload_success_timestamp_seconds{{{_HOST}}}",
+                        "{{instance}}",
+                    ),
+                ),
+                "stat",
+                6,
+                "When the file was last read and good.",
+            ),
+            Panel(
                 "Its CPU time",
                 SHARE,
                 (

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from nvscope.probes import features, session
+from nvscope.probes.config.options import check_config_option, config_option, said_to_be_good
 from nvscope.probes.errors import LackError
 from nvscope.probes.options import (
     max_vms_option,
@@ -26,11 +27,14 @@ _LOAD_EXAMPLES = """\b
 Examples:
   nvscope load
   nvscope load --replace --strict
+  nvscope load --config /etc/nvscope.toml
   nvscope load --pins /sys/fs/bpf/nvscope
 """
 
 
 @click.command(epilog=_LOAD_EXAMPLES, context_settings=_HELP)
+@config_option
+@check_config_option
 @pins_option
 @click.option("--replace", is_flag=True, help="Replace what is loaded; counts start at 0.")
 @mechanisms_option
@@ -38,6 +42,8 @@ Examples:
 @strict_option
 @max_vms_option
 def load(
+    config: Path | None,
+    check_config: bool,
     folder: Path,
     replace: bool,
     mechanisms: tuple[str, ...],
@@ -52,6 +58,8 @@ def load(
 
     Exit codes: 0 loaded, 2 wrong usage, 3 the host lacks something, or another has loaded already.
     """
+    if said_to_be_good(check_config, config):
+        return
     host = features.read_host()
     features.require_host(host)
     bpffs.require(folder)

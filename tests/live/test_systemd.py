@@ -26,6 +26,7 @@ WHEELS = source_root() / "build/wheels"
 START_SECONDS = 300
 # Of the exporter at rest, in KiB (the budget is 40 MiB).
 RESIDENT_KIB = 40 << 10
+RELOADED = "nvscope_config_last_reload_successful"
 
 # As pip would, which takes minutes under emulation.
 INSTALL = f"""
@@ -38,7 +39,8 @@ printf '#!{PREFIX}/bin/python\\nfrom nvscope.cli import main\\nmain()\\n' > {PRE
 chmod 755 {PREFIX}/bin/nvscope
 {PREFIX}/bin/python -m compileall -q $site/nvscope/*.py $site/nvscope/probes $site/nvscope/exporter
 install -D -m 644 {PREFIX}/share/nvscope/nvscope.default /etc/default/nvscope
-echo NVSCOPE_LOAD=--strict >> /etc/default/nvscope
+printf '[probes]\\nstrict = true\\n[export]\\n' > /etc/nvscope.toml
+sed -i 's/^#NVSCOPE/NVSCOPE/' /etc/default/nvscope
 # The lab's port leads to the guest's own address.
 changes=/run/systemd/system/nvscope-exporter.socket.d
 mkdir -p $changes
@@ -137,6 +139,15 @@ def test_a_service_life(systemd_host: Lab) -> None:
         host.run(f"kill -STOP {pid}")  # the watchdog's to find
         until(host, lambda: main_pid(host) not in (0, pid) and serves(host), 180)
         assert_all_agree(facts, scrape(host), seen=None)
+        pid = main_pid(host)
+
+        host.run(
+            "echo 'max-series-vms = 0' >> /etc/nvscope.toml; systemctl reload nvscope-exporter"
+        )
+        until(host, lambda: scrape(host).sum(RELOADED) == 0, 30)
+        host.run("sed -i '$d' /etc/nvscope.toml; systemctl reload nvscope-exporter")
+        until(host, lambda: scrape(host).sum(RELOADED) == 1, 30)
+        assert main_pid(host) == pid
 
         host.run("systemctl reload nvscope-loader", timeout=START_SECONDS)
         anew = scrape(host)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import click
 import promql_parser as promql
 import psutil
 import pytest
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, exposition
 from prometheus_client.parser import text_string_to_metric_families
 
 from nvscope.exporter.collector import VmCollector
+from nvscope.exporter.reloads import Reloads
 from nvscope.probes.snapshot import VmKey
 
 # Those that Prometheus gives each series; the cluster is the user's (alerts/recording.yml).
@@ -83,6 +85,7 @@ def exported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Names:
         registry = CollectorRegistry()
         source = FakeSource(busy(VmKey(1, 40), VmKey(2, 50)), host=FakeHost(revmap=revmap))
         registry.register(VmCollector(source))
+        registry.register(Reloads(click.Context(click.Command("export")), folder))
         ProcessCollector(registry=registry)
         page = exposition.generate_latest(registry).decode()
         for family in text_string_to_metric_families(page):

@@ -123,6 +123,28 @@ def test_systemd_may_give_the_socket() -> None:
     assert process.returncode == 2
 
 
+def test_sighup_reads_the_configuration_again(tmp_path: Path) -> None:
+    config = tmp_path / "a.toml"
+    config.write_text("[export]\nlisten = '127.0.0.1:0'\nmax-series-vms = 3\n")
+    with start("--config", str(config)) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.readline()
+        process.stderr.readline()
+        config.write_text("[export]\nlisten = '127.0.0.1:0'\nmax-series-vms = 0\n")
+        process.send_signal(signal.SIGHUP)
+        bad = process.stderr.readline()
+        config.write_text("[export]\nlisten = '127.0.0.1:0'\nmax-series-vms = 1\n")
+        process.send_signal(signal.SIGHUP)
+        good = process.stderr.readline()
+        process.terminate()
+        process.communicate(timeout=20)
+    assert f"not reloaded: {config} line 3: max-series-vms: 0 is not in the range" in bad
+    assert good == f"nvscope: reloaded {config}\n"
+    assert process.returncode == 0
+
+
 PINNED = """
 from nvscope.exporter import cli
 cli.require_initial_pid_namespace = lambda: None

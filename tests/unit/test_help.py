@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from command_examples import ALL, EXAMPLES, LEAVES, parse, words_of
 
 from nvscope.cli import main
+from nvscope.probes.config import options
 
 SAMPLES = Path(__file__).resolve().parents[2] / "analysis/samples"
 LINES = sorted((path, line) for path, lines in EXAMPLES.items() for line in lines)
@@ -58,6 +59,7 @@ def test_an_example_can_be_parsed(
     for parameter in LEAVES[path].command.params:
         if isinstance(parameter.type, click.Path):  # its files need not be here
             monkeypatch.setattr(parameter.type, "exists", False)
+    monkeypatch.setattr(options, "values", lambda *_: {})  # nor its configuration
     with parse(words_of(line)) as context:
         assert context.command is LEAVES[path].command
 

@@ -1,0 +1,1 @@
+"""The configuration file: what else is said by options, as TOML."""
