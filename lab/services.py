@@ -181,6 +181,19 @@ class Synthetic(GuestProcess):
         return facts
 
 
+class ManyVms(GuestProcess):
+    """VMs that run nothing, of one process; they stay until `release`."""
+
+    def __init__(self, lab: Lab, name: str, count: int) -> None:
+        words = shlex.join(["-name", name, str(count)])
+        super().__init__(lab, f"python3 -m nvscope.lab.workloads.manyvms {words}")
+
+    def facts(self, timeout: float) -> dict[str, Any]:
+        """What it has caused, as it says itself. timeout: seconds."""
+        facts: dict[str, Any] = json.loads(self.line(timeout))
+        return facts
+
+
 class Linux(GuestProcess):
     """The Linux hypervisor with its Linux guest."""
 

@@ -6,12 +6,15 @@ import time
 
 import pytest
 
-from nvscope.lab.services import Exporter, GuestProcess, Synthetic
+from nvscope.lab.services import Exporter, GuestProcess, ManyVms, Synthetic
 from nvscope.lab.vm import Lab
-from tests.live.counts import assert_all_agree
+from nvscope.probes.decode import LABELS
+from tests.live.counts import UNMAPS, assert_all_agree
 
 LOAD_SECONDS = 300
 DETACH_SECONDS = 20
+# A row for each VM, and room for 40 VMs with all rows that one can have.
+MANY_VMS, FEW_VMS = 1100, 40
 NOBODY = (
     "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set=-all --no-new-privs"
     " env HOME=/tmp"
@@ -92,6 +95,37 @@ def test_a_loader_killed_half_way(lab_host: Lab) -> None:
     assert attached(lab_host) != before
     assert lab_host.run("nvscope unload").stdout == "unloaded from /run/nvscope/bpf\n"
     await_attached(lab_host, before)
+
+
+def test_more_vms_than_there_is_room_for(lab_host: Lab) -> None:
+    """Counted, said, and no matter to those that were there before."""
+    room = FEW_VMS * len(LABELS)
+    lab_host.run(f"nvscope load --max-vms {FEW_VMS}", timeout=LOAD_SECONDS)
+    with (
+        Synthetic(lab_host, "before", "--unmaps", "7") as before,
+        Exporter(lab_host, "--pinned", "--max-series-vms", "5", before=NOBODY) as exporter,
+    ):
+        facts = before.facts(120)
+        earlier = exporter.scrape()
+        assert_all_agree(facts, earlier, seen=None)
+        used = earlier.sum("nvscope_map_entries", map="rows")
+        with ManyVms(lab_host, "many", MANY_VMS) as many:
+            assert many.facts(240)["unmaps"] == MANY_VMS
+            metrics = exporter.scrape()
+            assert metrics.sum("nvscope_map_entries", map="rows") == room
+            assert metrics.sum("nvscope_map_capacity", map="rows") == room
+            lost = MANY_VMS - (room - used)
+            assert metrics.values("nvscope_events_lost_total", "cause")["vm_full"] == lost
+            assert metrics.sum(f"{UNMAPS}_count", vm="before") == 7
+            assert metrics.sum(f"{UNMAPS}_count") == 7 + MANY_VMS - lost
+            assert metrics.values("nvscope_vms", "series") == {
+                "own": 5,
+                "other": room - used - 4,
+            }
+            many.release()
+            assert many.wait(120) == 0
+        assert exporter.scrape().sum("nvscope_map_entries", map="rows") == used
+    lab_host.run("nvscope unload")
 
 
 def test_one_loads_at_a_time(lab_host: Lab) -> None:

@@ -1,0 +1,57 @@
+"""The exporter under load for a while: it grows by nothing, loses nothing, and counts all.
+
+Two minutes here; NVSCOPE_SOAK_SECONDS=3600 for an hour, then with a Linux in a Linux beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+
+import pytest
+
+from nvscope.lab.services import Exporter, Linux, Synthetic
+from tests.live.conftest import Observed
+from tests.live.counts import UNMAPS, assert_all_agree, oracle
+
+SECONDS = float(os.environ.get("NVSCOPE_SOAK_SECONDS", "120"))
+LONG_SECONDS = 1200
+INTERVAL_SECONDS = 1
+SETTLE = 0.25  # of the time, after which memory is to stay as it is
+GROWTH_BYTES = 1 << 20
+FOR_EVER = "100000000"  # unmaps
+
+
+def scraped(exporter: Exporter, seconds: float) -> list[float]:
+    """The exporter's memory at each scrape, in bytes; no scrape has lost anything."""
+    resident, end = [], time.monotonic() + seconds
+    while (began := time.monotonic()) < end:
+        metrics = exporter.scrape()
+        assert metrics.sum("nvscope_up") == 1
+        assert metrics.sum("nvscope_events_lost_total") == 0
+        resident.append(metrics.sum("process_resident_memory_bytes"))
+        time.sleep(max(0, began + INTERVAL_SECONDS - time.monotonic()))
+    return resident
+
+
+@pytest.mark.timeout(SECONDS + 600)
+@pytest.mark.parametrize("observed", ["lab-fentry"], indirect=True)
+def test_a_soak(observed: Observed) -> None:
+    host, exporter, _ = observed
+    oracle(host, "start")
+    with contextlib.ExitStack() as stack:
+        if SECONDS >= LONG_SECONDS:
+            stack.enter_context(Linux(host, "soaked-linux"))
+        guest = stack.enter_context(Synthetic(host, "soaked", "--unmaps", FOR_EVER))
+        resident = scraped(exporter, SECONDS)
+        guest.signal()
+        facts = guest.facts(120)
+        metrics = exporter.scrape()
+        seen = oracle(host, "stop")
+    assert facts["unmaps"] > SECONDS
+    assert_all_agree(facts, metrics, seen if SECONDS < LONG_SECONDS else None)
+    assert metrics.sum(f"{UNMAPS}_count") == sum(seen["notifier"].values())
+    settled = resident[int(len(resident) * SETTLE) :]
+    print(len(resident), settled[0], settled[-1])
+    assert max(settled) - settled[0] < GROWTH_BYTES
