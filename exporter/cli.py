@@ -17,7 +17,7 @@ from click.core import ParameterSource
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from nvscope.exporter import ends, server
-from nvscope.exporter.collector import Source, VmCollector
+from nvscope.exporter.collector import Source, VmCollector, spare_collections
 from nvscope.exporter.reloads import Reloads
 from nvscope.exporter.systemd import inherited_socket, notify, watchdog_seconds
 from nvscope.probes import session
@@ -171,6 +171,7 @@ def run(sock: socket.socket, wanted: Wanted, max_series_vms: int, reloads: Reloa
     session.block(signal.SIGHUP)
     logging.basicConfig(format="nvscope: %(message)s", level=logging.WARNING)
     require_initial_pid_namespace()
+    spare_collections()
     with contextlib.closing(open_source(wanted)) as source:
         session.report(source.attachments)
         registry = CollectorRegistry()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import threading
 import time
@@ -55,6 +56,13 @@ class Host(Protocol):
 
     @property
     def revmap(self) -> str: ...
+
+
+def spare_collections() -> None:
+    """Let Python look for garbage in cycles less often: a page of 1,000 VMs is a million small
+    objects that go by themselves, and looking through them takes a fifth of its time.
+    """
+    gc.set_threshold(100_000, 50, 50)
 
 
 class VmCollector(Collector):

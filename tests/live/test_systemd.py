@@ -149,7 +149,11 @@ def test_a_service_life(systemd_host: Lab) -> None:
         until(host, lambda: scrape(host).sum(RELOADED) == 1, 30)
         assert main_pid(host) == pid
 
-        host.run("systemctl reload nvscope-loader", timeout=START_SECONDS)
+        reload = host.popen("systemctl reload nvscope-loader", timeout=START_SECONDS)
+        while reload.poll() is None:
+            assert scrape(host).sum("nvscope_up") == 1
+            time.sleep(1)
+        assert reload.wait() == 0
         anew = scrape(host)
         assert anew.sum("nvscope_up") == 1
         assert not anew.select("nvscope_vm_info"), "counts start at 0"
