@@ -40,29 +40,45 @@ _TEXT = "text/plain; charset=utf-8"
 _LANDING = f"""<!doctype html>
 <html lang="en"><head><title>nvscope</title></head>
 <body><h1>nvscope</h1><p>Version {html.escape(nvscope.__version__)}.
-<a href="metrics">Metrics</a></p></body></html>
+<a href="metrics">Metrics</a>, <a href="healthz">health</a></p></body></html>
 """
 
 
 def application(registry: CollectorRegistry) -> WSGIApplication:
-    """Return the WSGI application: /metrics (text or OpenMetrics, gzip if asked for) and /."""
-    metrics: WSGIApplication = make_wsgi_app(registry)
+    """Return the WSGI application: /metrics (text or OpenMetrics, gzip if asked for), / and
+    /healthz.
+    """
+    pages: dict[str, WSGIApplication] = {
+        "/": _page("text/html; charset=utf-8", _LANDING),
+        "/healthz": _page(_TEXT, "ok\n"),
+        "/metrics": make_wsgi_app(registry),
+    }
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "/")
-        if path not in ("/", "/metrics"):
+        page = pages.get(environ.get("PATH_INFO", "/"))
+        if page is None:
             start_response("404 Not Found", [("Content-Type", _TEXT)])
             return [b"Not found; the metrics are at /metrics.\n"]
-        if environ["REQUEST_METHOD"] != "GET":
-            headers = [("Content-Type", _TEXT), ("Allow", "GET")]
+        method = environ["REQUEST_METHOD"]
+        if method not in ("GET", "HEAD"):
+            headers = [("Content-Type", _TEXT), ("Allow", "GET, HEAD")]
             start_response("405 Method Not Allowed", headers)
-            return [b"Only GET.\n"]
-        if path == "/metrics":
-            return metrics(environ, start_response)
-        start_response("200 OK", [("Content-Type", "text/html; charset=utf-8")])
-        return [_LANDING.encode()]
+            return [b"Only GET and HEAD.\n"]
+        body = page(environ | {"REQUEST_METHOD": "GET"}, start_response)
+        return body if method == "GET" else []
 
     return app
+
+
+def _page(kind: str, text: str) -> WSGIApplication:
+    """One that is always the same."""
+    content = text.encode()
+
+    def page(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Type", kind), ("Content-Length", str(len(content)))])
+        return [content]
+
+    return page
 
 
 def listen(host: str, port: int) -> socket.socket:

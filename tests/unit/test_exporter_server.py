@@ -80,19 +80,47 @@ def test_other_paths(port: int) -> None:
     assert get(port, "/favicon.ico")[0].status == 404
     assert get(port, "/metrics/../x")[0].status == 404
     response, _ = get(port, "/metrics", method="POST")
-    assert (response.status, response.headers["Allow"]) == (405, "GET")
+    assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
 
 
-def test_a_scrape_amid_half_open_requests(port: int) -> None:
-    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
+@pytest.mark.parametrize("path", ["/", "/metrics", "/healthz"])
+def test_head_is_get_without_the_body(port: int, path: str) -> None:
+    response, body = get(port, path, method="HEAD")
+    same, whole = get(port, path)
+    assert (response.status, body) == (200, b"")
+    assert response.headers["Content-Type"] == same.headers["Content-Type"]
+    assert whole
+
+
+def test_health_tells_nothing_of_vms(port: int) -> None:
+    response, body = get(port, "/healthz")
+    assert (response.status, body) == (200, b"ok\n")
+
+
+def test_health_while_the_counts_cannot_be_read() -> None:
+    with serving(VmCollector(FakeSource(problem=OSError(5, "no map")))) as port:
+        assert get(port, "/healthz")[0].status == 200
+        assert b"nvscope_up 0.0" in get(port, "/metrics")[1]
+
+
+def test_scrapes_amid_half_open_requests(port: int) -> None:
+    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(200)]
     try:
         for connection in slow:
             connection.sendall(b"GET /metrics HTTP/1.1\r\n")
-        assert get(port, "/metrics")[0].status == 200
+        for _ in range(5):
+            began = time.monotonic()
+            assert get(port, "/metrics")[0].status == 200
+            assert time.monotonic() - began < 2
         assert threading.active_count() < 20
     finally:
         for connection in slow:
             connection.close()
+
+
+def test_a_header_without_end(port: int) -> None:
+    response, _ = get(port, "/metrics", {"X-Long": "a" * 2 * server.HEADER_BYTES})
+    assert response.status == 431
 
 
 def test_a_request_that_comes_a_byte_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
