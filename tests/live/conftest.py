@@ -12,6 +12,8 @@ from nvscope.lab.services import Exporter
 from nvscope.lab.vm import Lab
 
 KINDS = ("lab", "plain", "stock")
+# What the tests of one file share: a host of another kind, or a server.
+OF_A_FILE = {"systemd_host", "host_without_nv", "prometheus", "programs"}
 
 
 class Observed(NamedTuple):
@@ -22,14 +24,17 @@ class Observed(NamedTuple):
     mechanism: str
 
 
-def _host(item: pytest.Item) -> str:
-    """Say which kind of host a test runs on, or its own name if it boots one, or none, itself."""
+def _group(item: pytest.Item) -> str:
+    """Say what a test shares with others: a kind of host, or its file; its own name if nothing."""
+    fixtures = set(getattr(item, "fixturenames", ()))
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     for name in ("observed", "kind"):
         if name in parameters:
             return str(parameters[name]).split("-")[0]
-    [kind] = {name for name in KINDS if f"{name}_host" in item.fixturenames} or {item.nodeid}
-    return kind
+    for kind in KINDS:
+        if f"{kind}_host" in fixtures:
+            return kind
+    return item.path.name if fixtures & OF_A_FILE else item.nodeid
 
 
 @pytest.hookimpl(trylast=True)
@@ -41,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     items.sort(key=lambda item: "observed" in getattr(item, "fixturenames", ()))
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(_host(item)))
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
 
 
 def _boot(kernel: str, **changes: object) -> Iterator[Lab]:
