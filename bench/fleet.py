@@ -21,8 +21,8 @@ import click
 import psutil
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from nvscope.exporter import server
 from nvscope.exporter.collector import VmCollector
+from nvscope.exporter.web import listen, server
 from nvscope.lab.prometheus import Prometheus, Target, config
 from nvscope.lab.services import Metrics
 from nvscope.lab.setup.prometheus import unpack
@@ -146,7 +146,7 @@ def _fleet(vms: int, proc: FakeProc) -> WSGIApplication:
 def served(hosts: int, vms: int) -> Iterator[list[Target]]:
     """Serve a fleet on loopback; yields the targets, of two clusters in turn."""
     before = psutil.PROCFS_PATH
-    with tempfile.TemporaryDirectory() as folder, server.listen("127.0.0.1", 0) as sock:
+    with tempfile.TemporaryDirectory() as folder, listen.listen("127.0.0.1", 0) as sock:
         proc = FakeProc(Path(folder) / "proc")
         http = server.Server(_fleet(vms, proc), sock)
         psutil.PROCFS_PATH = str(proc.root)

@@ -16,10 +16,14 @@ import click
 from click.core import ParameterSource
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from nvscope.exporter import ends, server
+from nvscope.exporter import ends
 from nvscope.exporter.collector import Source, VmCollector, spare_collections
 from nvscope.exporter.reloads import Reloads
 from nvscope.exporter.systemd import inherited_socket, notify, watchdog_seconds
+from nvscope.exporter.web import config as web_configuration
+from nvscope.exporter.web import listen as listening
+from nvscope.exporter.web import pages, server
+from nvscope.exporter.web.config import WebConfig
 from nvscope.probes import session
 from nvscope.probes.config.options import check_config_option, config_option, said_to_be_good
 from nvscope.probes.errors import LackError
@@ -87,6 +91,7 @@ Examples:
   nvscope export
   nvscope export --listen 0.0.0.0:9810 --strict
   nvscope export --pinned
+  nvscope export --listen 0.0.0.0:9810 --web-config /etc/nvscope-web.yml
   nvscope export --config /etc/nvscope.toml
   nvscope export --mechanism kprobe
   nvscope export --symbol s2_fault=user_mem_abort.isra.0
@@ -103,7 +108,13 @@ Examples:
     default=DEFAULT_LISTEN,
     show_default=True,
     callback=_listen_option,
-    help="Where to serve. There is no TLS and no password: beyond loopback, put a proxy before it.",
+    help="Where to serve. Beyond loopback, see --web-config.",
+)
+@click.option(
+    "--web-config",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Passwords (bcrypt) and headers, from a YAML file as Prometheus' exporters have it.",
 )
 @mechanisms_option
 @symbols_option
@@ -131,6 +142,7 @@ def export(
     config: Path | None,
     check_config: bool,
     listen: tuple[str, int],
+    web_config: Path | None,
     mechanisms: tuple[str, ...],
     symbols: dict[str, str],
     strict: bool,
@@ -147,13 +159,14 @@ def export(
     Exit codes: 0 stopped by a signal, 2 wrong usage, 3 the host lacks something (no KVM with
     nested guests, no rights, the port is taken).
     """
+    web = web_configuration.read(web_config) if web_config else WebConfig()
     if said_to_be_good(check_config, config):
         return
     if pinned:
         _refuse_loaders_options(context)
     wanted = Wanted(pinned, mechanisms or MECHANISMS, symbols, strict, max_vms)
     with _inherited(context) or _listening(*listen) as sock:
-        run(sock, wanted, max_series_vms or max_vms, Reloads(context, config))
+        run(sock, wanted, max_series_vms or max_vms, Reloads(context, config), web)
 
 
 def _refuse_loaders_options(context: click.Context) -> None:
@@ -164,7 +177,13 @@ def _refuse_loaders_options(context: click.Context) -> None:
             raise click.UsageError(f"{option.opts[0]} is for nvscope load, not for --pinned")
 
 
-def run(sock: socket.socket, wanted: Wanted, max_series_vms: int, reloads: Reloads) -> None:
+def run(
+    sock: socket.socket,
+    wanted: Wanted,
+    max_series_vms: int,
+    reloads: Reloads,
+    web: WebConfig,
+) -> None:
     """Attach, serve on a listening socket until SIGTERM or SIGINT, detach."""
     # Blocked and waited for, in place of a handler: nothing is interrupted half-way, and one
     # that comes while the programs are being compiled is acted on right after.
@@ -179,12 +198,12 @@ def run(sock: socket.socket, wanted: Wanted, max_series_vms: int, reloads: Reloa
         registry.register(collector)
         registry.register(reloads)
         ProcessCollector(registry=registry)
-        http = server.Server(server.application(registry), sock)
+        http = server.Server(web.around(pages.application(registry)), sock)
         with collector.hearing(ends.best_way()):
             http.start()
             try:
-                click.echo(_serving_line(server.url(sock), source.attachments, wanted.pinned))
-                notify("READY=1", f"STATUS=serving {server.url(sock)}")
+                click.echo(_serving_line(listening.url(sock), source.attachments, wanted.pinned))
+                notify("READY=1", f"STATUS=serving {listening.url(sock)}")
                 _wait(http, reloads, collector)
             finally:
                 http.stop()
@@ -240,7 +259,7 @@ def _inherited(context: click.Context) -> socket.socket | None:
 @contextlib.contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
     try:
-        sock = server.listen(host, port)
+        sock = listening.listen(host, port)
     except OSError as error:
         reason = error.strerror or str(error)
         raise LackError(

@@ -17,7 +17,7 @@ from nvscope.probes.errors import InputError
 # Table -> options, by their parameters' names. What a command has not, is not for it.
 TABLES: Mapping[str, frozenset[str]] = {
     "probes": frozenset({"mechanisms", "symbols", "strict", "max_vms"}),
-    "export": frozenset({"listen", "pinned", "max_series_vms"}),
+    "export": frozenset({"listen", "pinned", "max_series_vms", "web_config"}),
 }
 
 

@@ -65,6 +65,7 @@ def test_what_options_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         "listen": ("::1", 9811),
         "pinned": Path("/run/pins"),
         "max_series_vms": 3,
+        "web_config": None,
     }
 
 

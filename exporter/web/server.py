@@ -1,4 +1,4 @@
-"""The metrics over HTTP: a small WSGI application on waitress.
+"""A WSGI application over plain HTTP, on waitress.
 
 waitress and not prometheus_client's own server, which has neither time-outs nor a limit on
 threads: a few hundred half-open requests are a few hundred threads there.
@@ -7,21 +7,16 @@ threads: a few hundred half-open requests are a few hundred threads there.
 from __future__ import annotations
 
 import contextlib
-import html
 import socket
 import threading
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import waitress.channel
 import waitress.server
 import waitress.wasyncore
-from prometheus_client import CollectorRegistry, make_wsgi_app
-
-import nvscope
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+    from wsgiref.types import WSGIApplication
 
 # Scrapes run one at a time (collector.py); a second thread serves the landing page meanwhile.
 THREADS = 2
@@ -35,77 +30,6 @@ HEADER_BYTES = 8192
 BODY_BYTES = 1024
 # The longest wait for a scrape in progress when the server stops, seconds.
 STOP_SECONDS = 30
-
-_TEXT = "text/plain; charset=utf-8"
-_LANDING = f"""<!doctype html>
-<html lang="en"><head><title>nvscope</title></head>
-<body><h1>nvscope</h1><p>Version {html.escape(nvscope.__version__)}.
-<a href="metrics">Metrics</a>, <a href="healthz">health</a></p></body></html>
-"""
-
-
-def application(registry: CollectorRegistry) -> WSGIApplication:
-    """Return the WSGI application: /metrics (text or OpenMetrics, gzip if asked for), / and
-    /healthz.
-    """
-    pages: dict[str, WSGIApplication] = {
-        "/": _page("text/html; charset=utf-8", _LANDING),
-        "/healthz": _page(_TEXT, "ok\n"),
-        "/metrics": make_wsgi_app(registry),
-    }
-
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        page = pages.get(environ.get("PATH_INFO", "/"))
-        if page is None:
-            start_response("404 Not Found", [("Content-Type", _TEXT)])
-            return [b"Not found; the metrics are at /metrics.\n"]
-        method = environ["REQUEST_METHOD"]
-        if method not in ("GET", "HEAD"):
-            headers = [("Content-Type", _TEXT), ("Allow", "GET, HEAD")]
-            start_response("405 Method Not Allowed", headers)
-            return [b"Only GET and HEAD.\n"]
-        body = page(environ | {"REQUEST_METHOD": "GET"}, start_response)
-        return body if method == "GET" else []
-
-    return app
-
-
-def _page(kind: str, text: str) -> WSGIApplication:
-    """One that is always the same."""
-    content = text.encode()
-
-    def page(_: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        start_response("200 OK", [("Content-Type", kind), ("Content-Length", str(len(content)))])
-        return [content]
-
-    return page
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening TCP socket; port 0 takes a free one. Raises OSError.
-
-    It listens at once, not only when it is served: of two exporters that start together, one
-    hears that the port is taken before it compiles anything.
-    """
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen()
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def url(sock: socket.socket) -> str:
-    """Return the address of the metrics on a listening socket."""
-    host, port = sock.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{port}/metrics"
 
 
 class _Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]

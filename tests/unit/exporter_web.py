@@ -1,0 +1,49 @@
+"""A server on loopback, and a client, for the tests of the exporter's web side."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+from collections.abc import Iterator
+
+import bcrypt
+from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
+
+from nvscope.exporter.web import listen, pages, server
+from nvscope.exporter.web.config import WebConfig
+
+# Of "right"; the least cost that there is.
+HASH = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
+
+
+@contextlib.contextmanager
+def serving(collector: Collector, web: WebConfig | None = None) -> Iterator[int]:
+    """Serve a collector's metrics; gives the port."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    with listen.listen("127.0.0.1", 0) as sock:
+        app = (web or WebConfig()).around(pages.application(registry))
+        running = server.Server(app, sock)
+        running.start()
+        try:
+            yield int(sock.getsockname()[1])
+        finally:
+            running.stop()
+
+
+def get(
+    port: int, path: str, headers: dict[str, str] | None = None, method: str = "GET"
+) -> tuple[http.client.HTTPResponse, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    with contextlib.closing(connection):
+        connection.request(method, path, headers=headers or {})
+        response = connection.getresponse()
+        return response, response.read()
+
+
+def basic(user: str, password: str) -> dict[str, str]:
+    """The header that says who asks."""
+    text = base64.b64encode(f"{user}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {text}"}
