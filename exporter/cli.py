@@ -22,8 +22,9 @@ from nvscope.exporter.reloads import Reloads
 from nvscope.exporter.systemd import inherited_socket, notify, watchdog_seconds
 from nvscope.exporter.web import config as web_configuration
 from nvscope.exporter.web import listen as listening
-from nvscope.exporter.web import pages, server
+from nvscope.exporter.web import pages
 from nvscope.exporter.web.config import WebConfig
+from nvscope.exporter.web.serving import Serving, serving
 from nvscope.probes import session
 from nvscope.probes.config.options import check_config_option, config_option, said_to_be_good
 from nvscope.probes.errors import LackError
@@ -114,7 +115,7 @@ Examples:
     "--web-config",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Passwords (bcrypt) and headers, from a YAML file as Prometheus' exporters have it.",
+    help="TLS, passwords (bcrypt) and headers, from a YAML file as Prometheus' exporters have it.",
 )
 @mechanisms_option
 @symbols_option
@@ -198,18 +199,19 @@ def run(
         registry.register(collector)
         registry.register(reloads)
         ProcessCollector(registry=registry)
-        http = server.Server(web.around(pages.application(registry)), sock)
+        url = listening.url(sock, web.scheme)
+        http = serving(pages.application(registry), sock, web)
         with collector.hearing(ends.best_way()):
             http.start()
             try:
-                click.echo(_serving_line(listening.url(sock), source.attachments, wanted.pinned))
-                notify("READY=1", f"STATUS=serving {listening.url(sock)}")
+                click.echo(_serving_line(url, source.attachments, wanted.pinned))
+                notify("READY=1", f"STATUS=serving {url}")
                 _wait(http, reloads, collector)
             finally:
                 http.stop()
 
 
-def _wait(http: server.Server, reloads: Reloads, collector: VmCollector) -> None:
+def _wait(http: Serving, reloads: Reloads, collector: VmCollector) -> None:
     """Until a signal comes; for as long as requests are answered, systemd hears of it."""
     asked = watchdog_seconds()
     pause = asked / 2 if asked else _FOR_EVER

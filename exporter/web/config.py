@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nvscope.exporter.web import headers, password, yamlfile
+from nvscope.exporter.web import headers, password, tlsconfig, yamlfile
+from nvscope.exporter.web.tls import Tls
 from nvscope.exporter.web.yamlfile import Value
 from nvscope.probes.errors import LackError
 
@@ -18,15 +20,20 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
 _REFUSED = {"rate_limit": "a scrape waits for the one before it, which is the limit"}
-_OF_HTTP = {"http2": "HTTP/1.1 is served, and Prometheus is content with it; leave it out"}
 
 
 @dataclass(frozen=True)
 class WebConfig:
-    """users: name -> bcrypt hash; headers: name -> value."""
+    """tls: None for plain HTTP; users: name -> bcrypt hash; headers: name -> value."""
 
+    tls: Tls | None = None
     users: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def scheme(self) -> str:
+        """Of the address."""
+        return "https" if self.tls else "http"
 
     def around(self, app: WSGIApplication) -> WSGIApplication:
         """Return the application as it is to be served."""
@@ -40,9 +47,20 @@ def read(path: Path) -> WebConfig:
     value = yamlfile.read(path)
     if value is None:
         return WebConfig()
-    keys = ("http_server_config", "basic_auth_users")
+    keys = ("tls_server_config", "http_server_config", "basic_auth_users")
     table = value.known("a web configuration", keys, _REFUSED)
-    return WebConfig(_users(table.get("basic_auth_users")), _headers(table.get(keys[0])))
+    server, http, users = (table.get(key) for key in keys)
+    return WebConfig(_tls(server), _users(users), _headers(http))
+
+
+def _tls(value: Value | None) -> Tls | None:
+    if value is None:
+        return None
+    if not find_spec("hypercorn"):
+        raise LackError(
+            "there is no hypercorn here, which tls_server_config needs; pip install 'nvscope[tls]'"
+        )
+    return tlsconfig.read(value)
 
 
 def _users(value: Value | None) -> dict[str, str]:
@@ -67,7 +85,9 @@ def _require_bcrypt() -> None:
 def _headers(value: Value | None) -> dict[str, str]:
     if value is None:
         return {}
-    table = value.known("http_server_config", ("headers",), _OF_HTTP)
+    table = value.known("http_server_config", ("headers", "http2"), {})
+    if "http2" in table and table["http2"].flag("http2"):
+        raise table["http2"].wrong("http2 cannot be honoured: HTTP/1.1 is served, say false")
     if "headers" not in table:
         return {}
     return _checked(

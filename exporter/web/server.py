@@ -15,21 +15,13 @@ import waitress.channel
 import waitress.server
 import waitress.wasyncore
 
+from nvscope.exporter.web import limits
+
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
-# Scrapes run one at a time (collector.py); a second thread serves the landing page meanwhile.
-THREADS = 2
 # Connections at once. Prometheus keeps one; the rest is room for slow or stray clients.
 CONNECTIONS = 500
-# A connection that is idle for so long, or takes so long to send a request, is closed, seconds.
-# Prometheus' default time-out.
-SILENCE_SECONDS = 10
-# A scrape's request is some 300 bytes and has no body.
-HEADER_BYTES = 8192
-BODY_BYTES = 1024
-# The longest wait for a scrape in progress when the server stops, seconds.
-STOP_SECONDS = 30
 
 
 class _Channel(waitress.channel.HTTPChannel):  # type: ignore[misc]
@@ -55,12 +47,12 @@ class Server:
             app,
             sockets=[sock],
             ident=None,
-            threads=THREADS,
+            threads=limits.THREADS,
             connection_limit=CONNECTIONS,
-            channel_timeout=SILENCE_SECONDS,
-            cleanup_interval=SILENCE_SECONDS // 2,
-            max_request_header_size=HEADER_BYTES,
-            max_request_body_size=BODY_BYTES,
+            channel_timeout=limits.SILENCE_SECONDS,
+            cleanup_interval=limits.SILENCE_SECONDS // 2,
+            max_request_header_size=limits.HEADER_BYTES,
+            max_request_body_size=limits.BODY_BYTES,
             clear_untrusted_proxy_headers=True,
             asyncore_use_poll=True,
         )
@@ -84,7 +76,7 @@ class Server:
         """
         # The workers first: one that ends a request wakes the loop through a pipe that
         # closing everything closes too.
-        self._server.task_dispatcher.shutdown(timeout=STOP_SECONDS)
+        self._server.task_dispatcher.shutdown(timeout=limits.STOP_SECONDS)
         # It queues the call, then writes to a pipe: a loop that is awake by itself may have
         # made the call, which closes the pipe, before the write.
         with contextlib.suppress(OSError):

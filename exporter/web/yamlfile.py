@@ -29,7 +29,12 @@ class Value:
 
     def wrong(self, text: str) -> InputError:
         """The error to raise for it."""
-        return InputError(f"{self.path} line {self.node.start_mark.line + 1}: {text}")
+        return InputError(f"{self.where}: {text}")
+
+    @property
+    def where(self) -> str:
+        """File and line."""
+        return f"{self.path} line {self.node.start_mark.line + 1}"
 
     def text(self, what: str) -> str:
         """A scalar as it is written. Raises InputError."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
+import ssl
 from collections.abc import Iterator
 
 import bcrypt
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
-from nvscope.exporter.web import listen, pages, server
+from nvscope.exporter.web import listen, pages
+from nvscope.exporter.web import serving as servers
 from nvscope.exporter.web.config import WebConfig
 
 # Of "right"; the least cost that there is.
@@ -24,8 +26,8 @@ def serving(collector: Collector, web: WebConfig | None = None) -> Iterator[int]
     registry = CollectorRegistry()
     registry.register(collector)
     with listen.listen("127.0.0.1", 0) as sock:
-        app = (web or WebConfig()).around(pages.application(registry))
-        running = server.Server(app, sock)
+        app = pages.application(registry)
+        running = servers.serving(app, sock, web or WebConfig())
         running.start()
         try:
             yield int(sock.getsockname()[1])
@@ -33,10 +35,20 @@ def serving(collector: Collector, web: WebConfig | None = None) -> Iterator[int]
             running.stop()
 
 
+def client(port: int, tls: ssl.SSLContext | None = None) -> http.client.HTTPConnection:
+    if tls:
+        return http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=tls)
+    return http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+
+
 def get(
-    port: int, path: str, headers: dict[str, str] | None = None, method: str = "GET"
+    port: int,
+    path: str,
+    headers: dict[str, str] | None = None,
+    method: str = "GET",
+    tls: ssl.SSLContext | None = None,
 ) -> tuple[http.client.HTTPResponse, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = client(port, tls)
     with contextlib.closing(connection):
         connection.request(method, path, headers=headers or {})
         response = connection.getresponse()

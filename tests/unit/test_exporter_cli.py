@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import trustme
 from click.testing import CliRunner, Result
+from exporter_web_tls import issue, written
 
 from nvscope.exporter import cli
 from nvscope.probes.errors import LackError
@@ -81,13 +83,19 @@ def test_serves_until_a_signal(number: signal.Signals) -> None:
     assert process.returncode == 0
 
 
-def test_systemd_hears_that_it_serves_and_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_systemd_hears_that_it_serves_and_goes_on(tmp_path: Path, scheme: str) -> None:
+    options = ["--listen", "127.0.0.1:0"]
+    if scheme == "https":
+        issue(trustme.CA(), tmp_path)
+        options += ["--web-config", str(written(tmp_path))]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(30)
         environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "100000"}
-        with start("--listen", "127.0.0.1:0", environment=environment) as process:
-            assert manager.recv(200).startswith(b"READY=1\nSTATUS=serving http://127.0.0.1:")
+        with start(*options, environment=environment) as process:
+            ready = f"READY=1\nSTATUS=serving {scheme}://127.0.0.1:"
+            assert manager.recv(200).decode().startswith(ready)
             assert manager.recv(200) == manager.recv(200) == b"WATCHDOG=1"
             process.terminate()
             process.communicate(timeout=20)

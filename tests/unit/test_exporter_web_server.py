@@ -18,7 +18,7 @@ from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
 from nvscope.exporter.collector import VmCollector
-from nvscope.exporter.web import listen, server
+from nvscope.exporter.web import limits, listen
 
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
@@ -82,7 +82,7 @@ def test_two_heads_on_one_connection(port: int) -> None:
 
 
 def test_a_header_that_is_too_long(port: int) -> None:
-    assert get(port, "/metrics", {"X": "a" * server.HEADER_BYTES})[0].status == 431
+    assert get(port, "/metrics", {"X": "a" * limits.HEADER_BYTES})[0].status == 431
 
 
 def test_scrapes_amid_slow_clients(port: int) -> None:
@@ -103,7 +103,7 @@ def test_scrapes_amid_slow_clients(port: int) -> None:
 
 
 def test_a_request_that_comes_a_byte_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "SILENCE_SECONDS", 2)
+    monkeypatch.setattr(limits, "SILENCE_SECONDS", 2)
     with serving(VmCollector(FakeSource())) as port:
         slow = socket.create_connection(("127.0.0.1", port), timeout=0.2)
         closed_by = time.monotonic() + 10

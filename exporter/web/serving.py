@@ -1,0 +1,32 @@
+"""The server that a web configuration asks for."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Protocol
+
+from nvscope.exporter.web.config import WebConfig
+from nvscope.exporter.web.server import Server
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+
+class Serving(Protocol):
+    """What server.Server says of these."""
+
+    def start(self) -> None: ...
+    def answers(self, timeout: float) -> bool: ...
+    def stop(self) -> None: ...
+
+
+def serving(app: WSGIApplication, sock: socket.socket, web: WebConfig) -> Serving:
+    """Return a server of an application on a listening socket, to be started."""
+    app = web.around(app)
+    if web.tls is None:
+        return Server(app, sock)
+    # Imported here: they cost 6 MiB.
+    from nvscope.exporter.web.secure import SecureServer
+    from nvscope.exporter.web.tls import Contexts
+
+    return SecureServer(app, sock, Contexts(web.tls))
