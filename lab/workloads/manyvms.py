@@ -1,4 +1,4 @@
-"""Many VMs of one process that share their memory: taking back one page is an unmap for each.
+"""Many VMs of one process, each with a page of its memory, which is taken back from it.
 
 Run as `python3 -m nvscope.lab.workloads.manyvms -name many 1100`. Says what it did as a line of
 JSON; the VMs stay until stdin is closed.
@@ -27,16 +27,19 @@ IPA = 0x8000_0000
 @click.option("-name", "--name", required=True, help="The VMs' name, as on QEMU's command line.")
 @click.argument("count", type=click.IntRange(1, 10_000))
 def main(name: str, count: int) -> None:
-    """Make COUNT VMs that run nothing, and take a page back from all of them at once."""
+    """Make COUNT VMs that run nothing, and take a page back from each."""
     files = count * FILES_PER_VM + OTHER_FILES
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    memory = populated(BLOCK_BYTES)
+    size = -(-count * mmap.PAGESIZE // BLOCK_BYTES) * BLOCK_BYTES
+    memory = populated(size)
     with contextlib.ExitStack() as stack:
-        for _ in range(count):
+        for number in range(count):
             vm = Vm()
             stack.callback(vm.close)
-            vm.set_memory(IPA, address_of(memory), BLOCK_BYTES)
-        memory.madvise(mmap.MADV_DONTNEED, 0, mmap.PAGESIZE)
+            vm.set_memory(IPA, address_of(memory) + number * mmap.PAGESIZE, mmap.PAGESIZE)
+        # One by one: all at once would be more new rows than BPF's allocator has at hand.
+        for number in range(count):
+            memory.madvise(mmap.MADV_DONTNEED, number * mmap.PAGESIZE, mmap.PAGESIZE)
         print(json.dumps({"name": name, "vms": count, "unmaps": count}), flush=True)
         sys.stdin.read()
 

@@ -37,16 +37,19 @@ def _group(item: pytest.Item) -> str:
     return item.path.name if fixtures & OF_A_FILE else item.nodeid
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what a test shares: several processes then share the tests (`pytest -n 2 --dist
+    loadgroup`) without a second boot of a host.
+
+    As early as that: xdist looks at the marks in pytest_collection_modifyitems.
+    """
+    item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests with an exporter of their own go first: the shared ones keep their ports to the end.
-
-    Each test is marked with its host, so that several processes can share the tests
-    (`pytest -n 2 --dist loadgroup`) without a second boot of a host.
-    """
+    """Tests with an exporter of their own go first: the shared ones keep their ports to the end."""
     items.sort(key=lambda item: "observed" in getattr(item, "fixturenames", ()))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
 
 
 def _boot(kernel: str, **changes: object) -> Iterator[Lab]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -32,6 +33,13 @@ def pin_two_links(fd, path):
 libbpf.pin = pin_two_links
 main(["load"])
 """
+
+
+@pytest.fixture(autouse=True)
+def unloaded(lab_host: Lab) -> Iterator[None]:
+    """Whatever a test has left."""
+    yield
+    lab_host.run("nvscope unload")
 
 
 def attached(lab: Lab) -> str:
