@@ -65,11 +65,11 @@ def running(jobs: int) -> Iterator[Here | Processes]:
     try:
         yield Processes(pool)
     except BaseException:
-        # What they are at is for nothing now; to wait for it could take minutes.
-        pool.shutdown(wait=False, cancel_futures=True)
+        # What they are at is for nothing now; to wait for it could take minutes. The pool itself
+        # then waits for them, in a thread of its own, which has to be waited for.
         for child in set(multiprocessing.active_children()) - others:
             child.terminate()
-            child.join()
+        pool.shutdown(wait=True, cancel_futures=True)
         raise
     finally:
         pool.shutdown()
