@@ -26,10 +26,10 @@ lint: $(STAMP) $(TREE)
 unit: $(STAMP) ## unit tests alone
 	@$(BIN)/pytest tests/unit
 
-live: $(STAMP) ## live tests alone, two hosts at a time; one test: .venv/bin/pytest tests/live -k NAME
+live: $(STAMP) ## live tests alone; one of them: .venv/bin/pytest tests/live -k NAME
 	@$(BIN)/nvscope lab build --kernel lab
 	@$(BIN)/nvscope lab build --kernel stock
-	@$(BIN)/pytest tests/live -n 2 --dist loadgroup --durations=10
+	@$(BIN)/pytest tests/live --durations=10
 
 test-debug: $(STAMP) ## the workloads and KVM's selftests on a kernel with lockdep and KASAN (make test does not)
 	@$(BIN)/nvscope lab build --debug

@@ -168,6 +168,7 @@ def trigger(host: Lab, seen: Seen) -> None:
     command = f"python3 -m nvscope.lab.workloads.mergeable {shlex.join(guest)}"
     with GuestProcess(host, command) as process:
         seen.facts[MERGED] = json.loads(process.line(SEEN_SECONDS))
+        host.run("sync; echo 3 > /proc/sys/vm/drop_caches")  # else kswapd takes these pages first
         host.run(merge_and_undo(seen.facts[MERGED]["pid"]))
         host.run(SWAP_ON)
         host.run(wake_kswapd(seen.tasks["reclaim"]))
