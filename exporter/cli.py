@@ -219,7 +219,7 @@ def _wait(http: Serving, reloads: Reloads, collector: VmCollector) -> None:
     while (came := session.heard(pause, signal.SIGHUP)) not in session.STOP_SIGNALS:
         if came == signal.SIGHUP:
             reloads.reload(changes)
-        if http.answers(pause):
+        if asked and http.answers(pause):
             notify("WATCHDOG=1")
     notify("STOPPING=1")
 

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nvscope.probes.config.text import read_text
 from nvscope.probes.errors import InputError, LackError
 
 if TYPE_CHECKING:
     import yaml
-
-# Far more than any web configuration has; what is longer is some other file.
-MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -94,25 +92,10 @@ def read(path: Path) -> Value | None:
             "there is no PyYAML here, which reads --web-config; pip install pyyaml"
         ) from None
     try:
-        node = yaml.compose(_text(path), Loader=yaml.SafeLoader)
+        node = yaml.compose(read_text(path, "no web configuration: longer"), Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise InputError(f"{path}{line}: no YAML: {error.problem}") from None
     except (yaml.YAMLError, RecursionError) as error:  # a control character; nested 1e3 deep
         raise InputError(f"{path}: no YAML: {str(error).splitlines()[0]}") from None
     return None if node is None else Value(path, node)
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise LackError(f"cannot read {path}: {error.strerror}") from None
-    if len(content) > MOST_BYTES:
-        raise InputError(f"{path} is no web configuration: longer than {MOST_BYTES:,} bytes")
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise InputError(f"{path} line {line}: not UTF-8") from None

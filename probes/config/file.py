@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nvscope.probes.errors import InputError, LackError
+from nvscope.probes.config.text import read_text
+from nvscope.probes.errors import InputError
 
-# Far more than there are options; what is longer is some other file.
-MOST_BYTES = 1 << 20
-
+_TOO_LONG = "no configuration: it is longer"
 _HEADER = re.compile(r"\s*\[\s*([\w-]+)(?:\s*\.\s*([\w-]+))?\s*\]")
 
 
@@ -33,7 +32,7 @@ class File:
 
 def read(path: Path, tables: Sequence[str]) -> File:
     """Read a file that has these tables at most. Raises InputError, LackError."""
-    file = File(path, text := _text(path), _tables(path, text))
+    file = File(path, text := read_text(path, _TOO_LONG), _tables(path, text))
     for name, table in file.values.items():
         if name not in tables:
             raise InputError(
@@ -43,21 +42,6 @@ def read(path: Path, tables: Sequence[str]) -> File:
         if not isinstance(table, dict):
             raise InputError(f"{file.where('', name)}: {name} is a table: [{name}]")
     return file
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise LackError(f"cannot read {path}: {error.strerror}") from None
-    if len(content) > MOST_BYTES:
-        raise InputError(f"{path} is no configuration: it is longer than {MOST_BYTES:,} bytes")
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise InputError(f"{path} line {line}: not UTF-8") from None
 
 
 def _tables(path: Path, text: str) -> dict[str, Any]:

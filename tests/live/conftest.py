@@ -11,10 +11,6 @@ from nvscope.lab import assets
 from nvscope.lab.services import Exporter
 from nvscope.lab.vm import Lab
 
-KINDS = ("lab", "plain", "stock")
-# What the tests of one file share: a host of another kind, or a server.
-OF_A_FILE = {"systemd_host", "host_without_nv", "prometheus", "programs"}
-
 
 class Observed(NamedTuple):
     """A host, its exporter, and how that has attached its probes."""
@@ -22,28 +18,6 @@ class Observed(NamedTuple):
     host: Lab
     exporter: Exporter
     mechanism: str
-
-
-def _group(item: pytest.Item) -> str:
-    """Say what a test shares with others: a kind of host, or its file; its own name if nothing."""
-    fixtures = _fixtures(item)
-    parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    for name in ("observed", "kind"):
-        if name in parameters:
-            return str(parameters[name]).split("-")[0]
-    for kind in KINDS:
-        if f"{kind}_host" in fixtures:
-            return kind
-    return item.path.name if fixtures & OF_A_FILE else item.nodeid
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what a test shares: several processes then share the tests (`pytest -n 2 --dist
-    loadgroup`) without a second boot of a host.
-
-    As early as that: xdist looks at the marks in pytest_collection_modifyitems.
-    """
-    item.add_marker(pytest.mark.xdist_group(_group(item)))
 
 
 @pytest.hookimpl(trylast=True)
@@ -54,13 +28,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     which kswapd would take before the memory of VMs.
     """
     order = {"test_probe.py": 1, "test_linux_guest.py": 3}
-    items.sort(
-        key=lambda item: order.get(item.path.name, 2) if "observed" in _fixtures(item) else 0
-    )
 
+    def turn(item: pytest.Item) -> int:
+        shared = "observed" in getattr(item, "fixturenames", ())
+        return order.get(item.path.name, 2) if shared else 0
 
-def _fixtures(item: pytest.Item) -> set[str]:
-    return set(getattr(item, "fixturenames", ()))
+    items.sort(key=turn)
 
 
 def _boot(kernel: str, **changes: object) -> Iterator[Lab]:
