@@ -8,7 +8,7 @@ TREE := build/tree/nvscope
 WINGS := probes exporter analysis lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint unit live test-debug man clean
+.PHONY: help demo test tools check lint unit live test-debug man clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,20 +16,23 @@ help: ## show this help
 demo: $(STAMP) ## set up, boot the lab, watch a nested guest's metrics for a minute (KEEP=1 keeps it up)
 	@$(BIN)/nvscope lab demo $(if $(KEEP),--keep)
 
-test: check live ## set up, then all tests: unit and, in the lab, live
+test: tools check live ## set up, then all tests: unit and, in the lab, live
 
-check: lint unit ## what needs no lab: lint, types, unit tests (under a minute)
+tools: $(STAMP)
+	@$(BIN)/nvscope lab build --test-tools
+
+check: lint unit ## what needs no lab: lint, types, unit tests (two minutes)
 
 lint: $(STAMP) $(TREE)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 unit: $(STAMP) ## unit tests alone
-	@$(BIN)/pytest tests/unit
+	@$(BIN)/pytest tests/unit -n 2
 
 live: $(STAMP) ## live tests alone; one of them: .venv/bin/pytest tests/live -k NAME
 	@$(BIN)/nvscope lab build --kernel lab
 	@$(BIN)/nvscope lab build --kernel stock
-	@$(BIN)/pytest tests/live --durations=10
+	@$(BIN)/pytest tests/live -n 2 --dist loadgroup --durations=10
 
 test-debug: $(STAMP) ## the workloads and KVM's selftests on a kernel with lockdep and KASAN (make test does not)
 	@$(BIN)/nvscope lab build --debug

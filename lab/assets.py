@@ -41,12 +41,17 @@ def prepare(
     kernel: str = "lab", given_source: Path | None = None, with_selftests: bool = False
 ) -> Assets:
     """Make, or find in the cache, all that booting the kernel (one of KERNELS) needs."""
-    host.ready(libc=with_selftests)
+    host.ready(host.LIBC_NEEDS if with_selftests else {})
     machine = _stock() if kernel == "stock" else _built(kernel, given_source)
     # What a debug kernel watches is the host; its guests are slow enough without that.
     inside = _built("lab", given_source) if kernel == "debug" else machine
     tests = selftests.build(_fetched()) if with_selftests else None
     return Assets(machine, rootfs.build(inside), _artifacts(inside.kernel, tests))
+
+
+def prepare_tests() -> None:
+    """Install the programs that unit tests use where they are there."""
+    host.ready(host.TEST_NEEDS)
 
 
 def _built(flavour: str, given_source: Path | None) -> Machine:

@@ -66,8 +66,9 @@ def _revmap_option(function: Callable[..., Any]) -> Callable[..., Any]:
 @lab.command()
 @_kernel_option
 @click.option("--debug", is_flag=True, help="short for --kernel debug")
+@click.option("--test-tools", is_flag=True, help="install what `make test` needs besides, no more")
 @_source_option
-def build(kernel: str, debug: bool, source: Path | None) -> None:
+def build(kernel: str, debug: bool, test_tools: bool, source: Path | None) -> None:
     """Prepare all that a lab needs: tools, kernel, root file system.
 
     Each part is made once and kept in the cache folder by what went in.
@@ -79,6 +80,9 @@ def build(kernel: str, debug: bool, source: Path | None) -> None:
       nvscope lab build --source ~/src/linux
     """
     with errors():
+        if test_tools:
+            assets.prepare_tests()
+            return
         ready = assets.prepare("debug" if debug else kernel, source)
     click.echo(ready.machine.kernel)
 

@@ -7,7 +7,9 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from nvscope.lab.setup import steps
 from nvscope.lab.setup.apt import Apt, host_suite
@@ -39,17 +41,22 @@ NEEDS = {
     "/usr/include/openssl/ssl.h": "libssl-dev",
 }
 CROSS_NEEDS = {"aarch64-linux-gnu-gcc": "gcc-aarch64-linux-gnu"}
-# Programs for the guest's userland are linked statically against this.
-LIBC_NEEDS = {"/usr/include/stdio.h": "libc6-dev"}
-CROSS_LIBC_NEEDS = {"/usr/aarch64-linux-gnu/lib/libc.a": "libc6-dev-arm64-cross"}
+# Programs for the guest's userland are linked statically against this; the kernel needs it not.
+LIBC_NEEDS = (
+    {"/usr/aarch64-linux-gnu/lib/libc.a": "libc6-dev-arm64-cross"}
+    if platform.machine() != "aarch64"
+    else {"/usr/include/stdio.h": "libc6-dev"}
+)
+# What unit tests try our pages, completions and manual pages with, and do without where it lacks.
+TEST_NEEDS = {"chromium": "chromium", "fish": "fish", "mandoc": "mandoc", "zsh": "zsh"}
 
 
-def ready(libc: bool = False) -> None:
+def ready(more: Mapping[str, str] = MappingProxyType({})) -> None:
     """Install what is missing on this machine; raises LackError where that can't be done.
 
-    libc: a C library for arm64 too, which the kernel does not need.
+    more: what is needed besides, as in NEEDS.
     """
-    missing = missing_packages(libc)
+    missing = missing_packages(more)
     if not missing:
         steps.cached("tools on this machine")
         return
@@ -60,17 +67,15 @@ def ready(libc: bool = False) -> None:
         )
     with steps.step(f"tools on this machine ({len(missing)} packages)"):
         _install(missing)
-    left = missing_packages(libc)
+    left = missing_packages(more)
     if left:
         raise LackError(f"still missing after the installation: {', '.join(left)}")
 
 
-def missing_packages(libc: bool = False) -> list[str]:
-    """The Debian packages to install, sorted; empty where all is there."""
+def missing_packages(more: Mapping[str, str]) -> list[str]:
+    """The Debian packages to install, sorted; empty where all is there. more: as for ready()."""
     cross = platform.machine() != "aarch64"
-    needs = NEEDS | (CROSS_NEEDS if cross else {})
-    if libc:
-        needs |= CROSS_LIBC_NEEDS if cross else LIBC_NEEDS
+    needs = NEEDS | (CROSS_NEEDS if cross else {}) | dict(more)
     missing = {package for what, package in needs.items() if not _there(what)}
     if "qemu-system-arm" not in missing and qemu_version() < QEMU_MINIMUM:
         missing.add("qemu-system-arm")
