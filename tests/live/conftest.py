@@ -20,6 +20,26 @@ class Observed(NamedTuple):
     mechanism: str
 
 
+KINDS = ("lab", "plain", "stock")
+
+
+def _group(item: pytest.Item) -> str:
+    """Say what a test shares with others: an exporter, else a host, else what its file sets up."""
+    names = getattr(item, "fixturenames", ())
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    hosts = [kind for kind in KINDS if f"{kind}_host" in names]
+    shared = [str(parameters[name]) for name in ("observed", "kind") if name in parameters]
+    return (shared or hosts or [item.path.name])[0]
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Several processes share the tests (`pytest -n 2 --dist loadgroup`) without a second boot.
+
+    As early as that: xdist looks at the marks in pytest_collection_modifyitems.
+    """
+    item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests with an exporter of their own go first: the shared ones keep their ports to the end.
