@@ -2,7 +2,7 @@
 
 Runs in the lab host. Prints one JSON line when L2 works, one after each way in which the host
 takes pages back (of L1's or of L2's), and one at the end; then, with --hold, waits for its standard
-input to close.
+input to close, and looks whether L2's data is still whole.
 """
 
 from __future__ import annotations
@@ -176,6 +176,8 @@ def main(name: str, boot_timeout: float, hold: bool, forever: bool) -> None:
         _say(event="done", rounds=guest.rounds(), seconds=time.monotonic() - started)
         if hold:
             sys.stdin.read()
+            guest.wait_rounds(guest.rounds() + 2, boot_timeout)
+            _say(event="released", rounds=guest.rounds())
 
 
 if __name__ == "__main__":

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
-from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
 
 import pytest
 
-from nvscope.lab.services import GuestProcess, Linux, Metrics
+from nvscope.lab.services import Exporter, GuestProcess, Linux, Metrics
 from nvscope.lab.vm import Lab
+from tests.live.beside import Beside, assert_agree, everything
 from tests.live.conftest import Observed
 from tests.live.counts import FAULTS, SHADOW_UNMAPS, UNMAPS
 
 BOOT_SECONDS = 420
-PROBE_SECONDS = 300
 VM = "linux-l1"
+STORM = "--rate 5 --pages 4 --duration 6s"
+ROW = rf"\b{VM} +[1-9]"  # unmaps a second
 
 
 def counted(metrics: Metrics) -> dict[str, int]:
@@ -36,29 +34,16 @@ def counted(metrics: Metrics) -> dict[str, int]:
     }
 
 
-@contextlib.contextmanager
-def probed(host: Lab) -> Iterator[GuestProcess]:
-    """`nvscope probe` beside the exporter, from before the VM on."""
-    command = "nvscope probe notifier_unmap --by vm --by trigger --json"
-    with GuestProcess(host, command) as probe:
-        probe.await_error("nvscope: measuring", PROBE_SECONDS)
-        yield probe
-
-
-def ended(probe: GuestProcess) -> dict[str, Any]:
-    """Its result."""
-    probe.signal(signal.SIGINT)
-    result: dict[str, Any] = json.loads(probe.line(60))
-    assert probe.wait() == 0
-    return result
-
-
-def assert_agrees(result: dict[str, Any], least: int, most: int) -> None:
-    """It has lost nothing, and seen as much as the exporter: before it ended, and after."""
-    groups = [group for group in result["groups"] if group["labels"]["vm"] == VM]
-    assert least <= sum(group["count"] for group in groups) <= most
-    assert {group["labels"]["trigger"] for group in groups} >= {"vmm"}
-    assert set(result["lost"].values()) == {0}
+def stormed(host: Lab, exporter: Exporter, beside: Beside) -> None:
+    """A storm on the guest at work: top shows it, and the exporter counts each page that went."""
+    before = exporter.scrape().sum(f"{UNMAPS}_count", vm=VM)
+    with GuestProcess(host, f"nvscope storm --vm {VM} --yes --json {STORM}") as storm:
+        beside.top.await_match(ROW, BOOT_SECONDS)
+        said = json.loads(storm.line(BOOT_SECONDS))
+        assert storm.wait() == 0
+    assert (said["errors"], said["vm_ended"]) == ({}, False)
+    assert 0 < said["pages"] <= exporter.scrape().sum(f"{UNMAPS}_count", vm=VM) - before
+    assert "none lost" in beside.top.text()
 
 
 @pytest.mark.parametrize("observed", ["lab-fentry", "plain-fentry"], indirect=True)
@@ -66,7 +51,7 @@ def test_a_linux_guest_under_reclaim(observed: Observed) -> None:
     host, exporter, _ = observed
     with ExitStack() as stack:
         [revmap] = exporter.scrape().values("nvscope_host_info", "revmap")
-        probe = stack.enter_context(probed(host)) if revmap == "maple" else None
+        beside = stack.enter_context(everything(host)) if revmap == "maple" else None
         guest = stack.enter_context(Linux(host, VM))
         assert guest.event(BOOT_SECONDS)["event"] == "nested guest works"
         before = counted(exporter.scrape())
@@ -81,11 +66,13 @@ def test_a_linux_guest_under_reclaim(observed: Observed) -> None:
         done = guest.event(BOOT_SECONDS)
         assert done["event"] == "done"
         assert done["rounds"] >= 6  # L2 went on, and found its data whole each time
+        if beside:
+            stormed(host, exporter, beside)
         metrics = exporter.scrape()
-        if probe:
-            least = counted(metrics)["notifier_unmaps"]
-            result = ended(probe)
-            assert_agrees(result, least, counted(exporter.scrape())["notifier_unmaps"])
+        if beside:
+            assert_agree(beside.finish(), VM, metrics, exporter.scrape())
+        guest.release()
+        assert guest.event(BOOT_SECONDS)["event"] == "released"  # after two rounds more
     counts = counted(metrics)
     assert all(counts[key] > 0 for key in ("canonical_faults", "shadow_faults"))
     assert metrics.sum("nvscope_events_lost_total") == 0
