@@ -24,6 +24,7 @@ from nvscope.exporter.web import config as web_configuration
 from nvscope.exporter.web import listen as listening
 from nvscope.exporter.web import pages
 from nvscope.exporter.web.config import WebConfig
+from nvscope.exporter.web.door import Door
 from nvscope.exporter.web.serving import Serving, serving
 from nvscope.probes import session
 from nvscope.probes.config.options import check_config_option, config_option, said_to_be_good
@@ -155,7 +156,7 @@ def export(
 
     Attaches BPF programs to KVM (as root), aggregates in the kernel, and reads the counts at
     each scrape of /metrics. SIGTERM or Ctrl-C detaches everything and ends it. SIGHUP reads
-    --config again and says what can only change with a new start.
+    --config and --web-config again and says what can only change with a new start.
 
     Exit codes: 0 stopped by a signal, 2 wrong usage, 3 the host lacks something (no KVM with
     nested guests, no rights, the port is taken).
@@ -167,7 +168,8 @@ def export(
         _refuse_loaders_options(context)
     wanted = Wanted(pinned, mechanisms or MECHANISMS, symbols, strict, max_vms)
     with _inherited(context) or _listening(*listen) as sock:
-        run(sock, wanted, max_series_vms or max_vms, Reloads(context, config), web)
+        door = Door(web, web_config)
+        run(sock, wanted, max_series_vms or max_vms, Reloads(context, config, door), door)
 
 
 def _refuse_loaders_options(context: click.Context) -> None:
@@ -183,7 +185,7 @@ def run(
     wanted: Wanted,
     max_series_vms: int,
     reloads: Reloads,
-    web: WebConfig,
+    door: Door,
 ) -> None:
     """Attach, serve on a listening socket until SIGTERM or SIGINT, detach."""
     # Blocked and waited for, in place of a handler: nothing is interrupted half-way, and one
@@ -199,8 +201,8 @@ def run(
         registry.register(collector)
         registry.register(reloads)
         ProcessCollector(registry=registry)
-        url = listening.url(sock, web.scheme)
-        http = serving(pages.application(registry), sock, web)
+        url = listening.url(sock, door.web.scheme)
+        http = serving(pages.application(registry), sock, door)
         with collector.hearing(ends.best_way()):
             http.start()
             try:

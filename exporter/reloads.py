@@ -15,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from nvscope.exporter.web.door import Door
 from nvscope.probes.config.options import values
 from nvscope.probes.errors import InputError, LackError
 
@@ -27,22 +28,26 @@ Changes = Mapping[str, Callable[[Any], None]]
 class Reloads(Collector):
     """The configuration as it is in force, and how reading it anew went last; a metric of that."""
 
-    def __init__(self, context: click.Context, path: Path | None) -> None:
-        """context: of the command, whose options the file has given so far."""
+    def __init__(self, context: click.Context, path: Path | None, door: Door) -> None:
+        """context: of the command, whose options the file at path has given so far."""
         self._context = context
         self._path = path
+        self._door = door
+        self._there = [each for each in (path, door.path) if each]
         self._in_force = dict(context.default_map or {})
         self._good = True
         self._when = time.time()  # for people to read, as Prometheus has it
         self._lock = threading.Lock()
 
     def reload(self, changes: Changes) -> None:
-        """Read the file again, and change what can be changed; a bad file changes nothing."""
-        if self._path is None:
-            log.warning("nothing to reload: there is no --config")
+        """Read the files again, and change what can be changed; a bad file changes nothing."""
+        if not self._there:
+            log.warning("nothing to reload: there is neither --config nor --web-config")
             return
         try:
-            wanted = values(self._context, self._path)
+            wanted = values(self._context, self._path) if self._path else {}
+            if self._door.path:
+                self._door.reread()
         except (InputError, LackError) as error:
             log.error("not reloaded: %s; all stays as it was", error.message)
             self._note(good=False)
@@ -51,7 +56,7 @@ class Reloads(Collector):
             if wanted.get(name) != self._in_force.get(name):
                 self._change(name, wanted.get(name), changes)
         self._note(good=True)
-        log.warning("reloaded %s", self._path)
+        log.warning("reloaded %s", " and ".join(map(str, self._there)))
 
     def _change(self, name: str, value: Any, changes: Changes) -> None:
         option = next(p.opts[0] for p in self._context.command.params if p.name == name)
@@ -70,7 +75,7 @@ class Reloads(Collector):
 
     def collect(self) -> list[Metric]:
         """Return the families; none where there is no file."""
-        if self._path is None:
+        if not self._there:
             return []
         with self._lock:
             return [

@@ -2,7 +2,8 @@
 
 A right password is compared with its hash once, and then with a digest that only this process can
 make, for a comparison is meant to be slow (bcrypt, cost 10: 50 ms). An unknown user costs what a
-known one does.
+known one does. There is one comparison at a time: who asks with wrong passwords, however often and
+from wherever, takes one CPU at most, and keeps nobody out whose password has been compared before.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import binascii
 import hmac
 import re
 import secrets
+import threading
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -28,7 +30,13 @@ MOST_COST = 14
 # bcrypt takes no more, and hashes of longer passwords are of their beginning.
 _MOST_BYTES = 72
 
-_CHALLENGE = ("WWW-Authenticate", 'Basic realm="nvscope", charset="UTF-8"')
+# Answers: the status, the text, a header.
+_WHO = (
+    "401 Unauthorized",
+    "A user and a password, please.",
+    ("WWW-Authenticate", 'Basic realm="nvscope", charset="UTF-8"'),
+)
+_BUSY = ("429 Too Many Requests", "Others are trying passwords.", ("Retry-After", "1"))
 
 
 def require_hash(text: str) -> str:
@@ -48,6 +56,10 @@ def require_hash(text: str) -> str:
     return text
 
 
+class BusyError(Exception):
+    """Another password is being compared."""
+
+
 class Passwords:
     """Users and their hashes (as require_hash lets through)."""
 
@@ -56,16 +68,22 @@ class Passwords:
         self._dearest = max(self._hashes.values(), key=lambda each: each[4:6])
         self._key = secrets.token_bytes(32)
         self._right: dict[bytes, bytes] = {}  # user -> digest of its password
+        self._comparing = threading.Lock()
 
     def fit(self, user: bytes, password: bytes) -> bool:
-        """Whether this is a user, and the user's password."""
+        """Whether this is a user, and the user's password. Raises BusyError."""
         digest = hmac.digest(self._key, password, "sha256")
         if hmac.compare_digest(self._right.get(user, b""), digest):
             return True
-        if not self._compared(user, password):
-            return False
-        self._right[user] = digest
-        return True
+        if not self._comparing.acquire(blocking=False):
+            raise BusyError
+        try:
+            same = self._compared(user, password)
+        finally:
+            self._comparing.release()
+        if same:
+            self._right[user] = digest
+        return same
 
     def _compared(self, user: bytes, password: bytes) -> bool:
         import bcrypt
@@ -79,13 +97,15 @@ def guarded(app: WSGIApplication, passwords: Passwords) -> WSGIApplication:
     """Return the application, of which all but the health asks for a password."""
 
     def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ.get("PATH_INFO") != pages.HEALTH:
-            given = credentials(environ.get("HTTP_AUTHORIZATION", ""))
-            if given is None or not passwords.fit(*given):
-                return pages.refuse(
-                    start_response, "401 Unauthorized", "A user and a password, please.", _CHALLENGE
-                )
-        return app(environ, start_response)
+        if environ.get("PATH_INFO") == pages.HEALTH:
+            return app(environ, start_response)
+        given = credentials(environ.get("HTTP_AUTHORIZATION", ""))
+        try:
+            if given and passwords.fit(*given):
+                return app(environ, start_response)
+        except BusyError:
+            return pages.refuse(start_response, *_BUSY)
+        return pages.refuse(start_response, *_WHO)
 
     return outer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Protocol
 
-from nvscope.exporter.web.config import WebConfig
+from nvscope.exporter.web.door import Door
 from nvscope.exporter.web.server import Server
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ class Serving(Protocol):
     def stop(self) -> None: ...
 
 
-def serving(app: WSGIApplication, sock: socket.socket, web: WebConfig) -> Serving:
+def serving(app: WSGIApplication, sock: socket.socket, door: Door) -> Serving:
     """Return a server of an application on a listening socket, to be started."""
-    app = web.around(app)
-    if web.tls is None:
+    app, tls = door.around(app), door.web.tls
+    if tls is None:
         return Server(app, sock)
     # Imported here: they cost 6 MiB.
     from nvscope.exporter.web.secure import SecureServer
     from nvscope.exporter.web.tls import Contexts
 
-    return SecureServer(app, sock, Contexts(web.tls))
+    return SecureServer(app, sock, Contexts(tls))

@@ -17,6 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from nvscope.exporter.collector import VmCollector
 from nvscope.exporter.reloads import Reloads
+from nvscope.exporter.web.config import WebConfig
+from nvscope.exporter.web.door import Door
 from nvscope.probes.snapshot import VmKey
 
 # Those that Prometheus gives each series; the cluster is the user's (alerts/recording.yml).
@@ -85,7 +87,8 @@ def exported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Names:
         registry = CollectorRegistry()
         source = FakeSource(busy(VmKey(1, 40), VmKey(2, 50)), host=FakeHost(revmap=revmap))
         registry.register(VmCollector(source))
-        registry.register(Reloads(click.Context(click.Command("export")), folder))
+        context = click.Context(click.Command("export"))
+        registry.register(Reloads(context, folder, Door(WebConfig())))
         ProcessCollector(registry=registry)
         page = exposition.generate_latest(registry).decode()
         for family in text_string_to_metric_families(page):

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from nvscope.exporter.web import listen, pages
 from nvscope.exporter.web import serving as servers
 from nvscope.exporter.web.config import WebConfig
+from nvscope.exporter.web.door import Door
 
 # Of "right"; the least cost that there is. It stands in names of tests: the same salt each time.
 HASH = bcrypt.hashpw(b"right", b"$2b$04$abcdefghijklmnopqrstuu").decode()
@@ -27,7 +28,7 @@ def serving(collector: Collector, web: WebConfig | None = None) -> Iterator[int]
     registry.register(collector)
     with listen.listen("127.0.0.1", 0) as sock:
         app = pages.application(registry)
-        running = servers.serving(app, sock, web or WebConfig())
+        running = servers.serving(app, sock, Door(web or WebConfig()))
         running.start()
         try:
             yield int(sock.getsockname()[1])

@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from nvscope.exporter.cli import export
 from nvscope.exporter.reloads import Reloads
+from nvscope.exporter.web.config import WebConfig
+from nvscope.exporter.web.door import Door
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +22,7 @@ def hear_all(caplog: pytest.LogCaptureFixture) -> None:
 
 def begun(path: Path, *options: str) -> Reloads:
     context = export.make_context("export", ["--config", str(path), *options])
-    return Reloads(context, path)
+    return Reloads(context, path, Door(WebConfig()))
 
 
 def successful(reloads: Reloads) -> float | None:
@@ -73,7 +75,22 @@ def test_a_bad_file_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFix
 
 
 def test_no_file_to_read(caplog: pytest.LogCaptureFixture) -> None:
-    reloads = Reloads(click.Context(export), None)
+    reloads = Reloads(click.Context(export), None, Door(WebConfig()))
     reloads.reload({})
-    assert caplog.messages == ["nothing to reload: there is no --config"]
+    assert caplog.messages == ["nothing to reload: there is neither --config nor --web-config"]
     assert successful(reloads) is None
+
+
+def test_both_files_are_good_or_neither_is_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, web, bounds = tmp_path / "a.toml", tmp_path / "web.yml", list[int]()
+    path.write_text(f"[export]\nmax-series-vms = 3\nweb-config = '{web}'\n")
+    web.write_text("http_server_config:\n")
+    context = export.make_context("export", ["--config", str(path)])
+    reloads = Reloads(context, path, Door(WebConfig(), web))
+    path.write_text(path.read_text().replace("3", "5"))
+    web.write_text("basic_auth_users:\n  prom: secret\n")
+    reloads.reload({"max_series_vms": bounds.append})
+    assert (bounds, successful(reloads)) == ([], 0)
+    assert caplog.messages[0].startswith(f"not reloaded: {web} line 2: prom: no bcrypt hash")

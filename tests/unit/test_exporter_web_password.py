@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import bcrypt
 import pytest
@@ -83,3 +85,27 @@ def test_a_password_past_what_bcrypt_looks_at() -> None:
     assert not passwords.fit(b"prom", longest + b"y")
     assert passwords.fit(b"prom", longest)
     assert not passwords.fit(b"prom", b"a\0b")
+
+
+def test_one_comparison_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has been let in before is let in meanwhile; all others are told to wait."""
+    compares, go_on = threading.Event(), threading.Event()
+    real = bcrypt.checkpw
+
+    def slow(password: bytes, hashed: bytes) -> bool:
+        compares.set()
+        return go_on.wait(10) and real(password, hashed)
+
+    web = WebConfig(users={"prom": HASH})
+    with serving(VmCollector(FakeSource()), web) as port, ThreadPoolExecutor() as pool:
+        assert get(port, "/", basic("prom", "right"))[0].status == 200
+        monkeypatch.setattr(bcrypt, "checkpw", slow)
+        first = pool.submit(get, port, "/", basic("prom", "wrong"))
+        assert compares.wait(10)
+        response, body = get(port, "/", basic("prom", "wrong, too"))
+        assert (response.status, response.headers["Retry-After"]) == (429, "1")
+        assert body == b"Others are trying passwords.\n"
+        assert get(port, "/", basic("prom", "right"))[0].status == 200
+        go_on.set()
+        assert first.result(10)[0].status == 401
+        assert get(port, "/", basic("prom", "wrong, too"))[0].status == 401

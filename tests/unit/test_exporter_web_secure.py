@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 from nvscope.exporter.collector import VmCollector
 from nvscope.exporter.web import limits, listen, pages
 from nvscope.exporter.web import serving as servers
+from nvscope.exporter.web.door import Door
 
 CLIENTS = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.pem\n"
 REFUSED = (ssl.SSLError, ConnectionError)
@@ -227,7 +228,7 @@ def test_stop_finishes_a_scrape(folder: Path, tls: ssl.SSLContext) -> None:
 def test_whether_it_answers(folder: Path) -> None:
     app = pages.application(CollectorRegistry())
     with listen.listen("127.0.0.1", 0) as sock:
-        running = servers.serving(app, sock, web(folder))
+        running = servers.serving(app, sock, Door(web(folder)))
         assert not running.answers(0.1)
         running.start()
         assert running.answers(10)

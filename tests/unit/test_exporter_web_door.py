@@ -1,0 +1,68 @@
+"""Users and headers that change while requests are served."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+from exporter_web import HASH, basic, get
+from exporter_web_tls import issue, written
+from prometheus_client import CollectorRegistry
+
+from nvscope.exporter.web import config, listen, pages
+from nvscope.exporter.web.config import WebConfig
+from nvscope.exporter.web.door import Door
+from nvscope.exporter.web.serving import serving
+from nvscope.probes.errors import InputError
+
+USERS = f"basic_auth_users:\n  prom: {HASH}\n"
+HEADERS = "http_server_config:\n  headers:\n    X-Frame-Options: deny\n"
+
+
+@contextlib.contextmanager
+def served(door: Door) -> Iterator[int]:
+    with listen.listen("127.0.0.1", 0) as sock:
+        http = serving(pages.application(CollectorRegistry()), sock, door)
+        http.start()
+        try:
+            yield int(sock.getsockname()[1])
+        finally:
+            http.stop()
+
+
+def test_users_and_headers_change(tmp_path: Path) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text("http_server_config:\n")
+    door = Door(config.read(path), path)
+    with served(door) as port:
+        assert get(port, "/")[0].status == 200
+        path.write_text(USERS + HEADERS)
+        assert get(port, "/")[0].status == 200  # not read yet
+        door.reread()
+        assert get(port, "/")[0].status == 401
+        assert get(port, "/", basic("prom", "right"))[0].headers["X-Frame-Options"] == "deny"
+
+        path.write_text(USERS.replace("prom", "other"))
+        door.reread()
+        assert get(port, "/", basic("prom", "right"))[0].status == 401  # was let in before
+        response, _ = get(port, "/", basic("other", "right"))
+        assert (response.status, "X-Frame-Options" in response.headers) == (200, False)
+
+        path.write_text(USERS[:-2])
+        with pytest.raises(InputError, match="no bcrypt hash"):
+            door.reread()
+        assert get(port, "/", basic("other", "right"))[0].status == 200
+
+
+def test_tls_waits_for_a_new_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    issue(trustme.CA(), tmp_path)
+    path = written(tmp_path, HEADERS)
+    door = Door(WebConfig(), path)
+    with served(door) as port, caplog.at_level(logging.WARNING):
+        door.reread()
+        assert get(port, "/")[0].headers["X-Frame-Options"] == "deny"
+    assert caplog.messages == [f"tls_server_config of {path} changes with the next start only"]
