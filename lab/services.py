@@ -40,13 +40,17 @@ class GuestProcess:
 
     def line(self, timeout: float) -> str:
         """The next line of its standard output. timeout: seconds. Raises GuestError."""
-        try:
-            line = self._lines.get(timeout=timeout)
-        except Empty:
-            raise self._failure(f"said nothing for {timeout:.0f} s") from None
+        line = self._next(timeout)
         if line is None:
             raise self._failure(f"ended with {self._ssh.wait(30)}")
         return line.rstrip("\n")
+
+    def rest(self, timeout: float) -> str:
+        """What it prints until it ends. timeout: seconds for each line. Raises GuestError."""
+        lines = []
+        while (line := self._next(timeout)) is not None:
+            lines.append(line)
+        return "".join(lines)
 
     def errors(self) -> str:
         """What it has printed on its standard error."""
@@ -90,6 +94,12 @@ class GuestProcess:
             self._lab.run(f"kill -9 {self.pid}", check=False)
         self._ssh.kill()
         self._ssh.wait()
+
+    def _next(self, timeout: float) -> str | None:
+        try:
+            return self._lines.get(timeout=timeout)
+        except Empty:
+            raise self._failure(f"said nothing for {timeout:.0f} s") from None
 
     def _err(self, line: str | None) -> None:
         if line is not None:

@@ -25,11 +25,12 @@ PACKAGES = (
     "openssh-server",
     # what nvscope runs on
     "python3", "python3-bpfcc", "python3-click", "python3-prometheus-client", "python3-psutil",
-    "python3-pyroute2", "python3-rich", "python3-waitress", "libbpf1", "linux-headers-arm64",
+    "python3-bcrypt", "python3-pyroute2", "python3-rich", "python3-waitress", "python3-yaml",
+    "libbpf1", "linux-headers-arm64",
     # what starts it on a real host
     "systemd",
     # what else traces it
-    "linux-perf",
+    "bpfcc-tools", "bpftrace", "linux-perf",
     # a hypervisor for the real nested guest
     "qemu-system-arm",
 )  # fmt: skip
@@ -37,8 +38,12 @@ PACKAGES = (
 # QEMU before 11 gives a guest no EL2 under KVM; the headers must be of the lab kernel's version.
 BACKPORTS = ("src:qemu", "src:linux", "src:linux-signed-arm64", "src:linux-base")
 
-# What Debian has no package of, or a large one: wheels of PyPI.
-WHEELS = ("numpy", "pyarrow")
+# What Debian has no package of, an old or a large one: wheels of PyPI.
+WHEELS = (
+    "numpy", "pyarrow",
+    # the extra tls, with what it needs
+    "hypercorn>=0.18,<0.19", "h11", "h2", "hpack", "hyperframe", "priority", "wsproto",
+)  # fmt: skip
 GUEST_PYTHON = "3.13"  # of Debian 13
 GUEST_PLATFORM = "manylinux_2_28_aarch64"
 
@@ -89,7 +94,7 @@ def _make(folder: Path, kernel: Machine, tell: steps.Tell) -> None:
     apt = guest_apt("rootfs")
     tell("fetching package lists")
     apt.update()
-    tell("fetching about 180 MB of packages")
+    tell("fetching about 190 MB of packages")
     apt.download(PACKAGES)
     debs = sorted(apt.archives.glob("*.deb"))
     root = folder / "root"

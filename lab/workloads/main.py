@@ -114,6 +114,7 @@ def run(
                 "seconds": round(time.monotonic() - started, 3),
                 "reverse_map": guest.reverse_map,
                 "take_back_ns": median(guest.take_back_ns or [0]),
+                "l2_write_ns": median(guest.l2_write_ns or [0]),
                 "shadow_ipa_bits": guest.shadow_ipa_bits,
                 "expected": guest.ledger.counts.as_dict(),
             }
