@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import bcrypt
 import pytest
+import trustme
 
 from nvscope.lab import assets
 from nvscope.lab.remote import GuestError
@@ -101,6 +106,41 @@ def main_pid(host: Lab) -> int:
     return int(said)
 
 
+def written(path: str, content: bytes) -> str:
+    """The command that writes a file which only root can read."""
+    return f"echo {b64encode(content).decode()} | base64 -d > {path}; chmod 600 {path}\n"
+
+
+def assert_serves_by_credentials(host: Lab) -> None:
+    """With the drop-in of share/: TLS and a password, out of files that only root may read."""
+    authority = trustme.CA()
+    made = authority.issue_cert("127.0.0.1")
+    chain = b"".join(each.bytes() for each in made.cert_chain_pems)
+    hashed = bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()
+    web = (
+        "tls_server_config:\n  cert_file: nvscope.crt\n  key_file: nvscope.key\n"
+        f"basic_auth_users:\n  prom: {hashed}\n"
+    )
+    host.run(
+        "mkdir -m 700 /etc/nvscope\n"
+        + written("/etc/nvscope/web.yml", web.encode())
+        + written("/etc/nvscope/nvscope.crt", chain)
+        + written("/etc/nvscope/nvscope.key", made.private_key_pem.bytes())
+        + f"install -D -m 644 {PREFIX}/share/nvscope/tls.conf -t"
+        " /etc/systemd/system/nvscope-exporter.service.d\n"
+        "systemctl daemon-reload; systemctl restart nvscope-exporter",
+        timeout=120,
+    )
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    asked = urllib.request.Request(f"https://127.0.0.1:{host.metrics_port}/metrics")
+    asked.add_header("Authorization", f"Basic {b64encode(b'prom:right').decode()}")
+    with urllib.request.urlopen(asked, timeout=60, context=trusting) as response:
+        assert Metrics(response.read().decode()).sum("nvscope_up") == 1
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(asked.full_url, timeout=60, context=trusting)
+
+
 def test_the_units_are_sound_and_closed(systemd_host: Lab) -> None:
     units = f"{UNITS}/run-nvscope-bpf.mount {UNITS}/nvscope-loader.service"
     said = systemd_host.run(
@@ -157,6 +197,7 @@ def test_a_service_life(systemd_host: Lab) -> None:
         anew = scrape(host)
         assert anew.sum("nvscope_up") == 1
         assert not anew.select("nvscope_vm_info"), "counts start at 0"
+    assert_serves_by_credentials(host)
     host.run("systemctl stop nvscope-exporter.socket nvscope-loader run-nvscope-bpf.mount")
     await_attached(host, before)
     journal = host.run("journalctl --no-pager -u 'nvscope*'").stdout
