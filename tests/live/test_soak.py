@@ -1,7 +1,7 @@
 """The exporter under load for a while: it grows by nothing, loses nothing, and counts all.
 
-Three minutes here; NVSCOPE_SOAK_SECONDS=3600 for an hour, then with a Linux in a Linux beside it, from
-which pages are taken.
+Three minutes here; NVSCOPE_SOAK_SECONDS=3600 for an hour, then beside a Linux in a Linux of which
+pages are taken all the time.
 """
 
 from __future__ import annotations
