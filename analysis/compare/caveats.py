@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nvscope.analysis.compare.runs import Labels, Run
-from nvscope.analysis.report.units import name, number
+from nvscope.analysis.units import name, number
 from nvscope.probes.errors import InputError
 from nvscope.probes.snapshot import Durations
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from nvscope.analysis.report.units import name
+from nvscope.analysis.units import name
 from nvscope.probes.durations import total
 from nvscope.probes.errors import InputError
 from nvscope.probes.snapshot import SLOTS, Durations

@@ -14,7 +14,7 @@ from nvscope.analysis.compare.caveats import title
 from nvscope.analysis.compare.compared import Comparison, Verdict
 from nvscope.analysis.compare.conditions import DOUBT, YES
 from nvscope.analysis.compare.metrics import Estimate, Row
-from nvscope.analysis.report.units import duration, name
+from nvscope.analysis.units import duration, name
 
 
 def show(found: Comparison, console: Console) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 from nvscope.analysis.report.svg import PLANE
-from nvscope.analysis.report.units import duration
+from nvscope.analysis.units import duration
 
 Tick = tuple[float, str]
 

@@ -19,7 +19,7 @@ from nvscope.analysis.report.svg import (
     vertical,
 )
 from nvscope.analysis.report.timeline import BINS, Timeline
-from nvscope.analysis.report.units import duration, number
+from nvscope.analysis.units import duration, number
 
 _HISTOGRAM = Canvas(height_px=64)
 _OVER_TIME = Canvas(height_px=130, gutter=170)

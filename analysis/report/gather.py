@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from nvscope.analysis.report import units
+from nvscope.analysis import units
 from nvscope.analysis.report.follow import Follower, Row
 from nvscope.analysis.report.tally import Tally, kind_codes
 from nvscope.analysis.report.timeline import Timeline

@@ -16,9 +16,9 @@ from nvscope.analysis.report.follow import MAX_MAPPINGS
 from nvscope.analysis.report.gather import Findings
 from nvscope.analysis.report.space import spaces
 from nvscope.analysis.report.tally import SERIES
-from nvscope.analysis.report.units import duration, name, number
 from nvscope.analysis.report.verdicts import Verdict
 from nvscope.analysis.report.vms import MAX_MMUS, MAX_VMS, Vm
+from nvscope.analysis.units import duration, name, number
 
 TEMPLATE = "page.html"
 STYLE = "style.css"

@@ -13,9 +13,9 @@ from nvscope.analysis.report import charts
 from nvscope.analysis.report.gather import Findings
 from nvscope.analysis.report.latency import Latency
 from nvscope.analysis.report.tally import SERIES
-from nvscope.analysis.report.units import duration, name, number, ratio, share, size
 from nvscope.analysis.report.unmaps import Cost
 from nvscope.analysis.report.vms import Shadow, Vm
+from nvscope.analysis.units import duration, name, number, ratio, share, size
 from nvscope.probes.events import About
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)

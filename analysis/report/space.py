@@ -16,7 +16,7 @@ from nvscope.analysis.report.svg import (
     strokes,
     vertical,
 )
-from nvscope.analysis.report.units import number, size
+from nvscope.analysis.units import number, size
 
 _CANVAS = Canvas(height_px=260, gutter=300)
 MAX_DRAWN = 6  # shadow MMUs of one VM

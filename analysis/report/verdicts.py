@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nvscope.analysis.interop.sources import open_source
-from nvscope.analysis.report.units import name, number
+from nvscope.analysis.units import name, number
 from nvscope.analysis.validate.findings import INVARIANTS, UNKNOWN, VIOLATION, Finding, Result
 from nvscope.analysis.validate.parts import judge, variant_of
 
