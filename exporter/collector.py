@@ -75,7 +75,7 @@ class VmCollector(Collector):
         self._others = others.Others()
         self._past: set[VmKey] = set()
         self._ends = Ends(None, self._ended)
-        self._failing = False
+        self._failure = ""  # the cause that has been logged
         self._lock = threading.Lock()
 
     def set_bound(self, max_series_vms: int | None) -> None:
@@ -95,7 +95,7 @@ class VmCollector(Collector):
         """Return all families, complete before the first is shown.
 
         When the counts cannot be read, nvscope_up is 0 and all that comes from them is absent:
-        a page with some of the VMs would pass for all of them. The cause is logged once.
+        a page with some of the VMs would pass for all of them. Each cause is logged once.
         """
         with self._lock:
             began = time.monotonic()
@@ -107,13 +107,13 @@ class VmCollector(Collector):
         try:
             counts = list(self._read())
         except Exception as error:  # noqa: BLE001 (whatever it is, the scrape has to say so)
-            if not self._failing:
+            if repr(error) != self._failure:
                 _log(error)
-            self._failing = True
+            self._failure = repr(error)
             return None
-        if self._failing:
+        if self._failure:
             log.warning("the counts can be read; nvscope_up is 1")
-        self._failing = False
+        self._failure = ""
         return counts
 
     def _read(self) -> Iterator[Metric]:

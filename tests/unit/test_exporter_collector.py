@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from nvscope.exporter.collector import VmCollector
+from nvscope.probes.errors import LackError
 from nvscope.probes.snapshot import Attachment, Snapshot, VmKey
 
 DB, WEB, GONE = VmKey(1, 40), VmKey(2, 50), VmKey(3, 60)
@@ -177,7 +178,10 @@ def test_a_snapshot_that_fails_is_no_half_page(
     with caplog.at_level(logging.ERROR):
         page = scrape(registry)
         scrape(registry)
-    assert len(caplog.records) == 1, "one line for as long as it fails"
+        assert len(caplog.records) == 1, "one line for as long as it fails"
+        source.problem = LackError("unloaded")
+        scrape(registry)
+    assert caplog.messages[1:] == ["unloaded; nvscope_up is 0 until then"], "another cause"
     assert _value(page, "nvscope_up") == 0
     shown = {name for name, _ in page if name.startswith("nvscope_")}
     assert shown == {
