@@ -30,6 +30,7 @@ PACE_SECONDS = {"first": 0.1, "second": 0.2}
 STARVED, MERGED, BUSY = "starved", "merged", "busy"
 STARVED_UNMAPS, MERGED_UNMAPS = 31, 3
 JSON, CSV = "/tmp/probe.json", "/tmp/probe.csv"
+CONDITIONS = "--json --fail-if 'count > 1.5x' --fail-if 'vm=first: count > 10'"
 LINES = 120  # of the terminals: the summary fits
 CTRL_C = "\x03"
 KSM = "/sys/kernel/mm/ksm"
@@ -78,7 +79,8 @@ class Seen:
 
     facts: VM -> what it caused; before, after: the exporter around the first two VMs; ftrace: its
     counts then, ftrace_end: at the end; tasks: trigger -> the pid of the kernel thread; results: by
-    probe; rows: of the records' CSV; top: its screen while the two worked, and with a filter.
+    probe; rows: of the records' CSV; top: its screen while the two worked, and with a filter;
+    compared: nvscope compare, of notifier_unmap's result with itself.
     """
 
     facts: dict[str, Any] = field(default_factory=dict)
@@ -92,6 +94,7 @@ class Seen:
     top: list[str] = field(default_factory=list)
     summary: str = ""
     refused: subprocess.CompletedProcess[str] | None = None
+    compared: subprocess.CompletedProcess[str] | None = None
 
 
 def watch(observed: Observed) -> Seen:
@@ -211,6 +214,7 @@ def stop_in_the_middle(host: Lab, started: Started, seen: Seen) -> None:
         assert started.notifier.wait(END_SECONDS) == 0
         seen.summary = started.notifier.text()
         seen.results["notifier_unmap"] = json.loads(host.remote.fetch(JSON))
+        seen.compared = host.run(f"nvscope compare {JSON} {JSON} {CONDITIONS}", check=False)
         guest.signal()
         seen.facts[BUSY] = guest.facts(SEEN_SECONDS)
         assert guest.wait() == 0

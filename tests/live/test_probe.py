@@ -5,6 +5,7 @@ What they see is in oneshot.py.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from itertools import accumulate
@@ -204,3 +205,19 @@ def test_a_vm_that_is_not_there(seen: Seen) -> None:
     assert seen.refused.returncode == 2
     assert "there is no VM nobody; there are first, second" in seen.refused.stderr
     assert "Traceback" not in seen.refused.stderr
+
+
+def test_two_results_are_compared(seen: Seen) -> None:
+    """By the command, on the host; a condition that is met is its exit code."""
+    assert seen.compared
+    assert (seen.compared.returncode, "Traceback" in seen.compared.stderr) == (1, False)
+    said = json.loads(seen.compared.stdout)
+    for group in said["groups"]:
+        labels = group["labels"]
+        found = counts(seen.results[NOTIFIER], "vm", "trigger")
+        if labels:
+            count = group["metrics"]["count"]
+            assert count["a"]["value"] == found[labels["vm"], labels["trigger"]]
+            assert count["ratio"]["value"] == 1
+    met = [verdict["labels"] for verdict in said["conditions"] if verdict["failed"]]
+    assert met == [{"vm": "first", "trigger": "vmm"}]
