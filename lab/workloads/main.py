@@ -114,7 +114,6 @@ def run(
                 "seconds": round(time.monotonic() - started, 3),
                 "reverse_map": guest.reverse_map,
                 "take_back_ns": median(guest.take_back_ns or [0]),
-                "l2_write_ns": median(guest.l2_write_ns or [0]),
                 "shadow_ipa_bits": guest.shadow_ipa_bits,
                 "expected": guest.ledger.counts.as_dict(),
             }
@@ -177,7 +176,9 @@ def main(unmaps: int, forever: bool, pages: int, pace: float, **request: Any) ->
     def play(guest: NestedGuest, stop: Stop) -> Mapping[str, Any]:
         scripts.append(_Script(guest, pages))
         turns = _turns(None if forever else unmaps, pace, stop)
-        return {"pages": pages, "unmaps": _unmap(scripts[0], turns)}
+        first_write_ns = guest.l2_write_ns[0] / pages
+        unmaps = _unmap(scripts[0], turns)
+        return {"pages": pages, "unmaps": unmaps, "first_write_ns": first_write_ns}
 
     def check() -> None:
         scripts[0].check_all()

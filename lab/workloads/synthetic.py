@@ -58,7 +58,7 @@ class NestedGuest:
     payload: what payload.build made; data_bytes: guest memory from DATA_IPA on (rounded up to
     2 MiB); huge: that memory is in huge pages. reverse_map: whether this kernel has one.
     take_back_ns: how long each take-back took, its system call included; l2_write_ns: each order to
-    L2 to write one word, from the order to L1's report.
+    L2 to write, from the order to L1's report.
     """
 
     def __init__(
@@ -225,7 +225,7 @@ class NestedGuest:
         view = Context(stage2.vttbr(_vmid(context)), stage2.walk, protocol.L2_CODE_NESTED_IPA)
         begun_ns = time.perf_counter_ns()
         status = self._order(protocol.ORDER_L2_ACCESS, nested_ipa, count, stride, value, int(write))
-        if write and count == 1:
+        if write:
             self.l2_write_ns.append(time.perf_counter_ns() - begun_ns)
         addresses = _addresses(nested_ipa, count, stride)
         expected = self.ledger.l2_run(view, addresses, write=write)
