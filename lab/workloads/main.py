@@ -177,8 +177,8 @@ def main(unmaps: int, forever: bool, pages: int, pace: float, **request: Any) ->
         scripts.append(_Script(guest, pages))
         turns = _turns(None if forever else unmaps, pace, stop)
         first_write_ns = guest.l2_write_ns[0] / pages
-        unmaps = _unmap(scripts[0], turns)
-        return {"pages": pages, "unmaps": unmaps, "first_write_ns": first_write_ns}
+        done = _unmap(scripts[0], turns)
+        return {"pages": pages, "unmaps": done, "first_write_ns": first_write_ns}
 
     def check() -> None:
         scripts[0].check_all()
