@@ -136,7 +136,7 @@ Examples:
     type=click.IntRange(1, 1_000_000),
     metavar="N",
     help='VMs with series of their own; all others are added up as vm="other". '
-    "[default: as many as --max-vms]",
+    "[default: as many as --max-vms, of whoever loads the probes]",
 )
 @click.pass_context
 def export(
@@ -169,7 +169,9 @@ def export(
     wanted = Wanted(pinned, mechanisms or MECHANISMS, symbols, strict, max_vms)
     with _inherited(context) or _listening(*listen) as sock:
         door = Door(web, web_config)
-        run(sock, wanted, max_series_vms or max_vms, Reloads(context, config, door), door)
+        # What is pinned tells itself how many it has room for.
+        bound = max_series_vms or (None if pinned else max_vms)
+        run(sock, wanted, bound, Reloads(context, config, door), door)
 
 
 def _refuse_loaders_options(context: click.Context) -> None:
@@ -183,7 +185,7 @@ def _refuse_loaders_options(context: click.Context) -> None:
 def run(
     sock: socket.socket,
     wanted: Wanted,
-    max_series_vms: int,
+    max_series_vms: int | None,
     reloads: Reloads,
     door: Door,
 ) -> None:

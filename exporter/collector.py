@@ -17,6 +17,7 @@ import nvscope
 from nvscope.exporter import others, own, render
 from nvscope.exporter.ends import SOURCES, Ends
 from nvscope.exporter.lives import Lives
+from nvscope.probes.decode import LABELS
 from nvscope.probes.errors import LackError
 from nvscope.probes.identity import OTHER, Process, Vm
 from nvscope.probes.procevents import Way
@@ -69,8 +70,11 @@ class VmCollector(Collector):
     """Renders a source's snapshot; one scrape at a time, whatever the number of threads."""
 
     def __init__(self, source: Source, max_series_vms: int | None = None) -> None:
-        """max_series_vms: VMs with series of their own at a time; those past it are added up."""
+        """max_series_vms: VMs with series of their own at a time; those past it are added up.
+        None: as many as the kernel's map has room for, with all rows that they can have.
+        """
         self._source = source
+        self._bounded = max_series_vms is not None
         self._lives = Lives(max_series_vms)
         self._others = others.Others()
         self._past: set[VmKey] = set()
@@ -78,9 +82,10 @@ class VmCollector(Collector):
         self._failure = ""  # the cause that has been logged
         self._lock = threading.Lock()
 
-    def set_bound(self, max_series_vms: int | None) -> None:
+    def set_bound(self, max_series_vms: int) -> None:
         """Another bound, for VMs from now on: those that have series of their own keep them."""
         with self._lock:
+            self._bounded = True
             self._lives.set_bound(max_series_vms)
 
     @contextlib.contextmanager
@@ -118,6 +123,8 @@ class VmCollector(Collector):
 
     def _read(self) -> Iterator[Metric]:
         snapshot = self._source.snapshot()
+        if not self._bounded and (rows := snapshot.room.get("rows")):
+            self._lives.set_bound(rows.capacity // len(LABELS))
         counts = _all_calls(snapshot)
         vms = self._lives.look(counts)
         for ended in counts.keys() - vms.keys():

@@ -233,10 +233,11 @@ def test_wrong_usage(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
         (("--max-vms", "9"), 9),
         (("--max-vms", "9", "--max-series-vms", "4"), 4),
         (("--pinned", "/run/x", "--max-series-vms", "4"), 4),
+        (("--pinned", "/run/x"), None),
     ],
 )
 def test_vms_with_series_are_as_many_as_can_be_told_apart_or_fewer(
-    arguments: tuple[str, ...], most: int, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...], most: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[object] = []
     monkeypatch.setattr(cli, "run", lambda *arguments: given.extend(arguments))
