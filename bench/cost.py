@@ -23,8 +23,8 @@ from nvscope.lab.services import GuestProcess, Synthetic
 from nvscope.lab.setup.steps import step
 from nvscope.lab.vm import Lab
 
-# L2 writes all pages in one order: that of one page is then known to a few instructions.
-UNMAPS, PAGES = 101, 512
+# L2 writes all pages in one order: that of one page is then known to five instructions.
+UNMAPS, PAGES = 101, 4096
 # Real ones; under instruction counting with one CPU all takes several times as long as else.
 START_SECONDS, FACTS_SECONDS, END_SECONDS = 900.0, 300.0, 300.0
 _TRACED = "/sys/kernel/tracing/enabled_functions /sys/kernel/debug/kprobes/list"
