@@ -10,7 +10,7 @@ from nvscope.lab.services import Metrics, Synthetic
 from tests.live.conftest import Observed
 from tests.live.counts import SHADOW_BYTES, SHADOW_UNMAPS, UNMAPS, assert_all_agree, oracle
 
-PLAIN = pytest.mark.parametrize("observed", ["plain-fentry", "plain-kprobe"], indirect=True)
+PLAIN = pytest.mark.parametrize("observed", ["plain-fentry"], indirect=True)
 STOCK = pytest.mark.parametrize("observed", ["stock-fentry", "stock-kprobe"], indirect=True)
 # test_cases.py has it with kprobes too.
 REVMAP = pytest.mark.parametrize("observed", ["lab-fentry"], indirect=True)

@@ -12,9 +12,7 @@ from tests.live.conftest import Observed
 
 LACKS = 3
 ATTACH_SECONDS = 300
-EVERYWHERE = [
-    "lab-fentry", "lab-kprobe", "plain-fentry", "plain-kprobe", "stock-fentry", "stock-kprobe",
-]  # fmt: skip
+EVERYWHERE = ["lab-fentry", "lab-kprobe", "plain-fentry", "stock-fentry", "stock-kprobe"]
 REVMAPS = {"lab": ("maple", False), "plain": ("none", True), "stock": ("none", False)}
 NOT_ROOT = "setpriv --reuid=65534 --clear-groups env HOME=/tmp"
 

@@ -36,7 +36,7 @@ def test_recordings_that_are_cut_short(lab_host: Lab) -> None:
         for process in processes.values():
             process.await_error("nvscope: recording", BEGIN_SECONDS)
         # More than fits, over more than one batch.
-        with Synthetic(lab_host, "cut", "--unmaps", "400", "--pages", "64", hold=False) as guest:
+        with Synthetic(lab_host, "cut", "--unmaps", "250", "--pages", "64", hold=False) as guest:
             guest.facts(300)
         assert processes["full"].wait() == 3
         assert processes["piped"].wait() == 0

@@ -25,6 +25,7 @@ INTERVAL_SECONDS = 1
 SETTLE = 0.25  # of the time, after which memory is to stay as it is
 GROWTH_BYTES = 1 << 20
 FOR_EVER = "100000000"  # unmaps
+PACE = "0.02"  # seconds: half of a CPU is left to others
 
 
 def scraped(exporter: Exporter, seconds: float) -> list[float]:
@@ -59,7 +60,7 @@ def test_a_soak(observed: Observed) -> None:
         if SECONDS >= LONG_SECONDS:
             linux = stack.enter_context(Linux(host, "soaked-linux", "--forever"))
             others = [linux.pid, linux.event(BOOT_SECONDS)["pid"]]
-        guest = stack.enter_context(Synthetic(host, "soaked", "--unmaps", FOR_EVER))
+        guest = stack.enter_context(Synthetic(host, "soaked", "--unmaps", FOR_EVER, "--pace", PACE))
         resident = scraped(exporter, SECONDS)
         guest.signal()
         facts = guest.facts(120)
