@@ -108,3 +108,19 @@ def test_what_the_kernel_tells_of_programs_and_maps(tmp_path: Path) -> None:
     assert offsets == [first, first + 8, first + 16, libbpf.MAP_INFO_MAX_ENTRIES]
     assert program_bytes >= libbpf.PROG_INFO_BYTES
     assert map_bytes >= libbpf.MAP_INFO_BYTES
+
+
+def test_slots(tmp_path: Path) -> None:
+    """The programs' logarithm, without the programs: of all powers of two, and those beside them."""
+    text = programs.HEADER.read_text()
+    begin = text.index("nv_inline nv_u32 nv_slot(")
+    file = tmp_path / "slot.h"
+    file.write_text(
+        "#define nv_inline static inline\n" + text[begin : text.index("\n}\n", begin) + 3]
+    )
+    powers = [1 << i for i in range(64)]
+    durations = sorted({0, *powers, *(n - 1 for n in powers), *(n + 1 for n in powers)})
+    found = evaluate(
+        tmp_path, ['"nvscope.h"', f'"{file}"'], [f"nv_slot({ns}ULL)" for ns in durations]
+    )
+    assert found == [min(ns.bit_length(), SLOTS - 1) for ns in durations]
