@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TIMED_OUT = 124  # what timeout(1) exits with
+DAY_SECONDS = 86400.0
 
 
 class GuestError(RuntimeError):
@@ -60,7 +61,7 @@ class Remote:
             )
         return done
 
-    def popen(self, command: str, timeout: float = 3600) -> subprocess.Popen[str]:
+    def popen(self, command: str, timeout: float = DAY_SECONDS) -> subprocess.Popen[str]:
         """Start a command in the guest, with its stdin, stdout and stderr as pipes here."""
         return subprocess.Popen(
             self.arguments(limited(command, timeout)),

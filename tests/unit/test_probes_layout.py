@@ -111,7 +111,7 @@ def test_what_the_kernel_tells_of_programs_and_maps(tmp_path: Path) -> None:
 
 
 def test_slots(tmp_path: Path) -> None:
-    """The programs' logarithm, without the programs: of all powers of two, and those beside them."""
+    """The programs' logarithm, asked of all powers of two and those beside them."""
     text = programs.HEADER.read_text()
     begin = text.index("nv_inline nv_u32 nv_slot(")
     file = tmp_path / "slot.h"
