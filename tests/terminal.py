@@ -11,7 +11,7 @@ import struct
 import subprocess
 import termios
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import pyte
@@ -79,15 +79,19 @@ class Terminal:
 
     def await_match(self, pattern: str, timeout: float) -> str:
         """The same, with a regular expression."""
+        return self.await_screen(lambda text: re.search(pattern, text), timeout, repr(pattern))
+
+    def await_screen(self, fits: Callable[[str], object], timeout: float, what: str) -> str:
+        """Wait until the screen fits, which may be in the middle of a redraw; the screen."""
         found: list[str] = []
 
-        def matches() -> bool:
-            found[:] = [text for text in [self.text()] if re.search(pattern, text)]
+        def seen_now() -> bool:
+            found[:] = [text for text in [self.text()] if fits(text)]
             return bool(found)
 
         with self._changed:
-            seen = self._changed.wait_for(matches, timeout)
-        assert seen, f"no {pattern!r} in {timeout:.0f} s on\n{self.text()}"
+            seen = self._changed.wait_for(seen_now, timeout)
+        assert seen, f"no {what} in {timeout:.0f} s on\n{self.text()}"
         return found[0]
 
     def await_bytes(self, data: bytes, times: int, timeout: float) -> None:

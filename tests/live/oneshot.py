@@ -207,7 +207,8 @@ def stop_in_the_middle(host: Lab, started: Started, seen: Seen) -> None:
     with Synthetic(host, BUSY, "--forever", "--pace", "0.05") as guest:
         started.top.await_match(rf"\b{BUSY} +{BUSY_ROW}", SEEN_SECONDS)
         started.top.type(f"/{BUSY}\n")
-        seen.top.append(started.top.await_text(f"filter '{BUSY}'", SEEN_SECONDS))
+        filtered = rf"(?s)filter '{BUSY}'(?!.*\b{MERGED}\b).*\b{BUSY} +[\d.]"
+        seen.top.append(started.top.await_match(filtered, SEEN_SECONDS))
         started.top.type("q")
         assert started.top.wait(END_SECONDS) == 0
         started.notifier.type(CTRL_C)

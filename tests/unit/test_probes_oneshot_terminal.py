@@ -39,27 +39,32 @@ def assert_restored(terminal: Terminal) -> None:
     assert terminal.raw.rindex(CURSOR) > terminal.raw.rindex(OTHER_SCREEN)
 
 
-def rows(terminal: Terminal) -> list[str]:
-    return re.findall(r"^ (alpha|beta) ", terminal.text(), re.MULTILINE)
+def await_rows(terminal: Terminal, *names: str) -> None:
+    """Wait until it has just these; what is above them is drawn first."""
+
+    def fits(screen: str) -> bool:
+        return re.findall(r"^ (alpha|beta) ", screen, re.MULTILINE) == list(names)
+
+    terminal.await_screen(fits, SECONDS, f"rows {names}")
 
 
 def test_keys(top: Terminal) -> None:
     assert "locked/s↓" in top.text()
-    assert rows(top) == ["alpha", "beta"]
-    assert re.search(r"alpha +[\d.]+ +50 % .* broken \d+", top.text())
+    await_rows(top, "alpha", "beta")
+    top.await_match(r"alpha +[\d.]+ +50 % .* broken \d+", SECONDS)
     top.type("r")
     top.await_text("locked/s↑", SECONDS)
-    assert rows(top) == ["beta", "alpha"]
+    await_rows(top, "beta", "alpha")
     top.type("s")
     top.await_text("unmaps/s↑", SECONDS)
     top.type("/bet")
     top.await_text("filter: bet_", SECONDS)
     top.type("x\x7fa\n")
     top.await_text("filter 'beta'", SECONDS)
-    assert rows(top) == ["beta"]
+    await_rows(top, "beta")
     top.type("/zzz" + ESCAPE)
     top.await_text("q quit", SECONDS)
-    assert rows(top) == ["beta"]
+    await_rows(top, "beta")
     top.type("p")
     paused = top.await_text("PAUSED", SECONDS)
     top.type("p")
