@@ -14,7 +14,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, takewhile
+from math import inf
 from pathlib import Path
 from statistics import median
 from types import FrameType
@@ -166,7 +167,10 @@ class _Script:
 @click.option("--forever", is_flag=True, help="Go on until SIGTERM or SIGINT.")
 @click.option("--pages", type=click.IntRange(1, _MAX_PAGES), default=8, show_default=True)
 @click.option("--pace", type=click.FloatRange(0), default=0.0, help="Seconds between unmaps.")
-def main(unmaps: int, forever: bool, pages: int, pace: float, **request: Any) -> None:
+@click.option("--seconds", type=click.FloatRange(0), default=inf, help="No more unmaps after that.")
+def main(
+    unmaps: int, forever: bool, pages: int, pace: float, seconds: float, **request: Any
+) -> None:
     """Run a nested guest, take back its pages, and print what that must have caused, as JSON.
 
     A VM that was held has L2 read all its pages once more at its end: they must be as they were.
@@ -175,7 +179,10 @@ def main(unmaps: int, forever: bool, pages: int, pace: float, **request: Any) ->
 
     def play(guest: NestedGuest, stop: Stop) -> Mapping[str, Any]:
         scripts.append(_Script(guest, pages))
-        turns = _turns(None if forever else unmaps, pace, stop)
+        end = time.monotonic() + seconds
+        turns = takewhile(
+            lambda _: time.monotonic() < end, _turns(None if forever else unmaps, pace, stop)
+        )
         first_write_ns = guest.l2_write_ns[0] / pages
         done = _unmap(scripts[0], turns)
         return {"pages": pages, "unmaps": done, "first_write_ns": first_write_ns}

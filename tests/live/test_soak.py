@@ -24,7 +24,6 @@ BOOT_SECONDS = 420
 INTERVAL_SECONDS = 1
 SETTLE = 0.25  # of the time, after which memory is to stay as it is
 GROWTH_BYTES = 1 << 20
-FOR_EVER = "100000000"  # unmaps
 PACE = "0.02"  # seconds: half of a CPU is left to others
 
 
@@ -60,10 +59,10 @@ def test_a_soak(observed: Observed) -> None:
         if SECONDS >= LONG_SECONDS:
             linux = stack.enter_context(Linux(host, "soaked-linux", "--forever"))
             others = [linux.pid, linux.event(BOOT_SECONDS)["pid"]]
-        guest = stack.enter_context(Synthetic(host, "soaked", "--unmaps", FOR_EVER, "--pace", PACE))
+        options = ("--forever", "--seconds", str(SECONDS), "--pace", PACE)
+        guest = stack.enter_context(Synthetic(host, "soaked", *options))
         resident = scraped(exporter, SECONDS)
-        guest.signal()
-        facts = guest.facts(120)
+        facts = guest.facts(120)  # it stays, and with it its series
         if others:
             freeze(host, others)
         metrics = exporter.scrape()
