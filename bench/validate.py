@@ -102,6 +102,8 @@ def main(sizes: tuple[int, ...]) -> None:
     click.echo("| ---: | ---: | --- | ---: | ---: | ---: |")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.arrows"
+        write(path, 100_000)
+        measure("validate", path)  # what Numba compiles, it compiles now
         for size in sizes or (100_000, 1_000_000, 10_000_000):
             write(path, size)
             mib = path.stat().st_size / (1 << 20)

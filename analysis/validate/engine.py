@@ -5,7 +5,9 @@ All that is kept is the model's state: memory follows what is mapped, not how lo
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +16,16 @@ from nvscope.analysis.model.variants import Variant
 from nvscope.analysis.validate.findings import Result
 from nvscope.analysis.validate.mapping import Mapped
 from nvscope.analysis.validate.notifiers import Judge
-from nvscope.analysis.validate.rows import ALL, Numbers, Row, Share, decode, event_at, rows_of
+from nvscope.analysis.validate.rows import (
+    ALL,
+    Columns,
+    Numbers,
+    Row,
+    Share,
+    decode,
+    event_at,
+    rows_of,
+)
 from nvscope.analysis.validate.unmapping import Unmapped
 from nvscope.analysis.validate.watched import AFTER_LOSS, Book, Vm
 from nvscope.analysis.validate.world import World
@@ -22,18 +33,31 @@ from nvscope.probes.events import About, Event
 
 NOT_SEEN = "the recorder did not see all that is needed: {} was not attached"
 
+if TYPE_CHECKING:
+    from nvscope.analysis.validate.compiled import Compiled
+
 # Probe points without which nothing can be known; the last only of kernels with a reverse map.
 _NEEDED = ("notifier_unmap", "shadow_unmap", "shadow_map")
 _NEEDED_OF_REVMAP = ("revmap_record",)
+
+# Rows that the model judges in about the time that it takes to load Numba and what it compiled.
+COMPILED_AFTER = 1 << 16
 
 
 class Engine:
     """Feed it a trace from its first row on, then finish it; result says what came out.
 
-    share: which VMs to look at; the others' rows are skipped.
+    share: which VMs to look at; the others' rows are skipped. compiled_after: rows, from which on
+    plain ones are left to compiled code, if there is Numba; what comes out is the same.
     """
 
-    def __init__(self, about: About, variant: Variant, share: Share = ALL) -> None:
+    def __init__(
+        self,
+        about: About,
+        variant: Variant,
+        share: Share = ALL,
+        compiled_after: int = COMPILED_AFTER,
+    ) -> None:
         self.result = Result(about, variant.name)
         self._share = share
         self._event_at: Callable[[int], Event] = lambda row: Event("")
@@ -44,6 +68,8 @@ class Engine:
         self._world = World(variant, self._book)
         self._mapped = Mapped(self._world)
         self._unmapped = Unmapped(self._world, Judge(variant, self._book, says_fallbacks=told))
+        self._compiled_after = compiled_after if _has_plain_rows(variant) else None
+        self._compiled: Compiled | None = None
         self._handlers: dict[str, Callable[[Row], None]] = {
             "record": self._mapped.record,
             "map": self._mapped.map,
@@ -67,7 +93,7 @@ class Engine:
         if numbers is None:
             numbers = np.arange(base, base + batch.num_rows)
         self._event_at = lambda row: event_at(batch, int(np.searchsorted(numbers, row)))
-        self._run(decode(batch, numbers, self._share))
+        self._run_batch(decode(batch, numbers, self._share))
         self.result.rows = int(numbers[-1]) + 1 if len(numbers) else base
 
     def feed_events(self, trace: dict[int, Event]) -> None:
@@ -83,11 +109,31 @@ class Engine:
 
     def vms(self) -> Iterable[Vm]:
         """The state, for tests."""
+        self._give_back()
         return self._world.vms.values()
 
     def _event(self, row: int) -> Event:
         """A row of what is being fed, whole."""
         return self._event_at(row)
+
+    def _run_batch(self, columns: Columns) -> None:
+        if self._compiled_after is not None and self.result.rows >= self._compiled_after:
+            self._compiled = _compiled(self._world, self._unmapped, self._run)
+            self._compiled_after = None
+        if self._compiled is not None and not self._may_be_lossy(columns):
+            self._compiled.feed(columns)
+            return
+        self._give_back()
+        self._run(columns.rows())
+
+    def _give_back(self) -> None:
+        if self._compiled is not None:
+            self._compiled.give_back(self.result.rows)
+
+    def _may_be_lossy(self, columns: Columns) -> bool:
+        times = columns.values["time_ns"]
+        until = self._lossy_until
+        return bool(columns.kinds.is_one_of(["loss"]).any() or (until and (times <= until).any()))
 
     def _run(self, rows: Iterable[Row]) -> None:
         if self._blind:
@@ -149,6 +195,28 @@ class Engine:
             self._world.mmu(row).shadow.breaks(row.at)  # an entry could not be taken out
         else:
             self._mapped.breaks(row)
+
+
+def _has_plain_rows(variant: Variant) -> bool:
+    """Whether compiled code knows such a kernel."""
+    special = variant.lookup or variant.tlbi_removes
+    return variant.revmap and variant.modelled and not special
+
+
+def _compiled(
+    world: World, unmapped: Unmapped, run: Callable[[Iterable[Row]], None]
+) -> Compiled | None:
+    """None: there is no Numba; all goes through the model, in more time."""
+    try:
+        import numba  # noqa: F401
+    except ModuleNotFoundError:
+        return None
+    except ImportError as error:  # it does not go with this NumPy, say
+        warnings.warn(f"Numba cannot be used, this takes longer: {error}", stacklevel=2)
+        return None
+    from nvscope.analysis.validate.compiled import Compiled
+
+    return Compiled(world, unmapped, run)
 
 
 def _blind(about: About, variant: Variant) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -57,7 +58,63 @@ class Share(NamedTuple):
 ALL = Share()
 
 
-def decode(batch: pa.RecordBatch, numbers: Numbers, share: Share = ALL) -> Iterator[Row]:
+class Words:
+    """A column of words: `codes` into `names`."""
+
+    def __init__(self, codes: np.ndarray[Any, Any], names: list[str]) -> None:
+        self.codes = codes
+        self.names = names
+
+    def is_one_of(self, names: Iterable[str]) -> np.ndarray[Any, Any]:
+        """(rows,) bool."""
+        return np.asarray(self.mapped(dict.fromkeys(names, True), False))
+
+    def mapped(self, numbers: Mapping[str, int], default: int) -> np.ndarray[Any, Any]:
+        """(rows,) the number for each word."""
+        table = np.array([numbers.get(name, default) for name in self.names] or [default])
+        return np.asarray(table[self.codes])
+
+    def taken(self, where: np.ndarray[Any, Any]) -> Words:
+        """Only these rows."""
+        return Words(self.codes[where], self.names)
+
+    def words(self, part: slice) -> list[str]:
+        """Those rows as they are."""
+        return list(map(self.names.__getitem__, self.codes[part].tolist()))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The rows of a batch that matter, checked. numbers: (rows,) where they are in the trace.
+
+    values: those of _COLUMNS, (rows,) each.
+    """
+
+    numbers: Numbers
+    kinds: Words
+    details: Words
+    values: dict[str, np.ndarray[Any, Any]]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def rows(self, start: int = 0, end: int | None = None) -> Iterator[Row]:
+        """Some of them, one by one."""
+        part = slice(start, end)
+        c = {name: values[part].tolist() for name, values in self.values.items()}
+        rows = zip(
+            self.numbers[part].tolist(),
+            self.kinds.words(part),
+            *(c[name] for name in ("time_ns", "tid", "kvm", "pid", "mmu", "canonical_ipa")),
+            *(c[name] for name in ("nested_ipa", "size")),
+            self.details.words(part),
+            *(c[name] for name in ("result", "full", "duration_ns")),
+            strict=True,
+        )
+        return map(partial(tuple.__new__, Row), rows)
+
+
+def decode(batch: pa.RecordBatch, numbers: Numbers, share: Share = ALL) -> Columns:
     """The rows that matter. numbers: (rows,) of the batch's in the trace. Raises TraceError."""
     kinds, details = _words(batch, "kind", numbers), _words(batch, "detail", numbers)
     columns = {name: _numbers(batch, name) for name in _COLUMNS}
@@ -68,17 +125,8 @@ def decode(batch: pa.RecordBatch, numbers: Numbers, share: Share = ALL) -> Itera
         ours = _mixed(columns["kvm"]) % np.uint64(share.of) == share.n
         keep &= ours | kinds.is_one_of(["loss"])
     where = np.nonzero(keep)[0]
-    c = {name: values[where].tolist() for name, values in columns.items()}
-    rows = zip(
-        numbers[where].tolist(),
-        kinds.taken(where),
-        *(c[name] for name in ("time_ns", "tid", "kvm", "pid", "mmu", "canonical_ipa")),
-        *(c[name] for name in ("nested_ipa", "size")),
-        details.taken(where),
-        *(c[name] for name in ("result", "full", "duration_ns")),
-        strict=True,
-    )
-    return map(partial(tuple.__new__, Row), rows)
+    values = {name: column[where] for name, column in columns.items()}
+    return Columns(numbers[where], kinds.taken(where), details.taken(where), values)
 
 
 def rows_of(trace: Iterable[tuple[int, Event]]) -> Iterator[Row]:
@@ -96,30 +144,13 @@ def event_at(batch: pa.RecordBatch, index: int) -> Event:
     return next(events(batch.slice(index, 1)))
 
 
-class _Words:
-    """A column of words: `codes` into `names`."""
-
-    def __init__(self, codes: np.ndarray[Any, Any], names: list[str]) -> None:
-        self.codes = codes
-        self.names = names
-
-    def is_one_of(self, names: Iterable[str]) -> np.ndarray[Any, Any]:
-        """(rows,) bool."""
-        wanted = set(names)
-        table = np.array([name in wanted for name in self.names] or [False])
-        return np.asarray(table[self.codes])
-
-    def taken(self, where: np.ndarray[Any, Any]) -> list[str]:
-        return list(map(self.names.__getitem__, self.codes[where].tolist()))
-
-
-def _words(batch: pa.RecordBatch, name: str, numbers: Numbers) -> _Words:
+def _words(batch: pa.RecordBatch, name: str, numbers: Numbers) -> Words:
     column = batch.column(name)
     try:
         names = column.dictionary.to_pylist()
     except UnicodeDecodeError:
         raise TraceError(f"from row {next(iter(numbers), 0)} on, {name} is no text") from None
-    return _Words(column.indices.to_numpy(zero_copy_only=False).astype(np.int64), names)
+    return Words(column.indices.to_numpy(zero_copy_only=False).astype(np.int64), names)
 
 
 def _numbers(batch: pa.RecordBatch, name: str) -> np.ndarray[Any, Any]:
@@ -131,7 +162,7 @@ def _mixed(pointers: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray((pointers >> np.uint64(6)) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(40))
 
 
-def _check_words(kinds: _Words, details: _Words, numbers: Numbers) -> None:
+def _check_words(kinds: Words, details: Words, numbers: Numbers) -> None:
     """A newer recorder may know more words; a trace that has them cannot be judged by this one."""
     width = max(len(details.names), 1)
     pairs = kinds.codes * width + details.codes
@@ -144,9 +175,7 @@ def _check_words(kinds: _Words, details: _Words, numbers: Numbers) -> None:
             raise TraceError(f"row {at}: {what} is no event that this nvscope knows")
 
 
-def _check_ranges(
-    kinds: _Words, columns: dict[str, np.ndarray[Any, Any]], numbers: Numbers
-) -> None:
+def _check_ranges(kinds: Words, columns: dict[str, np.ndarray[Any, Any]], numbers: Numbers) -> None:
     mapped = kinds.is_one_of(("record", "map"))
     ranges = mapped | kinds.is_one_of(("notifier_begin", "notifier_end"))
     size, limit = columns["size"], np.uint64(_NO_ADDRESS)

@@ -16,7 +16,7 @@ NO_BEGIN = "began before the trace did, or before a loss"
 
 
 @dataclass(eq=False, slots=True)
-class _Task:
+class Task:
     """The calls that a task is in: a notifier unmap, and within it or alone a shadow unmap."""
 
     notifier: Notifier | None = None
@@ -31,7 +31,7 @@ class Unmapped:
         self._world = world
         self._book = world.book
         self._judge = judge
-        self._tasks: dict[int, _Task] = {}
+        self._tasks: dict[int, Task] = {}
 
     def forget(self, vm: Vm | None = None) -> None:
         """Calls under way are lost sight of. vm: those of this one; else all."""
@@ -39,6 +39,14 @@ class Unmapped:
             of = task.of.vm if task.of is not None else task.notifier and task.notifier.vm
             if vm is None or of is vm:
                 del self._tasks[tid]
+
+    def open_tasks(self) -> dict[int, Task]:
+        """The tasks that are in a call, by their tid."""
+        return {tid: task for tid, task in self._tasks.items() if task.notifier or task.unmap}
+
+    def put_task(self, tid: int, task: Task) -> None:
+        """A task is in these calls."""
+        self._tasks[tid] = task
 
     def is_in_notifier(self, tid: int) -> bool:
         """Whether the task is in a notifier unmap."""
@@ -128,13 +136,13 @@ class Unmapped:
         if task.notifier is None:
             del self._tasks[row.tid]
 
-    def _task(self, tid: int) -> _Task:
+    def _task(self, tid: int) -> Task:
         task = self._tasks.get(tid)
         if task is None:
-            task = self._tasks[tid] = _Task()
+            task = self._tasks[tid] = Task()
         return task
 
-    def _lose(self, row: Row, task: _Task) -> None:
+    def _lose(self, row: Row, task: Task) -> None:
         """A call of this task did not end as it began: rows are missing."""
         concerned = set() if task.of is None else {task.of}
         if task.notifier is not None:

@@ -51,8 +51,9 @@ def test_the_command_knows_the_wings_by_name_only() -> None:
 # Of analysis/, folder -> what else of it it may import.
 OF_ANALYSIS = {
     "model": set(),
+    "plain": set(),
     "interop": {"model"},
-    "validate": {"model", "interop"},
+    "validate": {"model", "plain", "interop"},
     "report": {"interop", "validate", "units"},
     "compare": {"units"},
 }

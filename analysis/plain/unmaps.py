@@ -1,0 +1,209 @@
+"""Shadow unmaps, and notifier unmaps. Each tells whether it is plain, and is done then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nvscope.analysis.plain import entries
+from nvscope.analysis.plain.jit import jit, part
+from nvscope.analysis.plain.state import (
+    ACTED,
+    ADDRESS_BITS,
+    BARRIER,
+    BEGAN,
+    CANONICAL,
+    END,
+    ENDS,
+    FIRST_MMU,
+    HEAD,
+    IDLE,
+    IN_NOTIFIER,
+    IN_NOTIFIERS_UNMAP,
+    MADE,
+    NEEDED_BYTES,
+    NESTED,
+    NEXT,
+    NEXT_MMU,
+    NONE,
+    NOTIFIERS,
+    OF,
+    PRECISION,
+    RANGED,
+    SAFETY,
+    SHIFT,
+    START,
+    TASK,
+    TID,
+    UNMAP_BEGAN,
+    UNMAP_END,
+    UNMAP_FULL,
+    UNMAP_OF,
+    UNMAP_SLOT,
+    UNMAP_START,
+    UNMAPPED_BYTES,
+    Array,
+)
+
+
+@part
+def is_near(start: int, size: int) -> bool:
+    """Whether a range is where addresses are; numbers of 64 bits may be negative here."""
+    return start >> ADDRESS_BITS == 0 and 0 < size <= 1 << ADDRESS_BITS
+
+
+@jit
+def notifier_begins(
+    vms: Array, counts: Array, tasks: Any, vm: int, row: int, tid: int, canonical: int, size: int
+) -> bool:
+    """A notifier unmap, the only call that its task and its VM are in."""
+    if vms[vm, TASK] != IDLE or tid in tasks or not is_near(canonical, size):
+        return False
+    vms[vm, TASK], vms[vm, TID], vms[vm, BEGAN] = IN_NOTIFIER, tid, row
+    vms[vm, START], vms[vm, END] = canonical, canonical + size
+    vms[vm, BARRIER] = row
+    tasks[tid] = vm
+    counts[NOTIFIERS] += 1
+    return True
+
+
+@jit
+def notifier_ends(
+    slots: Array,
+    mmus: Array,
+    vms: Array,
+    counts: Array,
+    index: Any,
+    vm: int,
+    tid: int,
+    canonical: int,
+    size: int,
+) -> bool:
+    """Its end; no entry is left that it had not dealt with, and nothing is mapped."""
+    if vms[vm, TASK] != IN_NOTIFIER or vms[vm, TID] != tid:
+        return False
+    start, end = vms[vm, START], vms[vm, END]
+    if start != canonical or end != canonical + size:
+        return False
+    judged, mmu = 0, vms[vm, FIRST_MMU]
+    while mmu != NONE:
+        dealt_with = mmus[mmu, NEXT] if mmus[mmu, OF] == vms[vm, BEGAN] else start
+        if not _is_dealt_with(slots, mmus, counts, index, mmu, start, end, dealt_with):
+            return False
+        judged += 1
+        mmu = mmus[mmu, NEXT_MMU]
+    counts[SAFETY] += judged
+    vms[vm, ENDS] += 1
+    return True
+
+
+@jit
+def _is_dealt_with(
+    slots: Array,
+    mmus: Array,
+    counts: Array,
+    index: Any,
+    mmu: int,
+    start: int,
+    end: int,
+    dealt_with: int,
+) -> bool:
+    """Whether the notifier may end, as far as an MMU is concerned."""
+    while start < end:
+        slot = entries.first(slots, mmus, counts, index, CANONICAL, mmu, start, end)
+        if slot == NONE:
+            return True
+        past = slots[slot, CANONICAL] + (1 << slots[slot, SHIFT])
+        if slots[slot, MADE] != NONE or past > dealt_with:
+            return False
+        start = past
+    return True
+
+
+@jit
+def notifier_unmaps(
+    slots: Array,
+    mmus: Array,
+    vms: Array,
+    counts: Array,
+    index: Any,
+    vm: int,
+    mmu: int,
+    row: int,
+    nested: int,
+    size: int,
+) -> int:
+    """The slot of the entry that a notifier comes across next, if this is its range; NONE."""
+    if mmus[mmu, OF] != vms[vm, BEGAN]:
+        mmus[mmu, OF], mmus[mmu, NEXT] = vms[vm, BEGAN], vms[vm, START]
+        mmus[mmu, ACTED] = NONE
+    start, end = mmus[mmu, NEXT], vms[vm, END]
+    if start >= end:
+        return NONE
+    slot = entries.first(slots, mmus, counts, index, CANONICAL, mmu, start, end)
+    if slot == NONE or slots[slot, NESTED] != nested or 1 << slots[slot, SHIFT] != size:
+        return NONE
+    mmus[mmu, ACTED], mmus[mmu, RANGED] = row, 1
+    counts[PRECISION] += 1
+    return slot
+
+
+@jit
+def begin(
+    vms: Array, vm: int, mmu: int, row: int, nested: int, size: int, is_full: bool, slot: int
+) -> None:
+    """An unmap is under way."""
+    vms[vm, UNMAP_OF], vms[vm, UNMAP_BEGAN] = mmu, row
+    vms[vm, UNMAP_FULL] = 1 if is_full else 0
+    vms[vm, UNMAP_START], vms[vm, UNMAP_END], vms[vm, UNMAP_SLOT] = nested, nested + size, slot
+    vms[vm, BARRIER] = row
+
+
+@jit
+def is_under_way(
+    vms: Array, vm: int, mmu: int, tid: int, nested: int, size: int, is_full: bool
+) -> bool:
+    """Whether this is the unmap that is."""
+    return bool(
+        vms[vm, TASK] >= IN_NOTIFIERS_UNMAP
+        and vms[vm, TID] == tid
+        and vms[vm, UNMAP_OF] == mmu
+        and vms[vm, UNMAP_START] == nested
+        and vms[vm, UNMAP_END] == nested + size
+        and (vms[vm, UNMAP_FULL] != 0) == is_full
+    )
+
+
+@jit
+def unmap_all(slots: Array, mmus: Array, counts: Array, index: Any, mmu: int) -> None:
+    """All of an MMU is gone, its entries as well."""
+    while mmus[mmu, HEAD] != NONE:
+        entries.free(slots, mmus, counts, index, mmus[mmu, HEAD])
+
+
+@jit
+def unmap_range(
+    slots: Array, mmus: Array, counts: Array, index: Any, mmu: int, start: int, end: int
+) -> None:
+    """What is mapped in a nested range is gone; it stays recorded."""
+    slot = entries.first(slots, mmus, counts, index, NESTED, mmu, start, end)
+    while slot != NONE:
+        entries.unmap(slots, index, slot)
+        start = max(start, slots[slot, NESTED])
+        slot = entries.first(slots, mmus, counts, index, NESTED, mmu, start, end)
+
+
+@jit
+def measure(
+    slots: Array, mmus: Array, vms: Array, counts: Array, index: Any, vm: int, mmu: int
+) -> None:
+    """What the notifier's unmap is about to unmap, and what of it it has to."""
+    start, end = vms[vm, UNMAP_START], vms[vm, UNMAP_END]
+    while start < end:
+        slot = entries.first(slots, mmus, counts, index, NESTED, mmu, start, end)
+        if slot == NONE:
+            return
+        size, canonical = 1 << slots[slot, SHIFT], slots[slot, CANONICAL]
+        counts[UNMAPPED_BYTES] += size
+        if canonical < vms[vm, END] and vms[vm, START] < canonical + size:
+            counts[NEEDED_BYTES] += size
+        start = slots[slot, NESTED] + size

@@ -1,0 +1,60 @@
+"""Whether the compiled loop can hold a VM: it knows no doubt, and nothing but the usual."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nvscope.analysis.model.rules import UNKNOWN_IPA, VALID_ENTRY, nested_ipa
+from nvscope.analysis.plain.state import (
+    ADDRESS_BITS,
+    LARGEST_SHIFT,
+    NONE,
+    SMALLEST_SHIFT,
+    Array,
+)
+from nvscope.analysis.validate.watched import Vm, Watched
+from nvscope.analysis.validate.world import World
+
+_SHIFTS = {1 << shift: shift for shift in range(SMALLEST_SHIFT, LARGEST_SHIFT + 1)}
+
+
+def entries_of(world: World, vm: Vm) -> list[Array] | None:
+    """Of each of its MMUs, what moves.put takes; None: it has to stay with the model."""
+    if not all(_is_known(world, mmu) for mmu in vm.mmus.values()):
+        return None
+    moved = []
+    for mmu in vm.mmus.values():
+        entries = _entries(mmu)
+        if entries is None:
+            return None
+        moved.append(entries)
+    return moved
+
+
+def _is_known(world: World, mmu: Watched) -> bool:
+    shadow = mmu.shadow
+    return not (shadow.doubt or shadow.broken or shadow.unmaps or world.is_puzzled(mmu))
+
+
+def _entries(mmu: Watched) -> Array | None:
+    """(n, 4); each mapping has to be of just one entry."""
+    entries, made = mmu.shadow.entries, {}
+    for mapping in mmu.shadow.mappings:
+        nested, canonical, size, row, certain = mapping
+        if not certain or entries.at(canonical) != (
+            canonical,
+            canonical + size,
+            nested | VALID_ENTRY,
+        ):
+            return None
+        made[canonical] = row
+    moved = np.empty((len(entries), 4), np.int64)
+    for number, entry in enumerate(entries):
+        shift = _SHIFTS.get(entry.end - entry.start)
+        if shift is None or entry.value == UNKNOWN_IPA:
+            return None
+        start, nested = entry.start, nested_ipa(entry)
+        if (start | nested) >> ADDRESS_BITS or (start | nested) & ((1 << shift) - 1):
+            return None
+        moved[number] = start, nested, shift, made.get(start, NONE)
+    return moved

@@ -1,0 +1,246 @@
+"""The compiled loop and the model alone say the same of a trace, and know the same in the end."""
+
+from __future__ import annotations
+
+import io
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nvscope.analysis.model.variants import OF_KERNEL, VARIANTS
+from nvscope.analysis.validate import engine as engines
+from nvscope.analysis.validate.engine import Engine
+from nvscope.analysis.validate.held import Holder
+from nvscope.probes.tracefile import Reader
+from tests.unit.analysis_fleet import LIVES, NONSENSE, fleets, in_batches, mixed, told
+from tests.unit.analysis_kernel import BLOCK, HUGE, PAGE, PAGES, Kernel
+from tests.unit.analysis_profiles import PROFILE
+from tests.unit.analysis_traces import M1, M2, VM, VM2, Events, booted
+
+NEVER = 1 << 60
+SAMPLES = sorted(Path("analysis/samples").resolve().rglob("*.arrows"))
+PERIODS = settings(PROFILE, max_examples=PROFILE.max_examples // 4)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """VMs are held at the first occasion, and again at once."""
+    monkeypatch.setattr("nvscope.analysis.validate.compiled.PIECE", 1)
+    monkeypatch.setattr("nvscope.analysis.validate.held._REST", 1)
+
+
+def state_of(engine: Engine) -> Any:
+    """All that it knows of VMs, in words."""
+    return [
+        (
+            *(vm.kvm, vm.doubt, vm.barrier, vm.since),
+            [
+                (
+                    *(mmu.shadow.mmu, mmu.since, list(mmu.shadow.entries)),
+                    sorted(mmu.shadow.mappings),
+                    *(mmu.shadow.broken, mmu.shadow.used, mmu.shadow.freed, mmu.shadow.doubt),
+                    *(mmu.shadow.unmaps_doubt, mmu.shadow.last_made, len(mmu.shadow.unmaps)),
+                    [(c[0].at, c[1], list(c[2]), *c[3:]) for c in mmu.records.calls],
+                )
+                for mmu in vm.mmus.values()
+            ],
+        )
+        for vm in engine.vms()
+    ]
+
+
+def run(trace: bytes, compiled_after: int, variant: str = "") -> tuple[Any, Any]:
+    """What is said, and what is known in the end."""
+    reader = Reader(io.BytesIO(trace))
+    chosen = VARIANTS[variant or OF_KERNEL[reader.about.revmap]]
+    engine = Engine(reader.about, chosen, compiled_after=compiled_after)
+    for batch in reader.batches():
+        engine.feed(batch)
+    known = state_of(engine)
+    return told(engine.finish()), known
+
+
+def check(trace: bytes) -> None:
+    assert run(trace, 0) == run(trace, NEVER)
+
+
+@given(fleets(), st.integers(1, 50))
+@PERIODS
+def test_several_vms_with_violations_and_losses(rows: Events, batch: int) -> None:
+    check(in_batches(rows, batch))
+
+
+@given(NONSENSE, st.integers(1, 50))
+@PERIODS
+def test_rows_that_make_no_sense(rows: Events, batch: int) -> None:
+    check(in_batches(rows, batch))
+
+
+@pytest.mark.parametrize("life", range(len(LIVES)))
+def test_each_mutation(life: int) -> None:
+    for batch in (1, 3, 1000):
+        check(in_batches(mixed([LIVES[life]], [], {}), batch))
+
+
+def simulated(seed: int, steps: int) -> Events:
+    """A long life of two VMs: mostly plain, sometimes anything at all."""
+    chance = random.Random(seed)
+    kernel = booted()
+    kernel.start_vm(VM2)
+    kernel.add_mmu(VM2, M1 + 0x100000)
+    sizes = chance.choice([(PAGE,), (PAGE, PAGE, PAGE, BLOCK), (PAGE, BLOCK, HUGE)])
+    shift = chance.choice([0, 7 * HUGE])
+    odd = chance.choice([0.0, 0.02, 0.2])
+
+    def step(kvm: int, mmu: int, depth: int) -> None:
+        size = chance.choice(sizes)
+        nested, canonical = chance.choice(PAGES) & -size, chance.choice(PAGES) & -size
+        if chance.random() > odd:
+            canonical = (nested + shift) % (1 << 50) & -size  # one to one: no overlaps
+        tid = 40 + depth + (0 if kvm == VM else 100)
+        what = chance.random()
+        gap = (lambda: step(kvm, mmu, depth + 1)) if chance.random() < odd and depth < 3 else None
+        how: dict[str, Any] = {"gap": gap} if gap else {}
+        if what < 0.6:
+            result = 0 if chance.random() > odd else -11
+            fails = chance.random() < odd / 8
+            kernel.fault(kvm, mmu, nested, canonical, size, tid=tid, result=result, fails=fails)
+        elif what < 0.85:
+            span = chance.choice([size, size, 2 * PAGE, BLOCK + PAGE, 2 * HUGE])
+            kernel.notifier(kvm, canonical, span, tid, **how)
+        elif what < 0.95:
+            kernel.tlbi(kvm, mmu, nested, chance.choice([PAGE, BLOCK, HUGE]), tid)
+        elif what < 0.98:
+            kernel.recycle(kvm, mmu, **how)
+        elif chance.random() < odd:
+            wanted = [(nested, canonical, size, False), (nested, canonical, size, False)]
+            kernel.faults_at_once(kvm, mmu, wanted)
+
+    for _ in range(steps):
+        kvm, mmu = chance.choice([(VM, M1), (VM, M2), (VM2, M1 + 0x100000)])
+        step(kvm, mmu, 0)
+    return kernel.events
+
+
+@given(st.integers(0, 1 << 32), st.integers(1, 200), st.data())
+@PERIODS
+def test_a_long_life(seed: int, batch: int, data: st.DataObject) -> None:
+    """As the simulated kernel made it, from somewhere on, and with some rows missing or altered."""
+    rows = simulated(seed, 60)
+    start = data.draw(st.sampled_from([0, 0, len(rows) // 3]))
+    rows = rows[start:]
+    check(in_batches(rows, batch))
+    for _ in range(data.draw(st.integers(0, 3))):
+        where = data.draw(st.integers(0, len(rows) - 1))
+        if data.draw(st.booleans()):
+            del rows[where]
+        else:
+            name = data.draw(st.sampled_from(["nested_ipa", "canonical_ipa", "tid"]))
+            value = data.draw(st.sampled_from([getattr(row, name) for row in rows[-20:]]))
+            rows[where] = replace(rows[where], **{name: value})
+        if not rows:
+            return
+    check(in_batches(rows, batch))
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
+def test_samples(sample: Path) -> None:
+    check(sample.read_bytes())
+
+
+def test_most_rows_of_a_real_trace_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the two would agree because only one of them is at work."""
+    monkeypatch.setattr("nvscope.analysis.validate.compiled.PIECE", 64)
+    trace = (Path("analysis/samples") / "linux.arrows").read_bytes()
+    rows = by_the_model(monkeypatch)
+    assert run(trace, 0)[0]["rows"] == 2860
+    assert 0 < rows() < 400
+
+
+def test_simulated_rows_are_run_by_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = together = 0
+    for seed in range(40):
+        trace = in_batches(simulated(seed, 60), 1000)
+        with monkeypatch.context() as patch:
+            rows = by_the_model(patch)
+            run(trace, 0)
+            with_it = rows()
+            run(trace, NEVER)
+            together, alone = together + with_it, alone + rows() - with_it
+    assert together < alone * 0.7
+
+
+def by_the_model(patch: pytest.MonkeyPatch) -> Any:
+    """A function that says how many rows the model has judged since."""
+    count = 0
+    real = Engine._run
+
+    def counted(self: Engine, rows: Any) -> None:
+        nonlocal count
+        listed = list(rows)
+        count += len(listed)
+        real(self, listed)
+
+    patch.setattr(Engine, "_run", counted)
+    return lambda: count
+
+
+def test_a_long_trace_is_compiled_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = booted()
+    while len(kernel.events) < engines.COMPILED_AFTER + 20_000:
+        for page in PAGES:
+            kernel.fault(VM, M1, page, page, PAGE)
+        kernel.notifier(VM, 0, 2 * HUGE)
+    trace = in_batches(kernel.events, 1 << 13)
+    rows = by_the_model(monkeypatch)
+    engine = Engine(Reader(io.BytesIO(trace)).about, VARIANTS["maple-v2"])
+    for batch in Reader(io.BytesIO(trace)).batches():
+        engine.feed(batch)
+    assert engine.finish().verdict == "pass"
+    assert rows() < engines.COMPILED_AFTER + (1 << 13) + 100
+
+
+def test_without_numba_the_model_does_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = in_batches(simulated(1, 60), 50)
+    expected = run(trace, 0)
+
+    def missing(*_: Any) -> None:
+        return None
+
+    monkeypatch.setattr(engines, "_compiled", missing)
+    assert run(trace, 0) == expected
+
+
+@pytest.mark.parametrize("variant", ["none", "maple-v1", "maple-v3", "tracking"])
+def test_other_kernels_are_left_to_the_model(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "_compiled", lambda *_: pytest.fail("it was not to be asked"))
+    trace = in_batches(booted("maple-v2").events, 5)
+    run(trace, 0, variant)
+
+
+def test_states_that_are_not_plain_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry of UNKNOWN_IPA, a range that is not aligned, a broken map."""
+    odd: list[Kernel] = [booted() for _ in range(3)]
+    odd[0].fault(VM, M1, BLOCK, BLOCK, PAGE)
+    odd[0].fault(VM, M1, 2 * BLOCK, BLOCK, PAGE)
+    odd[1].fault(VM, M1, BLOCK + PAGE, BLOCK + PAGE, BLOCK)
+    odd[2].fault(VM, M1, BLOCK, BLOCK, PAGE, fails=True)
+    held = 0
+    real = Holder._hold
+
+    def counted(self: Holder, vm: Any, moved: Any) -> None:
+        nonlocal held
+        held += any(map(len, moved))
+        real(self, vm, moved)
+
+    monkeypatch.setattr(Holder, "_hold", counted)
+    for kernel in odd:
+        held = 0
+        rows = kernel.events
+        check(in_batches([*rows, *rows[-1:] * 3], 1))
+        assert held <= 1
