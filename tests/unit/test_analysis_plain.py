@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ from nvscope.analysis.model.variants import OF_KERNEL, VARIANTS
 from nvscope.analysis.validate import engine as engines
 from nvscope.analysis.validate.engine import Engine
 from nvscope.analysis.validate.held import Holder
-from nvscope.probes.tracefile import Reader
+from nvscope.probes.tracefile import Reader, TraceError
 from tests.unit.analysis_fleet import LIVES, NONSENSE, fleets, in_batches, mixed, told
 from tests.unit.analysis_kernel import BLOCK, HUGE, PAGE, PAGES, Kernel
 from tests.unit.analysis_profiles import PROFILE
 from tests.unit.analysis_traces import M1, M2, VM, VM2, Events, booted
 
 NEVER = 1 << 60
+M3 = M1 + 0x100000  # of VM2
 SAMPLES = sorted(Path("analysis/samples").resolve().rglob("*.arrows"))
 PERIODS = settings(PROFILE, max_examples=PROFILE.max_examples // 4)
 
@@ -59,8 +61,11 @@ def run(trace: bytes, compiled_after: int, variant: str = "") -> tuple[Any, Any]
     reader = Reader(io.BytesIO(trace))
     chosen = VARIANTS[variant or OF_KERNEL[reader.about.revmap]]
     engine = Engine(reader.about, chosen, compiled_after=compiled_after)
-    for batch in reader.batches():
-        engine.feed(batch)
+    try:
+        for batch in reader.batches():
+            engine.feed(batch)
+    except TraceError as error:
+        return told(error), None
     known = state_of(engine)
     return told(engine.finish()), known
 
@@ -87,12 +92,134 @@ def test_each_mutation(life: int) -> None:
         check(in_batches(mixed([LIVES[life]], [], {}), batch))
 
 
+def some_pages() -> Kernel:
+    """Two VMs, in each of which some pages are mapped, so that both are held."""
+    kernel = booted()
+    kernel.start_vm(VM2)
+    kernel.add_mmu(VM2, M3)
+    for number in range(4):
+        kernel.fault(VM, M1, BLOCK + number * PAGE, number * PAGE, PAGE)
+        kernel.fault(VM2, M3, BLOCK + number * PAGE, number * PAGE, PAGE)
+    return kernel
+
+
+def faulted_behind_the_notifier() -> Events:
+    """It is mapped again while the lock is dropped, and stays."""
+    kernel = some_pages()
+    kernel.notifier(VM, 0, 2 * PAGE)
+    again = Kernel()
+    again.start_vm(VM)
+    again.add_mmu(VM, M1)
+    again.fault(VM, M1, BLOCK, 0, PAGE)
+    rows = kernel.events
+    return rows[:-1] + again.events[2:] + rows[-1:]
+
+
+def unmapped_less_than_begun() -> Events:
+    kernel = some_pages()
+    kernel.tlbi(VM, M1, BLOCK, 2 * PAGE)
+    return [*kernel.events[:-1], replace(kernel.events[-1], size=PAGE)]
+
+
+def notifiers_unmap_without_a_notifier() -> Events:
+    kernel = some_pages()
+    kernel.unmap(VM, M1, BLOCK, PAGE, "notifier", 9)
+    return kernel.events
+
+
+def mapped_while_unmapped() -> Events:
+    kernel = some_pages()
+    kernel.tlbi(VM, M1, BLOCK, PAGE)
+    kernel.fault(VM, M1, BLOCK, 0, PAGE)
+    *rows, begin, end, record, map_, fault = kernel.events
+    return [*rows, record, begin, map_, end, fault]
+
+
+def recorded_while_unmapped() -> Events:
+    kernel = some_pages()
+    kernel.recycle(VM, M1)
+    kernel.fault(VM, M1, 9 * BLOCK, 9 * BLOCK, PAGE)
+    *rows, end, record, map_, fault = kernel.events
+    return [*rows, record, end, map_, fault]
+
+
+def unmapped_by_another_task() -> Events:
+    kernel = some_pages()
+    kernel.notifier(VM, 0, PAGE)
+    return [
+        replace(e, tid=5) if e.kind in ("unmap_begin", "unmap_end") else e for e in kernel.events
+    ]
+
+
+def mapped_by_another_vms_mmu() -> Events:
+    kernel = some_pages()
+    kernel.fault(VM, M1, BLOCK, 0, PAGE)
+    return [*kernel.events[:-2], replace(kernel.events[-2], mmu=M3), kernel.events[-1]]
+
+
+def unmapped_far_and_wide() -> Events:
+    """Of the entries in the range, one is not mapped any more."""
+    kernel = some_pages()
+    kernel.tlbi(VM, M1, BLOCK + PAGE, PAGE)
+    kernel.tlbi(VM, M1, PAGE, HUGE)
+    kernel.fault(VM, M1, BLOCK + PAGE, PAGE, PAGE)
+    return kernel.events
+
+
+def nothing_left_to_unmap() -> Events:
+    """The block that the notifier unmaps is not mapped any more, nor is a page in its place."""
+    kernel = some_pages()
+    kernel.fault(VM, M1, 2 * HUGE, 4 * HUGE, HUGE)
+    kernel.tlbi(VM, M1, 2 * HUGE, PAGE)
+    kernel.fault(VM, M1, 2 * HUGE + BLOCK, 7 * BLOCK, PAGE)
+    kernel.tlbi(VM, M1, 2 * HUGE + BLOCK, PAGE)
+    kernel.notifier(VM, 4 * HUGE, PAGE)
+    return kernel.events
+
+
+def a_task_in_two_vms() -> Events:
+    kernel = some_pages()
+    kernel.notifier(VM2, 4 * BLOCK, PAGE)
+    kernel.notifier(VM, 4 * BLOCK, PAGE)
+    *rows, begin2, end2, begin, end = kernel.events
+    return [*rows, begin2, begin, end, end2]
+
+
+STRANGE = [
+    nothing_left_to_unmap,
+    a_task_in_two_vms,
+    faulted_behind_the_notifier,
+    unmapped_less_than_begun,
+    notifiers_unmap_without_a_notifier,
+    mapped_while_unmapped,
+    recorded_while_unmapped,
+    unmapped_by_another_task,
+    mapped_by_another_vms_mmu,
+    unmapped_far_and_wide,
+]
+
+
+@pytest.mark.parametrize("story", STRANGE, ids=lambda story: str(story.__name__))
+def test_what_is_not_plain_is_left_to_the_model(story: Callable[[], Events]) -> None:
+    rows = story()
+    for batch in (1, 1000):
+        check(in_batches(rows, batch))
+        later = some_pages()
+        later.notifier(VM, 0, HUGE)
+        check(in_batches([*rows, *later.events[2:]], batch))
+
+
+def test_the_notifier_that_left_a_page_is_found_out() -> None:
+    said, _ = run(in_batches(faulted_behind_the_notifier(), 1000), 0)
+    assert [finding["invariant"] for finding in said["findings"]] == ["safety"]
+
+
 def simulated(seed: int, steps: int) -> Events:
     """A long life of two VMs: mostly plain, sometimes anything at all."""
     chance = random.Random(seed)
     kernel = booted()
     kernel.start_vm(VM2)
-    kernel.add_mmu(VM2, M1 + 0x100000)
+    kernel.add_mmu(VM2, M3)
     sizes = chance.choice([(PAGE,), (PAGE, PAGE, PAGE, BLOCK), (PAGE, BLOCK, HUGE)])
     shift = chance.choice([0, 7 * HUGE])
     odd = chance.choice([0.0, 0.02, 0.2])
@@ -122,7 +249,7 @@ def simulated(seed: int, steps: int) -> Events:
             kernel.faults_at_once(kvm, mmu, wanted)
 
     for _ in range(steps):
-        kvm, mmu = chance.choice([(VM, M1), (VM, M2), (VM2, M1 + 0x100000)])
+        kvm, mmu = chance.choice([(VM, M1), (VM, M2), (VM2, M3)])
         step(kvm, mmu, 0)
     return kernel.events
 
@@ -140,7 +267,7 @@ def test_a_long_life(seed: int, batch: int, data: st.DataObject) -> None:
         if data.draw(st.booleans()):
             del rows[where]
         else:
-            name = data.draw(st.sampled_from(["nested_ipa", "canonical_ipa", "tid"]))
+            name = data.draw(st.sampled_from(["nested_ipa", "canonical_ipa", "tid", "size"]))
             value = data.draw(st.sampled_from([getattr(row, name) for row in rows[-20:]]))
             rows[where] = replace(rows[where], **{name: value})
         if not rows:
