@@ -5,7 +5,7 @@ All that is kept is the model's state: memory follows what is mapped, not how lo
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 # Probe points without which nothing can be known; the last only of kernels with a reverse map.
 _NEEDED = ("notifier_unmap", "shadow_unmap", "shadow_map")
 _NEEDED_OF_REVMAP = ("revmap_record",)
+
+_log = logging.getLogger(__name__)
 
 # Rows that the model judges in about the time that it takes to load Numba and what it compiled.
 COMPILED_AFTER = 1 << 16
@@ -212,7 +214,7 @@ def _compiled(
     except ModuleNotFoundError:
         return None
     except ImportError as error:  # it does not go with this NumPy, say
-        warnings.warn(f"Numba cannot be used, this takes longer: {error}", stacklevel=2)
+        _log.warning("nvscope: Numba cannot be used, this takes longer: %s", error)
         return None
     from nvscope.analysis.validate.compiled import Compiled
 

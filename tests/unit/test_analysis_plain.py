@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -341,6 +342,17 @@ def test_without_numba_the_model_does_all(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(engines, "_compiled", missing)
     assert run(trace, 0) == expected
+
+
+def test_a_numba_that_does_not_work_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    (tmp_path / "numba.py").write_text("raise ImportError('it needs NumPy 2.9 or less')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "numba")
+    trace = in_batches(simulated(1, 60), 50)
+    assert run(trace, 0) == run(trace, NEVER)
+    assert "it needs NumPy 2.9 or less" in caplog.text
 
 
 @pytest.mark.parametrize("variant", ["none", "maple-v1", "maple-v3", "tracking"])
