@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nvscope.analysis.plain import entries, faults, unmaps
+from nvscope.analysis.plain import faults, unmaps
 from nvscope.analysis.plain.jit import jit
 from nvscope.analysis.plain.names import find
 from nvscope.analysis.plain.rows import (
@@ -14,28 +14,17 @@ from nvscope.analysis.plain.rows import (
     NOTIFIER_BEGIN,
     NOTIFIER_END,
     OTHER,
-    RECORD,
     STORED,
     UNCHANGED,
     UNMAP_BEGIN,
+    UNMAP_END,
     Rows,
 )
 from nvscope.analysis.plain.state import (
-    BARRIER,
-    CANONICAL,
-    IDLE,
-    IN_NOTIFIER,
     IN_NOTIFIERS_UNMAP,
-    IN_UNMAP,
-    NEXT,
     NONE,
-    SHIFT,
-    SINCE,
     TASK,
-    TID,
-    UNMAP_BEGAN,
     UNMAP_OF,
-    UNMAP_SLOT,
     VM,
     Array,
     State,
@@ -63,80 +52,56 @@ def advance(state: State, rows: Rows, begin: int) -> tuple[int, int]:
             vm = find(vm_of, last, NONE)
         if vm == NONE or kind == OTHER:
             break
-        row, tid, size = numbers[at], rows.tid[at], rows.size[at]
+        row, tid = numbers[at], rows.tid[at]
+        nested, canonical, size = rows.nested[at], rows.canonical[at], rows.size[at]
+        mmu = find(mmu_of, rows.mmu[at], NONE)
         if kind == NOTIFIER_BEGIN:
-            canonical = rows.canonical[at]
             if not unmaps.notifier_begins(vms, counts, tasks, vm, row, tid, canonical, size):
                 break
-            at += 1
-            continue
-        if kind == NOTIFIER_END:
-            canonical = rows.canonical[at]
-            if not unmaps.notifier_ends(slots, mmus, vms, counts, index, vm, tid, canonical, size):
-                break
-            vms[vm, TASK], vms[vm, BARRIER] = IDLE, row
-            del tasks[tid]
-            at += 1
-            continue
-        if kind == MAP and rows.result[at] != 0:
-            at += 1
-            continue
-        mmu = find(mmu_of, rows.mmu[at], NONE)
-        if mmu == NONE or mmus[mmu, VM] != vm:
-            break
-        nested = rows.nested[at]
-        is_being_unmapped = vms[vm, TASK] >= IN_NOTIFIERS_UNMAP and vms[vm, UNMAP_OF] == mmu
-        if kind == MAP:
-            canonical = rows.canonical[at]
-            if is_being_unmapped or not faults.maps(
-                slots, mmus, counts, index, mmu, row, nested, canonical, size
+        elif kind == NOTIFIER_END:
+            if not unmaps.notifier_ends(
+                slots, mmus, vms, counts, index, tasks, vm, row, tid, canonical, size
             ):
                 break
-        elif kind == RECORD:
-            canonical, is_new = rows.canonical[at], rows.detail[at] == STORED
-            if is_being_unmapped or not (is_new or rows.detail[at] == UNCHANGED):
+        elif mmu == NONE or mmus[mmu, VM] != vm:
+            break
+        elif kind == UNMAP_BEGIN:
+            is_full, says_notifier = rows.full[at] != 0, rows.detail[at] == NOTIFIER
+            if not unmaps.unmap_begins(
+                slots,
+                mmus,
+                vms,
+                counts,
+                index,
+                tasks,
+                vm,
+                mmu,
+                row,
+                tid,
+                nested,
+                size,
+                is_full,
+                says_notifier,
+            ):
+                break
+        elif kind == UNMAP_END:
+            is_full = rows.full[at] != 0
+            if not unmaps.unmap_ends(
+                slots, mmus, vms, counts, index, tasks, vm, mmu, row, tid, nested, size, is_full
+            ):
+                break
+        elif vms[vm, TASK] >= IN_NOTIFIERS_UNMAP and vms[vm, UNMAP_OF] == mmu:
+            break
+        elif kind == MAP:
+            if not faults.maps(slots, mmus, counts, index, mmu, row, nested, canonical, size):
+                break
+        else:
+            is_new = rows.detail[at] == STORED
+            if not (is_new or rows.detail[at] == UNCHANGED):
                 break
             if not faults.records(slots, mmus, counts, index, mmu, nested, canonical, size, is_new):
                 break
             faults.remember(calls, mmus, mmu, rows, at, is_new)
-        elif not unmaps.is_near(nested, size):
-            break
-        elif kind == UNMAP_BEGIN:
-            is_full, slot = rows.full[at] != 0, NONE
-            if vms[vm, TASK] == IN_NOTIFIER and vms[vm, TID] == tid:
-                if not is_full:
-                    slot = unmaps.notifier_unmaps(
-                        slots, mmus, vms, counts, index, vm, mmu, row, nested, size
-                    )
-                if slot == NONE:
-                    break
-                vms[vm, TASK] = IN_NOTIFIERS_UNMAP
-            elif vms[vm, TASK] != IDLE or tid in tasks or rows.detail[at] == NOTIFIER:
-                break
-            else:
-                vms[vm, TASK], vms[vm, TID] = IN_UNMAP, tid
-                tasks[tid] = vm
-            unmaps.begin(vms, vm, mmu, row, nested, size, is_full, slot)
-        else:
-            is_full = rows.full[at] != 0
-            if not unmaps.is_under_way(vms, vm, mmu, tid, nested, size, is_full):
-                break
-            if is_full:
-                unmaps.unmap_all(slots, mmus, counts, index, mmu)
-                mmus[mmu, SINCE] = vms[vm, UNMAP_BEGAN]
-            else:
-                if vms[vm, TASK] == IN_NOTIFIERS_UNMAP:
-                    unmaps.measure(slots, mmus, vms, counts, index, vm, mmu)
-                unmaps.unmap_range(slots, mmus, counts, index, mmu, nested, nested + size)
-            vms[vm, BARRIER] = row
-            if vms[vm, TASK] == IN_UNMAP:
-                vms[vm, TASK] = IDLE
-                del tasks[tid]
-            else:
-                slot = vms[vm, UNMAP_SLOT]
-                mmus[mmu, NEXT] = slots[slot, CANONICAL] + (1 << slots[slot, SHIFT])
-                entries.free(slots, mmus, counts, index, slot)
-                vms[vm, TASK] = IN_NOTIFIER
         at += 1
     return at, _next_held(vm_of, kvms, at + 1)
 

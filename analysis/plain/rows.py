@@ -25,6 +25,5 @@ class Rows(NamedTuple):
     nested: Array
     size: Array
     detail: Array
-    result: Array
     full: Array
     duration_ns: Array

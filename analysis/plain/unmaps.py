@@ -19,6 +19,7 @@ from nvscope.analysis.plain.state import (
     IDLE,
     IN_NOTIFIER,
     IN_NOTIFIERS_UNMAP,
+    IN_UNMAP,
     MADE,
     NEEDED_BYTES,
     NESTED,
@@ -31,6 +32,7 @@ from nvscope.analysis.plain.state import (
     RANGED,
     SAFETY,
     SHIFT,
+    SINCE,
     START,
     TASK,
     TID,
@@ -46,7 +48,7 @@ from nvscope.analysis.plain.state import (
 
 
 @part
-def is_near(start: int, size: int) -> bool:
+def _is_near(start: int, size: int) -> bool:
     """Whether a range is where addresses are; numbers of 64 bits may be negative here."""
     return start >> ADDRESS_BITS == 0 and 0 < size <= 1 << ADDRESS_BITS
 
@@ -56,7 +58,7 @@ def notifier_begins(
     vms: Array, counts: Array, tasks: Any, vm: int, row: int, tid: int, canonical: int, size: int
 ) -> bool:
     """A notifier unmap, the only call that its task and its VM are in."""
-    if vms[vm, TASK] != IDLE or tid in tasks or not is_near(canonical, size):
+    if vms[vm, TASK] != IDLE or tid in tasks or not _is_near(canonical, size):
         return False
     vms[vm, TASK], vms[vm, TID], vms[vm, BEGAN] = IN_NOTIFIER, tid, row
     vms[vm, START], vms[vm, END] = canonical, canonical + size
@@ -73,7 +75,9 @@ def notifier_ends(
     vms: Array,
     counts: Array,
     index: Any,
+    tasks: Any,
     vm: int,
+    row: int,
     tid: int,
     canonical: int,
     size: int,
@@ -93,6 +97,8 @@ def notifier_ends(
         mmu = mmus[mmu, NEXT_MMU]
     counts[SAFETY] += judged
     vms[vm, ENDS] += 1
+    vms[vm, TASK], vms[vm, BARRIER] = IDLE, row
+    del tasks[tid]
     return True
 
 
@@ -120,90 +126,121 @@ def _is_dealt_with(
 
 
 @jit
-def notifier_unmaps(
+def unmap_begins(
     slots: Array,
     mmus: Array,
     vms: Array,
     counts: Array,
     index: Any,
+    tasks: Any,
     vm: int,
     mmu: int,
     row: int,
+    tid: int,
     nested: int,
     size: int,
+    is_full: bool,
+    says_notifier: bool,
+) -> bool:
+    """A shadow unmap: the notifier's of the next entry in its range, or somebody else's."""
+    slot = NONE
+    if not _is_near(nested, size):
+        return False
+    if vms[vm, TASK] == IN_NOTIFIER and vms[vm, TID] == tid:
+        if not is_full:
+            slot = _next_entry(slots, mmus, vms, counts, index, vm, mmu)
+        if slot == NONE or slots[slot, NESTED] != nested or 1 << slots[slot, SHIFT] != size:
+            return False
+        mmus[mmu, ACTED], mmus[mmu, RANGED] = row, 1
+        counts[PRECISION] += 1
+        vms[vm, TASK] = IN_NOTIFIERS_UNMAP
+    elif vms[vm, TASK] != IDLE or tid in tasks or says_notifier:
+        return False
+    else:
+        vms[vm, TASK], vms[vm, TID] = IN_UNMAP, tid
+        tasks[tid] = vm
+    vms[vm, UNMAP_OF], vms[vm, UNMAP_BEGAN] = mmu, row
+    vms[vm, UNMAP_FULL] = 1 if is_full else 0
+    vms[vm, UNMAP_START], vms[vm, UNMAP_END], vms[vm, UNMAP_SLOT] = nested, nested + size, slot
+    vms[vm, BARRIER] = row
+    return True
+
+
+@jit
+def unmap_ends(
+    slots: Array,
+    mmus: Array,
+    vms: Array,
+    counts: Array,
+    index: Any,
+    tasks: Any,
+    vm: int,
+    mmu: int,
+    row: int,
+    tid: int,
+    nested: int,
+    size: int,
+    is_full: bool,
+) -> bool:
+    """Its end: what was mapped there is gone, and the entry that the notifier unmapped."""
+    if vms[vm, TASK] < IN_NOTIFIERS_UNMAP or vms[vm, TID] != tid or vms[vm, UNMAP_OF] != mmu:
+        return False
+    if vms[vm, UNMAP_START] != nested or vms[vm, UNMAP_END] != nested + size:
+        return False
+    if (vms[vm, UNMAP_FULL] != 0) != is_full:
+        return False
+    if is_full:
+        _unmap_all(slots, mmus, counts, index, mmu)
+        mmus[mmu, SINCE] = vms[vm, UNMAP_BEGAN]
+    else:
+        _unmap_range(slots, mmus, vms, counts, index, vm, mmu)
+    vms[vm, BARRIER] = row
+    if vms[vm, TASK] == IN_UNMAP:
+        vms[vm, TASK] = IDLE
+        del tasks[tid]
+    else:
+        slot = vms[vm, UNMAP_SLOT]
+        mmus[mmu, NEXT] = slots[slot, CANONICAL] + (1 << slots[slot, SHIFT])
+        entries.free(slots, mmus, counts, index, slot)
+        vms[vm, TASK] = IN_NOTIFIER
+    return True
+
+
+@jit
+def _next_entry(
+    slots: Array, mmus: Array, vms: Array, counts: Array, index: Any, vm: int, mmu: int
 ) -> int:
-    """The slot of the entry that a notifier comes across next, if this is its range; NONE."""
+    """The slot of the entry that the notifier comes across next of an MMU; NONE."""
     if mmus[mmu, OF] != vms[vm, BEGAN]:
         mmus[mmu, OF], mmus[mmu, NEXT] = vms[vm, BEGAN], vms[vm, START]
         mmus[mmu, ACTED] = NONE
     start, end = mmus[mmu, NEXT], vms[vm, END]
     if start >= end:
         return NONE
-    slot = entries.first(slots, mmus, counts, index, CANONICAL, mmu, start, end)
-    if slot == NONE or slots[slot, NESTED] != nested or 1 << slots[slot, SHIFT] != size:
-        return NONE
-    mmus[mmu, ACTED], mmus[mmu, RANGED] = row, 1
-    counts[PRECISION] += 1
-    return slot
+    return entries.first(slots, mmus, counts, index, CANONICAL, mmu, start, end)
 
 
 @jit
-def begin(
-    vms: Array, vm: int, mmu: int, row: int, nested: int, size: int, is_full: bool, slot: int
-) -> None:
-    """An unmap is under way."""
-    vms[vm, UNMAP_OF], vms[vm, UNMAP_BEGAN] = mmu, row
-    vms[vm, UNMAP_FULL] = 1 if is_full else 0
-    vms[vm, UNMAP_START], vms[vm, UNMAP_END], vms[vm, UNMAP_SLOT] = nested, nested + size, slot
-    vms[vm, BARRIER] = row
-
-
-@jit
-def is_under_way(
-    vms: Array, vm: int, mmu: int, tid: int, nested: int, size: int, is_full: bool
-) -> bool:
-    """Whether this is the unmap that is."""
-    return bool(
-        vms[vm, TASK] >= IN_NOTIFIERS_UNMAP
-        and vms[vm, TID] == tid
-        and vms[vm, UNMAP_OF] == mmu
-        and vms[vm, UNMAP_START] == nested
-        and vms[vm, UNMAP_END] == nested + size
-        and (vms[vm, UNMAP_FULL] != 0) == is_full
-    )
-
-
-@jit
-def unmap_all(slots: Array, mmus: Array, counts: Array, index: Any, mmu: int) -> None:
-    """All of an MMU is gone, its entries as well."""
+def _unmap_all(slots: Array, mmus: Array, counts: Array, index: Any, mmu: int) -> None:
+    """The entries go as well."""
     while mmus[mmu, HEAD] != NONE:
         entries.free(slots, mmus, counts, index, mmus[mmu, HEAD])
 
 
 @jit
-def unmap_range(
-    slots: Array, mmus: Array, counts: Array, index: Any, mmu: int, start: int, end: int
-) -> None:
-    """What is mapped in a nested range is gone; it stays recorded."""
-    slot = entries.first(slots, mmus, counts, index, NESTED, mmu, start, end)
-    while slot != NONE:
-        entries.unmap(slots, index, slot)
-        start = max(start, slots[slot, NESTED])
-        slot = entries.first(slots, mmus, counts, index, NESTED, mmu, start, end)
-
-
-@jit
-def measure(
+def _unmap_range(
     slots: Array, mmus: Array, vms: Array, counts: Array, index: Any, vm: int, mmu: int
 ) -> None:
-    """What the notifier's unmap is about to unmap, and what of it it has to."""
+    """It stays recorded; what of it a notifier unmaps is counted, and what that had to."""
     start, end = vms[vm, UNMAP_START], vms[vm, UNMAP_END]
     while start < end:
         slot = entries.first(slots, mmus, counts, index, NESTED, mmu, start, end)
         if slot == NONE:
             return
         size, canonical = 1 << slots[slot, SHIFT], slots[slot, CANONICAL]
-        counts[UNMAPPED_BYTES] += size
-        if canonical < vms[vm, END] and vms[vm, START] < canonical + size:
-            counts[NEEDED_BYTES] += size
+        if vms[vm, TASK] == IN_NOTIFIERS_UNMAP:
+            counts[UNMAPPED_BYTES] += size
+            if canonical < vms[vm, END] and vms[vm, START] < canonical + size:
+                counts[NEEDED_BYTES] += size
+        entries.unmap(slots, index, slot)
         start = slots[slot, NESTED] + size

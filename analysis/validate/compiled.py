@@ -63,7 +63,7 @@ class Compiled:
             at = until
         self._holder.count_doubts()
 
-    def give_back(self, row: int = 0) -> None:
+    def give_back(self, row: int) -> None:
         """The model has all again."""
         self._holder.release_all(row)
 
@@ -94,12 +94,14 @@ def _plain(columns: Columns) -> rows.Rows:
         # Of 64 bits without a sign: large ones become negative, which no address is.
         return values.view(np.int64) if values.dtype == np.uint64 else values.astype(np.int64)
 
+    kinds = columns.kinds.mapped(_KINDS, rows.OTHER)
+    kinds[(kinds == rows.MAP) & (columns.values["result"] != 0)] = rows.NOTHING  # it was not made
     return rows.Rows(
         at=np.asarray(columns.numbers, np.int64),
-        kind=columns.kinds.mapped(_KINDS, rows.OTHER),
+        kind=kinds,
         detail=columns.details.mapped(_DETAILS, rows.ANOTHER),
         **{name: numbers(name) for name in ("time_ns", "tid", "kvm", "mmu", "size")},
-        **{name: numbers(name) for name in ("result", "full", "duration_ns")},
+        **{name: numbers(name) for name in ("full", "duration_ns")},
         canonical=numbers("canonical_ipa"),
         nested=numbers("nested_ipa"),
     )

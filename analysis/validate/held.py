@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -74,14 +75,10 @@ class Holder:
         known = self.state.vms[number]
         self._count_doubts(vm, known)
         vm.barrier = max(vm.barrier, int(known[at.BARRIER]))
-        entries, mmu, numbers = 0, int(known[at.FIRST_MMU]), []
-        while mmu != at.NONE:
-            numbers.append(mmu)
-            mmu = int(self.state.mmus[mmu, at.NEXT_MMU])
-        of = dict(zip(numbers, vm.mmus.values(), strict=True))
+        of = dict(zip(self._mmus_of(known), vm.mmus.values(), strict=True))
         self._give_task(vm, known, of)
-        for number_of, watched in of.items():
-            entries += self._give(vm, watched, number_of)
+        entries = sum([self._give(vm, watched, mmu) for mmu, watched in of.items()])
+        known[at.TASK] = at.IDLE
         names.drop(self.state.vm_of, _signed(kvm))
         self._free_vms.append(number)
         self._rest(vm, row, entries)
@@ -89,10 +86,11 @@ class Holder:
 
     def release_tasks(self, tids: np.ndarray[Any, Any], row: int) -> None:
         """Give back the VMs that any of these tasks is in a call of."""
-        for kvm, number in list(self._held.items()):
-            known = self.state.vms[number]
-            if known[at.TASK] != at.IDLE and known[at.TID] in tids:
-                self.release(kvm, row)
+        busy = self.state.vms[:, at.TASK] != at.IDLE
+        if busy.any():
+            for kvm, number in list(self._held.items()):
+                if busy[number] and self.state.vms[number, at.TID] in tids:
+                    self.release(kvm, row)
 
     def release_all(self, row: int) -> None:
         """Give back all."""
@@ -146,6 +144,13 @@ class Holder:
         shadow.entries.clear()
         shadow.mappings.clear()
         return mmu
+
+    def _mmus_of(self, known: at.Array) -> Iterator[int]:
+        """The rows of a VM's MMUs, in its order."""
+        mmu = int(known[at.FIRST_MMU])
+        while mmu != at.NONE:
+            yield mmu
+            mmu = int(self.state.mmus[mmu, at.NEXT_MMU])
 
     def _give(self, vm: Vm, watched: Watched, mmu: int) -> int:
         """Returns how many entries there were."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nvscope.analysis.model.rules import UNKNOWN_IPA, VALID_ENTRY, nested_ipa
+from nvscope.analysis.model.rules import VALID_ENTRY, nested_ipa
 from nvscope.analysis.plain.state import (
     ADDRESS_BITS,
     LARGEST_SHIFT,
@@ -51,9 +51,9 @@ def _entries(mmu: Watched) -> Array | None:
     moved = np.empty((len(entries), 4), np.int64)
     for number, entry in enumerate(entries):
         shift = _SHIFTS.get(entry.end - entry.start)
-        if shift is None or entry.value == UNKNOWN_IPA:
+        if shift is None:
             return None
-        start, nested = entry.start, nested_ipa(entry)
+        start, nested = entry.start, nested_ipa(entry)  # UNKNOWN_IPA is further than all
         if (start | nested) >> ADDRESS_BITS or (start | nested) & ((1 << shift) - 1):
             return None
         moved[number] = start, nested, shift, made.get(start, NONE)
