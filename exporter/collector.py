@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 import nvscope
-from nvscope.exporter import others, own, render
+from nvscope.exporter import others, own, render, zeros
 from nvscope.exporter.ends import SOURCES, Ends
 from nvscope.exporter.lives import Lives
 from nvscope.probes.decode import LABELS
@@ -134,7 +134,10 @@ class VmCollector(Collector):
         folded = self._others.fold(snapshot, past, self._lives.hidden())
         shown = {key: vm for key, vm in vms.items() if key not in past} | self._other()
         host = self._source.host
-        yield from render.vm_metrics(folded, shown, host.revmap if host else "none")
+        revmap = host.revmap if host else "none"
+        points = zeros.attached(self._source.attachments)
+        whole = zeros.filled(folded, shown.keys(), points, revmap)
+        yield from render.vm_metrics(whole, shown, revmap)
         yield own.vm_count(len(vms) - len(past), len(past))
         yield own.vm_events(self._lives.started, self._lives.ended)
         yield from own.process_events(self._ends.name, SOURCES, self._ends.lost)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from exporter_fakes import FakeHost, FakeProc, FakeSource, busy
+from exporter_fakes import LOST, FakeHost, FakeProc, FakeSource, busy, durations
 from prometheus_client import CollectorRegistry, ProcessCollector, exposition
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics import parser as openmetrics_parser
@@ -17,7 +17,7 @@ from prometheus_client.samples import Sample
 
 from nvscope.exporter.collector import VmCollector
 from nvscope.probes.errors import LackError
-from nvscope.probes.snapshot import Attachment, Snapshot, VmKey
+from nvscope.probes.snapshot import Attachment, S2Faults, Snapshot, VmKey
 
 DB, WEB, GONE = VmKey(1, 40), VmKey(2, 50), VmKey(3, 60)
 
@@ -135,6 +135,58 @@ def test_without_a_reverse_map_there_is_nothing_to_fall_back_from(
         "nvscope_revmap_records_total",
         "nvscope_revmap_broken",
     }
+
+
+LOOKING = tuple(
+    Attachment(p, "f", "fentry") for p in ("notifier_unmap", "s2_fault", "shadow_unmap")
+)
+
+
+def _idle(vm: VmKey, *stages: str) -> Snapshot:
+    """A VM that has only had a fault, in each of these stages."""
+    faults = (S2Faults(vm, stage, "ok", durations({14: 1}, 10_000)) for stage in stages)
+    return Snapshot(s2_faults=tuple(faults), lost=LOST)
+
+
+def _first(page: Page, name: str) -> dict[tuple[str, ...], float]:
+    """The values of a metric by the labels but vm, sorted by name."""
+    series = ((dict(pairs), value) for (of, pairs), value in page.items() if of == name)
+    return {tuple(v for k, v in sorted(at.items()) if k != "vm"): value for at, value in series}
+
+
+@both_formats
+def test_what_a_vm_may_do_is_0_before_it_does(proc: FakeProc, scrape: Scrape) -> None:
+    def shadow_unmaps(revmap: str) -> dict[tuple[str, ...], float]:
+        source = FakeSource(_idle(WEB, "canonical", "shadow"), LOOKING, FakeHost(revmap=revmap))
+        page = scrape(_registry(source))
+        for name in ("notifier_unmap_duration_seconds_count", "refaults_total"):
+            assert _first(page, f"nvscope_{name}") == {(): 0}
+        assert _first(page, "nvscope_shadow_unmapped_bytes_total") == {(): 0}
+        return _first(page, "nvscope_shadow_unmaps_total")
+
+    assert shadow_unmaps("none") == {("no_revmap", "full", "notifier"): 0}
+    full = {(why, "full", "notifier"): 0 for why in ("broken", "unknown_ipa", "raced")}
+    assert shadow_unmaps("maple") == {("none", "ranged", "notifier"): 0} | full
+
+
+@both_formats
+def test_without_shadow_stage_2s_there_are_none_to_unmap(proc: FakeProc, scrape: Scrape) -> None:
+    page = scrape(_registry(FakeSource(_idle(WEB, "canonical"), LOOKING)))
+    assert _first(page, "nvscope_notifier_unmap_duration_seconds_count") == {(): 0}
+    assert not _first(page, "nvscope_shadow_unmaps_total")
+    assert not _first(page, "nvscope_refaults_total")
+
+
+@both_formats
+def test_what_is_not_looked_at_is_not_0(proc: FakeProc, scrape: Scrape) -> None:
+    source = FakeSource(_idle(WEB, "canonical", "shadow"), LOOKING[1:])
+    page = scrape(_registry(source))
+    assert not _first(page, "nvscope_notifier_unmap_duration_seconds_count")
+    assert not _first(page, "nvscope_shadow_unmaps_total")
+    source.attachments = LOOKING[:2]
+    page = scrape(_registry(source))
+    assert _first(page, "nvscope_notifier_unmap_duration_seconds_count") == {(): 0}
+    assert not _first(page, "nvscope_shadow_unmaps_total")
 
 
 @both_formats
