@@ -2,6 +2,7 @@
 
 bench/cost.py runs it in the lab's host, as `python3 bench/attached.py POINT` with a probe point of
 nvscope, or with `--empty FUNCTION`: a pair of programs that do nothing, at its begin and its end.
+By fentry and fexit alone: kprobes would count as well, at twice the cost.
 Says "attached"; when stdin is closed it says how many calls were counted, and ends.
 """
 
@@ -12,6 +13,7 @@ import sys
 import click
 
 from nvscope.probes.loader import load
+from nvscope.probes.programs import FENTRY
 
 _EMPTY = """
 int kfunc__vmlinux__FUNCTION(void *ctx) { return 0; }
@@ -33,7 +35,7 @@ def main(point: str | None, empty: str | None) -> None:
         _wait()
         held.cleanup()
         return
-    with load([str(point)], strict=True) as loaded:
+    with load([str(point)], mechanisms=[FENTRY], strict=True) as loaded:
         _wait()
         seen = loaded.snapshot()
         calls = sum(row.durations.count for row in seen.notifier_unmaps)
