@@ -15,6 +15,7 @@ import pytest
 
 from nvscope.lab import assets
 from nvscope.lab.remote import GuestError
+from nvscope.lab.setup.paths import cache_dir
 from nvscope.lab.vm import Lab
 
 
@@ -52,6 +53,16 @@ def test_a_crash_is_told_with_the_consoles_end() -> None:
     assert not folder.exists()
 
 
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that is cached, but no lab that is up: whoever tests may have one."""
+    shared = cache_dir()
+    for name in sorted({path.name for path in shared.iterdir()} - {"running"}):
+        (tmp_path / name).symlink_to(shared / name)
+    monkeypatch.setenv("NVSCOPE_CACHE", str(tmp_path))
+
+
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_is_left_when_the_command_is_ended(number: int) -> None:
     nvscope = Path(sys.executable).with_name("nvscope")
