@@ -56,9 +56,9 @@ def test_a_crash_is_told_with_the_consoles_end() -> None:
 @pytest.fixture
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All that is cached, but no lab that is up: whoever tests may have one."""
-    shared = cache_dir()
-    for name in sorted({path.name for path in shared.iterdir()} - {"running"}):
-        (tmp_path / name).symlink_to(shared / name)
+    for path in cache_dir().iterdir():
+        if path.name != "running":
+            (tmp_path / path.name).symlink_to(path)
     monkeypatch.setenv("NVSCOPE_CACHE", str(tmp_path))
 
 
