@@ -34,7 +34,6 @@ class Roots:
     proc: Path = Path("/proc")
     sys: Path = Path("/sys")
     dev: Path = Path("/dev")
-    modules: Path = Path("/lib/modules")
 
 
 @dataclass(frozen=True)

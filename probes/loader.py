@@ -210,14 +210,15 @@ def _compile(chosen: Sequence[Program], sizes: Sizes, mode: Mode, host: features
             return _module_class()(text=programs.source(chosen), cflags=flags)
         except Exception as error:  # noqa: BLE001 (bcc raises nothing more precise)
             said = f"{quiet.text()}\n{error}"
-    if "kernel headers" in said:
-        raise LackError(software.no_headers(host.kernel))
     raise LackError(f"bcc cannot compile the probes: {first_useful_line(said)}")
 
 
 def _module_class() -> Any:
     if problem := software.bcc_problem():
         raise LackError(problem)
+    # Read by bcc at each compilation. Headers of a kernel may be missing, in a place where bcc does
+    # not look, or too new for its compiler; no program of ours needs any.
+    os.environ["BCC_KERNEL_SOURCE"] = str(programs.HEADERS)
     import bcc
 
     class Module(bcc.BPF):  # type: ignore[misc]

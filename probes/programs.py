@@ -15,6 +15,8 @@ from nvscope.probes.snapshot import Attachment, Refusal
 
 SOURCES = Path(__file__).parent / "bpf"
 HEADER = SOURCES / "nvscope.h"
+# What bcc's own headers include, in place of a kernel's.
+HEADERS = SOURCES / "headers"
 FENTRY, KPROBE = "fentry", "kprobe"
 MECHANISMS = (FENTRY, KPROBE)
 

@@ -1,15 +1,12 @@
-"""What must be installed beside nvscope: bcc and the running kernel's headers."""
+"""What must be installed beside nvscope: bcc. Kernel headers need not be (bpf/headers)."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
 from pathlib import Path
 
 NO_BCC = "bcc is not installed: install python3-bpfcc"
-# Where bcc looks for headers, beside /lib/modules.
-HEADERS_VARIABLE = "BCC_KERNEL_SOURCE"
 
 
 def version(package: str) -> str:
@@ -29,21 +26,3 @@ def bcc_problem() -> str:
     if any((Path(folder) / "libbcc.py").is_file() for folder in folders):
         return ""
     return "the bcc that is installed is another project of that name: install python3-bpfcc"
-
-
-def no_headers(kernel: str) -> str:
-    """What to say where bcc finds no headers of a kernel."""
-    return (
-        f"bcc finds no headers of kernel {kernel}: install linux-headers-{kernel},"
-        f" or name their folder in {HEADERS_VARIABLE}"
-    )
-
-
-def headers(kernel: str, modules: Path, sys: Path) -> Path | None:
-    """The headers that bcc will take: those named, those installed, or the kernel's own archive."""
-    if named := os.environ.get(HEADERS_VARIABLE):
-        return Path(named) if Path(named).is_dir() else None
-    places = (modules / kernel / "build", modules / kernel / "source")
-    found = next((place for place in places if (place / "include").is_dir()), None)
-    archive = sys / "kernel/kheaders.tar.xz"
-    return found or (archive if archive.is_file() else None)

@@ -26,11 +26,11 @@ PACKAGES = (
     # what nvscope runs on
     "python3", "python3-bpfcc", "python3-click", "python3-prometheus-client", "python3-psutil",
     "python3-bcrypt", "python3-pyroute2", "python3-rich", "python3-waitress", "python3-yaml",
-    "libbpf1", "linux-headers-arm64",
+    "libbpf1",
     # what starts it on a real host
     "systemd",
-    # what else traces it
-    "bpfcc-tools", "bpftrace", "linux-perf",
+    # what else traces it; bpfcc-tools wants kernel headers
+    "bpfcc-tools", "bpftrace", "linux-headers-arm64", "linux-perf",
     # a hypervisor for the real nested guest
     "qemu-system-arm",
 )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from nvscope.probes import features, software
+from nvscope.probes import features
 from nvscope.probes.doctor.facts import OF_EXPORTER, OF_INSTALLATION, OF_TRACES, Facts
 from nvscope.probes.features import ARCH, Host
 
@@ -112,12 +112,8 @@ def _software(facts: Facts) -> Iterator[Check]:
     if facts.bcc_problem:
         yield Check("bcc", "not installed", State.LACK, facts.bcc_problem)
     else:
-        yield Check("bcc", facts.packages["bcc"] or "of unknown version")
-    if facts.headers:
-        yield Check("kernel headers", str(facts.headers))
-    else:
-        remedy = software.no_headers(facts.host.kernel)
-        yield Check("kernel headers", "none found", State.LACK, remedy)
+        found = facts.packages["bcc"] or "of unknown version"
+        yield Check("bcc", f"{found}; it needs no kernel headers here")
     there = all(facts.packages[package] for package in OF_EXPORTER)
     state = State.NOTE if there else State.LACK
     exporter = (*OF_EXPORTER, *OF_INSTALLATION)

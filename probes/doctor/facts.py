@@ -22,8 +22,8 @@ PACKAGES = ("bcc", *OF_EXPORTER, *OF_INSTALLATION, *OF_TRACES)
 class Facts:
     """A host, and this process on it.
 
-    pid_namespace, bcc_problem: "" or what is wrong, with the remedy; headers: where bcc will find
-    the kernel's; bpffs: it is mounted; packages: name -> version, "" where it is not installed.
+    pid_namespace, bcc_problem: "" or what is wrong, with the remedy; bpffs: it is mounted;
+    packages: name -> version, "" where it is not installed.
     """
 
     host: Host
@@ -31,7 +31,6 @@ class Facts:
     root: bool
     pid_namespace: str
     bcc_problem: str
-    headers: Path | None
     bpffs: bool
     packages: Mapping[str, str]
 
@@ -49,7 +48,6 @@ def read_facts(roots: Roots | None = None, symbols: Iterable[str] = ()) -> Facts
         root=os.geteuid() == 0,
         pid_namespace=identity.pid_namespace_problem(roots.proc),
         bcc_problem=software.bcc_problem(),
-        headers=software.headers(host.kernel, roots.modules, roots.sys),
         bpffs=_mounted(roots.proc / "self/mounts", "bpf"),
         packages={name: software.version(name) for name in PACKAGES},
     )

@@ -1,4 +1,4 @@
-"""A host as folders that look like its /proc, /sys, /dev and /lib/modules, for doctor's tests."""
+"""A host as folders that look like its /proc, /sys and /dev, for doctor's tests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FakeHost:
     def __init__(
         self, root: Path, revmap: str = "maple", prefix: str = "kvm_nested_revmap"
     ) -> None:
-        self.roots = Roots(root / "proc", root / "sys", root / "dev", root / "modules")
+        self.roots = Roots(root / "proc", root / "sys", root / "dev")
         self.btf = root / "sys/kernel/btf/vmlinux"
         self.btf.parent.mkdir(parents=True)
         kernel(self.btf, revmap=revmap, prefix=prefix)
@@ -42,7 +42,6 @@ class FakeHost:
         self.write("proc/self/mounts", "bpf /sys/fs/bpf bpf rw 0 0\n")
         self.write("sys/kernel/security/lockdown", "[none] integrity confidentiality\n")
         self.write("sys/class/dmi/id/product_name", "Mt. Jade\n")
-        self.write(f"modules/{KERNEL}/build/include/linux/kconfig.h", "")
         self.write("dev/kvm", "")
         self.symbols(SYMBOLS | {"ftrace_find_rec_direct", "register_kprobe"})
         self.traceable(SYMBOLS)
@@ -69,11 +68,8 @@ class FakeHost:
         file.write_text(text)
 
     def facts(self, symbols: Iterable[str] = (), **host: object) -> Facts:
-        """What doctor reads here, and what no folder can pretend: the CPU, KVM, packages, paths."""
+        """What doctor reads here, and what no folder can pretend: the CPU, KVM, packages."""
         found = read_facts(self.roots, symbols)
-        headers = found.headers and Path("/lib/modules") / found.headers.relative_to(
-            self.roots.modules
-        )
         changed = {"arch": "aarch64", "nv2": True, **host}
         return replace(
             found,
@@ -81,6 +77,5 @@ class FakeHost:
             root=True,
             pid_namespace="",
             bcc_problem="",
-            headers=headers,
             packages=PACKAGES,
         )

@@ -80,7 +80,6 @@ def poor(host: FakeHost) -> Facts:
         root=False,
         pid_namespace="this is not the initial pid namespace; run on the host",
         bcc_problem=software.NO_BCC,
-        headers=None,
         packages=dict(facts.packages) | {"psutil": "", "numpy": ""},
     )
 
@@ -246,24 +245,6 @@ def test_what_may_not_be_read_is_not_held_against_the_kernel(host: FakeHost) -> 
     assert set(attached(diagnosed(host)).values()) >= {"fentry user_mem_abort"}
     (host.roots.proc / "kallsyms").unlink()
     assert check(diagnosed(host), "fentry").value == "not known"
-
-
-def test_headers(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
-    def found() -> Path | None:
-        return software.headers(KERNEL, host.roots.modules, host.roots.sys)
-
-    build = host.roots.modules / KERNEL / "build"
-    assert found() == build
-    (build / "include/linux/kconfig.h").unlink()
-    (build / "include/linux").rmdir()
-    (build / "include").rmdir()  # left behind, and empty
-    assert found() is None
-    host.write("sys/kernel/kheaders.tar.xz", "")
-    assert found() == host.roots.sys / "kernel/kheaders.tar.xz"
-    monkeypatch.setenv("BCC_KERNEL_SOURCE", str(build))
-    assert found() == build
-    monkeypatch.setenv("BCC_KERNEL_SOURCE", str(build / "no"))
-    assert found() is None
 
 
 def test_another_bcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
