@@ -100,13 +100,18 @@ def process_events(source: str, sources: Iterable[str], lost: int) -> Iterator[M
 
 
 def attached(attachments: Iterable[Attachment]) -> Metric:
-    """Return one row per probe point and hook: 1 where it is attached, 0 where it is not."""
+    """Return one row per probe point and hook: 1 where it is attached, 0 where it is not.
+
+    includes: "" where durations are those of the hook of choice, else what they include besides.
+    """
     family = GaugeMetricFamily(
         "nvscope_probe_attached",
         "1 if the probe point is attached to the hook, 0 if it could not be.",
-        labels=("probe", "hook", "mechanism"),
+        labels=("probe", "hook", "mechanism", "includes"),
     )
-    rows = {(a.point, a.hook, a.mechanism): float(a.mechanism != "") for a in attachments}
+    rows = {
+        (a.point, a.hook, a.mechanism, a.includes): float(a.mechanism != "") for a in attachments
+    }
     for labels, value in rows.items():
         family.add_metric(labels, value)
     return family

@@ -26,11 +26,20 @@ class Hook:
     values: C name -> the kernel's name for it: a parameter, or a member of the struct that a
     parameter points to (kernel 7.3 gathers the parameters of user_mem_abort() in a struct), or
     "struct NAME": the first parameter that points to one. traced: more of them, for traces.
+    maybe: the same, of those that not all kernels have. flags: C name -> what the program has to
+    know of this function. needs, needs_traced: points whose programs have to run as well.
+    includes: what a call's duration includes that it would not at the first hook, one of
+    snapshot.INCLUDES, or "".
     """
 
     symbol: str
     values: Mapping[str, str]
     traced: Mapping[str, str] = field(default_factory=dict)
+    maybe: Mapping[str, str] = field(default_factory=dict)
+    flags: Mapping[str, int] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    needs_traced: tuple[str, ...] = ()
+    includes: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,8 @@ class ProbePoint:
     not there in all kernels; triggers: C name -> place, of what tells who caused a call, which
     one-shot probes may ask; revmap: the kind of reverse map with which alone it makes sense ("" for
     all kernels); optional: another point tells nearly the same where this one cannot be had;
-    only_traced: nothing is counted; only_probed: of use to one-shot probes alone.
+    only_traced: nothing is counted; only_probed: of use to one-shot probes alone; helper: only
+    where a hook of another point needs it.
     """
 
     name: str
@@ -73,6 +83,7 @@ class ProbePoint:
     optional: bool = False
     only_traced: bool = False
     only_probed: bool = False
+    helper: bool = False
 
 
 _KVM_PID = {"KVM_PID": Member("kvm", "userspace_pid")}
@@ -80,7 +91,9 @@ _KVM_PID = {"KVM_PID": Member("kvm", "userspace_pid")}
 _MMU_KVM = _KVM_PID | {
     "KVM_ARCH": Member("kvm", "arch"),
     "MMU_ARCH": Member("kvm_s2_mmu", "arch"),
+    "MMU_PGT": Member("kvm_s2_mmu", "pgt"),
 }
+_TRANS = {"TRANS_OUTPUT": Member("kvm_s2_trans", "output")}
 _CANONICAL = {"ARCH_MMU": Member("kvm_arch", "mmu")}
 _TRIGGERS = {"KVM_MM": Member("kvm", "mm"), "TASK_MM": Member("task_struct", "mm")}
 _BROKEN = {"MMU_BROKEN": Member("kvm_s2_mmu", "nested_revmap_broken")}
@@ -103,13 +116,47 @@ PROBE_POINTS = (
     ),
     ProbePoint(
         "s2_fault",
-        (Hook("user_mem_abort", {"VCPU": "vcpu", "NESTED": "nested"}, {"FAULT_IPA": "fault_ipa"}),),
+        (
+            Hook(
+                "user_mem_abort",
+                {"VCPU": "vcpu"},
+                {"NESTED": "nested", "FAULT_IPA": "fault_ipa"},
+                maybe={"MMU": "mmu"},
+                flags={"WHOLE": 0},
+            ),
+            # Linux 6.16 to 7.0: the compiler inlines the first into this one.
+            Hook(
+                "kvm_handle_guest_abort",
+                {"VCPU": "vcpu"},
+                maybe={"MMU": "mmu"},
+                flags={"WHOLE": 1},
+                needs=("s2_map", "s2_relax"),
+                needs_traced=("s2_walk",),
+                includes="l1_walk",
+            ),
+        ),
         _KVM_PID
+        | _CANONICAL
         | {
+            "KVM_ARCH": Member("kvm", "arch"),
+            "MMU_PGT": Member("kvm_s2_mmu", "pgt"),
             "VCPU_KVM": Member("kvm_vcpu", "kvm"),
             "VCPU_MMU": Member("kvm_vcpu", "arch.hw_mmu"),
         },
-        traced={"TRANS_OUTPUT": Member("kvm_s2_trans", "output")},
+        traced=_TRANS | {"VCPU_HPFAR": Member("kvm_vcpu", "arch.fault.hpfar_el2")},
+    ),
+    # What tells, in a function that handles all aborts, which of them are such faults.
+    ProbePoint("s2_map", (Hook("kvm_pgtable_stage2_map", {}),), kind=Kind.BEGIN, helper=True),
+    ProbePoint(
+        "s2_relax", (Hook("kvm_pgtable_stage2_relax_perms", {}),), kind=Kind.BEGIN, helper=True
+    ),
+    ProbePoint(
+        "s2_walk",
+        (Hook("kvm_walk_nested_s2", {"TRANS": "struct kvm_s2_trans"}),),
+        _TRANS,
+        kind=Kind.RESULT,
+        only_traced=True,
+        helper=True,
     ),
     ProbePoint(
         "shadow_unmap",
@@ -130,6 +177,7 @@ PROBE_POINTS = (
     ProbePoint(
         "mmu_free",
         (Hook("kvm_free_stage2_pgd", _MMU),),
+        {"MMU_PGT": Member("kvm_s2_mmu", "pgt")},
         kind=Kind.BEGIN,
         traced=_MMU_KVM | _CANONICAL,
     ),
@@ -183,8 +231,7 @@ PROBE_POINTS = (
     ProbePoint(
         "mmu_init",
         (Hook("kvm_init_stage2_mmu", {"KVM": "kvm"} | _MMU),),
-        _KVM_PID | _CANONICAL | {"KVM_ARCH": Member("kvm", "arch")},
-        kind=Kind.BEGIN,
+        _MMU_KVM | _CANONICAL,
         only_traced=True,
     ),
     ProbePoint(
@@ -214,5 +261,6 @@ def applicable(revmap: str, *, trace: bool = False) -> tuple[str, ...]:
         for point in PROBE_POINTS
         if point.revmap in ("", revmap)
         and not point.only_probed
+        and not point.helper
         and (trace or not point.only_traced)
     )

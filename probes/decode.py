@@ -34,6 +34,9 @@ POINTS = (
     "mmu_init",
     "shadow_map",
     "numa_scan",
+    "s2_map",
+    "s2_relax",
+    "s2_walk",
 )
 POINT_SHIFT, LABEL_BITS, TRIGGER_SHIFT = 8, 64, 16
 FAULT_SHADOW, FAULT_ERROR, FAULT_REFAULT = 1, 2, 4

@@ -48,7 +48,8 @@ class Event:
     time_ns: when it happened, for an end: when it ended. cpu, tid, comm: where, and in which task
     (the notifier's is whoever takes the page back, not the VM's). kvm: `struct kvm *`, and pid:
     kvm->userspace_pid: together they name a VM while it lives. vm: what people call it, "" where
-    that is not known. mmu: `struct kvm_s2_mmu *` of a shadow MMU, 0 for the canonical one. count:
+    that is not known. mmu: the `struct kvm_pgtable *` of a shadow MMU, which is its own
+    while it lives (some kernels move the struct kvm_s2_mmu itself); 0 for the canonical one. count:
     lost events. duration_ns: since the begin, of notifier_end, unmap_end, fault and record.
     """
 
@@ -82,8 +83,9 @@ class About:
     kernel: `uname -r`; arch: `uname -m`; revmap: "none" | "maple" | "tracking"; boot_id: which
     boot of the host (/proc/sys/kernel/random/boot_id); started_unix_ns: wall clock at the start,
     with started_ns the same instant on the clock of the rows; probes: probe point -> "mechanism
-    symbol", "" where it is not attached; recorder: program and version; host: its name; machine:
-    "physical" | "virtual" | "emulated" | "unknown". Older traces do not say the last two: "".
+    symbol", with what else its durations include, "" where it is not attached; recorder: program
+    and version; host: its name; machine: "physical" | "virtual" | "emulated" | "unknown". Older
+    traces do not say the last two: "".
     """
 
     kernel: str = ""

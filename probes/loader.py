@@ -15,9 +15,11 @@ from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME, applicable
 from nvscope.probes.counters import MAPS, Counters
 from nvscope.probes.errors import LackError
-from nvscope.probes.programs import FENTRY, MECHANISMS, Mode, Plan, Probing, Program, Sizes
+from nvscope.probes.planning import Plans, Wanted
+from nvscope.probes.programs import FENTRY, MECHANISMS, Mode, Probing, Program, Sizes
 from nvscope.probes.quiet import Quiet, first_useful_line
 from nvscope.probes.snapshot import Attachment, Snapshot, VmKey, notifier_seen
+from nvscope.probes.symbols import Kallsyms
 
 NEVER_NS = (1 << 64) - 1  # later than all of CLOCK_MONOTONIC
 
@@ -170,9 +172,9 @@ def load(
     mode = Mode(trace=ring_bytes > 0 and probing is None, probing=probing)
     default = applicable(features.revmap(btf), trace=mode.trace)
     names = dict.fromkeys(default if points is None else points) | dict.fromkeys(symbols)
-    plans = [programs.plan(BY_NAME[n], mechanisms, symbols.get(n), btf, mode) for n in names]
+    plans = Plans(Wanted(list(names), mechanisms, symbols, mode), btf, Kallsyms())
     module = _attach_best(plans, Sizes(max_vms, ring_bytes), mode, host, strict)
-    attachments = [plan.attachment() for plan in plans]
+    attachments = plans.attachments()
     if module is None:
         failed = [f"{a.point}: {a.problem}" for a in attachments if not a.mechanism]
         raise LackError("; ".join(failed) or "no probe points asked for")
@@ -180,16 +182,15 @@ def load(
 
 
 def _attach_best(
-    plans: Sequence[Plan], sizes: Sizes, mode: Mode, host: features.Host, strict: bool
+    plans: Plans, sizes: Sizes, mode: Mode, host: features.Host, strict: bool
 ) -> Module | None:
-    """A module with all that attaches (strict: with all), or None. A plan's first choice is then
-    what it attached; a plan without choices failed.
+    """A module with all that attaches (strict: with all), or None. The plans then say what it is.
 
     One module for all points, for most of bcc's time goes by whatever their number; what fails to
     attach is replaced by its next choice, and all is compiled again.
     """
-    while chosen := [plan.choices[0] for plan in plans if plan.choices]:
-        if strict and any(not plan.choices and not plan.optional for plan in plans):
+    while chosen := plans.chosen():
+        if strict and not plans.complete:
             return None
         module = Module(_compile(chosen, sizes, mode, host))
         problems = {program.point: _attach(module, program, host) for program in chosen}
@@ -197,9 +198,9 @@ def _attach_best(
             libbpf.write_array(module.map("armed"), 0, time.monotonic_ns())
             return module
         module.discard()
-        for plan in plans:
-            if problem := problems.get(plan.point):
-                plan.reject(problem)
+        for point, problem in problems.items():
+            if problem:
+                plans.reject(point, problem)
     return None
 
 

@@ -12,6 +12,13 @@ from nvscope.probes import decode
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME, Hook, Kind, ProbePoint
 from nvscope.probes.snapshot import Attachment, Refusal
+from nvscope.probes.symbols import (
+    Variants,
+    has_ending,
+    parameters_problem,
+    partial_problem,
+    plain,
+)
 
 SOURCES = Path(__file__).parent / "bpf"
 HEADER = SOURCES / "nvscope.h"
@@ -56,17 +63,24 @@ class Mode:
 
 
 COUNTS = Mode()
+TRACES = Mode(trace=True)
 
 
 @dataclass(frozen=True)
 class Program:
-    """One probe point on one hook by one mechanism; flags: -D options for the compiler."""
+    """One probe point on one hook by one mechanism.
+
+    flags: -D options for the compiler; needs: points whose programs have to run as well; includes:
+    see Attachment.
+    """
 
     point: str
     symbol: str
     mechanism: str
     kind: Kind
     flags: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    includes: str = ""
 
     @property
     def entry(self) -> str | None:
@@ -131,7 +145,12 @@ class Plan:
             return Attachment(self.point, self.symbol, "", self.problem, self.optional, refused)
         best = self.choices[0]
         return Attachment(
-            self.point, best.symbol, best.mechanism, optional=self.optional, refused=self.refused
+            self.point,
+            best.symbol,
+            best.mechanism,
+            optional=self.optional,
+            refused=self.refused,
+            includes=best.includes,
         )
 
 
@@ -144,25 +163,53 @@ def plan(
 ) -> Plan:
     """All programs that this kernel's type information allows for a point.
 
-    symbol: hook this function instead, with the values of the catalog's first hook.
+    symbol: hook this function and no other, with the values of the catalog's hook of that name
+    (whatever a compiler has put behind it), else of its first.
     """
     point = _in_mode(point, mode)
-    hooks = [replace(point.hooks[0], symbol=symbol)] if symbol else list(point.hooks)
-    made = Plan(point.name, hooks[0].symbol, [], optional=point.optional)
-    for hook in hooks:
-        for mechanism in mechanisms:
-            try:
-                made.attempts.append(_program(point, hook, mechanism, btf))
-            except UnresolvedError as error:
-                made.attempts.append(Refusal(hook.symbol, mechanism, str(error)))
-    return made
+    hooks = [_named(point, symbol)] if symbol else list(point.hooks)
+    attempts = [_attempt(point, hook, by, btf) for hook in hooks for by in mechanisms]
+    return Plan(point.name, hooks[0].symbol, attempts, optional=point.optional)
+
+
+def renamed(
+    point: ProbePoint, mechanisms: Sequence[str], variants: Variants, btf: Btf, mode: Mode = COUNTS
+) -> list[Program | Refusal]:
+    """The same of a point's functions as this kernel's compiler has renamed them.
+
+    variants: the names that a function has beside its own.
+    """
+    point = _in_mode(point, mode)
+    hooks = [replace(h, symbol=name) for h in point.hooks for name in variants(h.symbol)]
+    return [
+        Refusal(hook.symbol, by, why)
+        if (why := partial_problem(hook.symbol))
+        else _attempt(point, hook, by, btf)
+        for hook in hooks
+        for by in mechanisms
+    ]
+
+
+def _named(point: ProbePoint, symbol: str) -> Hook:
+    known = {hook.symbol: hook for hook in point.hooks}
+    return replace(known.get(plain(symbol), point.hooks[0]), symbol=symbol)
+
+
+def _attempt(point: ProbePoint, hook: Hook, mechanism: str, btf: Btf) -> Program | Refusal:
+    try:
+        return _program(point, hook, mechanism, btf)
+    except UnresolvedError as error:
+        return Refusal(hook.symbol, mechanism, str(error))
 
 
 def _in_mode(point: ProbePoint, mode: Mode) -> ProbePoint:
     """The point with what its programs need beside the counts."""
     hooks, members = point.hooks, dict(point.members)
     if mode.events:
-        hooks = tuple(replace(h, values=dict(h.values) | dict(h.traced)) for h in hooks)
+        hooks = tuple(
+            replace(h, values=dict(h.values) | dict(h.traced), needs=h.needs + h.needs_traced)
+            for h in hooks
+        )
         members |= point.traced
     if mode.probing and mode.probing.triggers:
         members |= point.triggers
@@ -221,22 +268,44 @@ def _probing_flags(probing: Probing | None) -> list[str]:
 
 
 def _program(point: ProbePoint, hook: Hook, mechanism: str, btf: Btf) -> Program:
-    if not btf.has_function(hook.symbol):
-        raise UnresolvedError(f"this kernel has no function {hook.symbol}")
+    function = plain(hook.symbol)
+    if not btf.has_function(function):
+        raise UnresolvedError(f"this kernel has no function {function}")
+    if has_ending(hook.symbol):
+        _require_hookable(hook, mechanism)
     prefix = f"NV_{point.name.upper()}"
     defines = {f"{prefix}_TYPED": int(mechanism == FENTRY)}
-    for name, kernel_name in hook.values.items():
-        slot, at = _locate(hook.symbol, kernel_name, btf)
+    defines |= {f"{prefix}_{name}": value for name, value in hook.flags.items()}
+    for name, (slot, at) in _places(hook, function, btf).items():
         if mechanism == KPROBE and slot >= REGISTER_ARGS:
-            raise UnresolvedError(f"{hook.symbol}() takes {kernel_name} on the stack")
+            raise UnresolvedError(f"{hook.symbol}() takes {name.lower()} on the stack")
         defines |= {f"{prefix}_{name}_ARG": slot, f"{prefix}_{name}_AT": at}
-    defines[f"{prefix}_RETURN"] = btf.slots(hook.symbol) if mechanism == FENTRY else 0
+    defines[f"{prefix}_RETURN"] = btf.slots(function) if mechanism == FENTRY else 0
     defines |= _offsets(point, btf) | _enumerators(point, btf)
-    program = Program(point.name, hook.symbol, mechanism, point.kind, ())
+    program = Program(point.name, hook.symbol, mechanism, point.kind, (), hook.needs, hook.includes)
     functions = {"ENTRY": program.entry, "EXIT": program.exit}
     names = {f"{prefix}_{edge}": name for edge, name in functions.items() if name}
     flags = tuple(f"-D{name}={value}" for name, value in (defines | names).items())
     return replace(program, flags=flags)
+
+
+def _require_hookable(hook: Hook, mechanism: str) -> None:
+    """Of a symbol that a compiler has renamed. Raises UnresolvedError."""
+    if mechanism == FENTRY:
+        raise UnresolvedError(f"fentry finds functions by the types' names, not {hook.symbol}")
+    if hook.values and (why := parameters_problem(hook.symbol)):
+        raise UnresolvedError(why)
+
+
+def _places(hook: Hook, function: str, btf: Btf) -> dict[str, tuple[int, int]]:
+    """C name -> where the value is (see _locate); ABSENT for one that this kernel lacks."""
+    places = {name: _locate(function, wanted, btf) for name, wanted in hook.values.items()}
+    for name, wanted in hook.maybe.items():
+        try:
+            places[name] = _locate(function, wanted, btf)
+        except UnresolvedError:
+            places[name] = (ABSENT, ABSENT)
+    return places
 
 
 def _offsets(point: ProbePoint, btf: Btf) -> dict[str, int]:

@@ -27,6 +27,7 @@ from nvscope.probes.options import (
     parsed,
     seconds,
     strict_option,
+    symbols_option,
 )
 from nvscope.probes.programs import MECHANISMS
 
@@ -61,6 +62,7 @@ class Wanted:
     duration: float | None
     limits: Limits
     mechanisms: tuple[str, ...]
+    symbols: dict[str, str]
     strict: bool
     buffer_bytes: int
 
@@ -100,6 +102,7 @@ Examples:
     help="Size of the kernel's ring buffer, from 1 to 256. What does not fit is lost, and counted.",
 )
 @mechanisms_option
+@symbols_option
 @strict_option
 def record(
     output: str,
@@ -110,6 +113,7 @@ def record(
     force: bool,
     buffer: str,
     mechanisms: tuple[str, ...],
+    symbols: dict[str, str],
     strict: bool,
 ) -> None:
     """Record what happens to shadow stage-2 MMUs to FILE, or to standard output (-).
@@ -130,7 +134,8 @@ def record(
     path = None if output == "-" else Path(output)
     _check_output(path, limits, force)
     buffer_bytes = int(buffer) << 20
-    run(Wanted(path, force, duration, limits, mechanisms or MECHANISMS, strict, buffer_bytes))
+    by = mechanisms or MECHANISMS
+    run(Wanted(path, force, duration, limits, by, symbols, strict, buffer_bytes))
 
 
 def _limits(count: int | None, file_bytes: int | None, file_seconds: float | None) -> Limits:
@@ -182,7 +187,10 @@ def _load(wanted: Wanted) -> Loaded:
     from nvscope.probes import loader  # the help and the errors above need no bcc
 
     return loader.load(
-        mechanisms=wanted.mechanisms, strict=wanted.strict, ring_bytes=wanted.buffer_bytes
+        mechanisms=wanted.mechanisms,
+        symbols=wanted.symbols,
+        strict=wanted.strict,
+        ring_bytes=wanted.buffer_bytes,
     )
 
 
@@ -209,7 +217,7 @@ def open_output(wanted: Wanted, number: int) -> IO[bytes]:
 
 
 def _about(loaded: Loaded, host: features.Host) -> About:
-    probes = {a.point: f"{a.mechanism} {a.hook}" if a.mechanism else "" for a in loaded.attachments}
+    probes = {a.point: a.text for a in loaded.attachments}
     since_ns = time.monotonic_ns() - loaded.armed_ns
     return About(
         kernel=host.kernel,

@@ -123,13 +123,18 @@ class Refusal:
     why: str
 
 
+# What durations include at one hook of a point that they do not at the hook of choice.
+INCLUDES = {"l1_walk": "the walk of L1's stage 2"}
+
+
 @dataclass(frozen=True)
 class Attachment:
     """Where a probe point attached, or why not.
 
     mechanism: "fentry" | "kprobe", or "" where nothing attached; hook: the symbol (the first
     choice where nothing attached); problem: "" or the reason in one line; optional: another point
-    tells nearly the same; refused: what was to be preferred and failed, in order.
+    tells nearly the same; refused: what was to be preferred and failed, in order; includes: one of
+    INCLUDES, or "".
     """
 
     point: str
@@ -138,6 +143,21 @@ class Attachment:
     problem: str = ""
     optional: bool = False
     refused: tuple[Refusal, ...] = ()
+    includes: str = ""
+
+    @property
+    def text(self) -> str:
+        """As a trace says it: "" where nothing attached.
+
+        >>> Attachment("s2_fault", "f", "fentry").text
+        'fentry f'
+        >>> Attachment("s2_fault", "f", "fentry", includes="l1_walk").text
+        "fentry f, with the walk of L1's stage 2"
+        """
+        if not self.mechanism:
+            return ""
+        included = f", with {INCLUDES[self.includes]}" if self.includes else ""
+        return f"{self.mechanism} {self.hook}{included}"
 
     @property
     def remedy(self) -> str:

@@ -8,17 +8,18 @@ int NV_MMU_FREE_ENTRY(unsigned long long *ctx)
 {
 	const int typed = NV_MMU_FREE_TYPED;
 	nv_u64 mmu = nv_value(typed, ctx, NV_MMU_FREE_MMU_ARG, NV_MMU_FREE_MMU_AT);
+	nv_u64 id = NV_MMU_ID(typed, mmu);
 
 #if NV_TRACE
-	struct nv_event event = { .mmu = mmu };
+	struct nv_event event = { .mmu = id };
 	nv_u64 arch = nv_load64(typed, mmu, NV_OFFSET_MMU_ARCH);
 	struct nv_key vm = {};
 
-	if (mmu != arch + NV_OFFSET_ARCH_MMU) {
+	if (id && mmu != arch + NV_OFFSET_ARCH_MMU) {
 		nv_key_of(&vm, arch - NV_OFFSET_KVM_ARCH, 0);
 		nv_emit(NV_EVENT_MMU_FREE, &vm, &event);
 	}
 #endif
-	mmus.delete(&mmu);
+	mmus.delete(&id);
 	return 0;
 }

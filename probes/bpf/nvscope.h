@@ -34,6 +34,9 @@ enum nv_point {
 	NV_MMU_INIT,
 	NV_SHADOW_MAP,
 	NV_NUMA_SCAN,
+	NV_S2_MAP,
+	NV_S2_RELAX,
+	NV_S2_WALK,
 	NV_POINTS,
 };
 
@@ -115,7 +118,9 @@ struct nv_row {
 	nv_u64 slots[NV_SLOTS];
 };
 
-/* What is known of a shadow MMU, keyed by its struct kvm_s2_mmu *.
+/* What is known of a shadow MMU, keyed by its struct kvm_pgtable *: that is the
+ * MMU's own from its begin to its end, while the struct kvm_s2_mmu lies in an
+ * array which Linux 6.16 to 7.1 move when a vCPU is initialised.
  *
  * owed: mappings that notifier unmaps took and that have not come back. A full
  * unmap takes all that is mapped, a ranged one one mapping. As long as it is
@@ -186,6 +191,10 @@ struct nv_slow {
 
 /* ---- programs: compiled by bcc ---- */
 
+/* Events go to user space: all of them in a trace, slow calls from a one-shot probe. */
+#define NV_SLOW (NV_THRESHOLD_NS > 0)
+#define NV_EVENTS (NV_TRACE || NV_SLOW)
+
 /* Start times: zero when the task is not inside that point's function. */
 #define NV_SKIP 1 /* inside, in a call that is not counted */
 
@@ -194,7 +203,8 @@ struct nv_inflight {
 	nv_u64 args[NV_POINTS][NV_ARGS]; /* kprobes only: a return probe has none */
 	nv_u32 reason;     /* enum nv_reason, inside revmap_fallback */
 	nv_u32 was_broken; /* the MMU's map, when its shadow unmap began */
-#if NV_TRACE
+	nv_u32 mapped;     /* inside s2_fault: something was mapped, or may be used more freely */
+#if NV_EVENTS
 	nv_u64 canonical_ipa; /* that this task is about to map, or NV_NO_IPA */
 #endif
 };
@@ -205,9 +215,6 @@ BPF_F_TABLE("task_storage", int, struct nv_inflight, inflight, 0, BPF_F_NO_PREAL
 BPF_F_TABLE("percpu_hash", struct nv_key, struct nv_row, rows, NV_ROWS, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", nv_u64, struct nv_mmu, mmus, NV_MMUS, BPF_F_NO_PREALLOC);
 BPF_ARRAY(lost, nv_u64, NV_LOSSES);
-/* Events go to user space: all of them in a trace, slow calls from a one-shot probe. */
-#define NV_SLOW (NV_THRESHOLD_NS > 0)
-#define NV_EVENTS (NV_TRACE || NV_SLOW)
 #if NV_EVENTS
 BPF_RINGBUF_OUTPUT(events, NV_RING_PAGES);
 #endif
@@ -283,6 +290,15 @@ nv_inline struct nv_inflight *nv_task(void)
 	return task;
 }
 
+/* The same, or NULL where the task is not inside a point's function: nothing is made for it. */
+nv_inline struct nv_inflight *nv_task_inside(int point)
+{
+	struct nv_inflight *task = inflight.task_storage_get(
+		(void *)bpf_get_current_task_btf(), 0, 0);
+
+	return task && task->start_ns[point] ? task : 0;
+}
+
 /* The current task enters or leaves a function that only matters to what is called in it. */
 nv_inline struct nv_inflight *nv_mark(int point, int inside)
 {
@@ -293,13 +309,15 @@ nv_inline struct nv_inflight *nv_mark(int point, int inside)
 	return task;
 }
 
-/* A call begins. The clock is read last, so that this is not in the duration. */
-nv_inline void nv_begin(int point, int typed, const nv_u64 *ctx, int skip)
+/* A call begins; the task's state, or NULL. The clock is read last, so that this is not in the
+ * duration.
+ */
+nv_inline struct nv_inflight *nv_begin(int point, int typed, const nv_u64 *ctx, int skip)
 {
 	struct nv_inflight *task = nv_task();
 
 	if (!task)
-		return;
+		return 0;
 	if (task->start_ns[point])
 		nv_stale(task->start_ns[point]);
 	if (!typed) {
@@ -309,6 +327,7 @@ nv_inline void nv_begin(int point, int typed, const nv_u64 *ctx, int skip)
 		task->args[point][3] = ctx[3];
 	}
 	task->start_ns[point] = skip ? NV_SKIP : bpf_ktime_get_ns();
+	return task;
 }
 
 /* A call ends: the task's state, or NULL when there is nothing to count.
@@ -383,16 +402,19 @@ nv_inline void nv_key_of(struct nv_key *key, nv_u64 kvm, nv_u32 labels)
 	key->labels = labels;
 }
 
+/* Who an MMU is, in maps and in events: see struct nv_mmu. 0 before it has page tables. */
+#define NV_MMU_ID(typed, mmu) nv_load64(typed, mmu, NV_OFFSET_MMU_PGT)
+
 /* A shadow MMU's state, made when first asked for; NULL where there is no room. */
-nv_inline struct nv_mmu *nv_mmu_state(nv_u64 mmu, const struct nv_key *vm)
+nv_inline struct nv_mmu *nv_mmu_state(nv_u64 id, const struct nv_key *vm)
 {
-	struct nv_mmu *state = mmus.lookup(&mmu);
+	struct nv_mmu *state = mmus.lookup(&id);
 
 	if (!state) {
 		struct nv_mmu fresh = { .kvm = vm->kvm, .pid = vm->pid };
 
-		mmus.insert(&mmu, &fresh);
-		state = mmus.lookup(&mmu);
+		mmus.insert(&id, &fresh);
+		state = mmus.lookup(&id);
 		if (!state)
 			nv_lose(NV_LOST_MMU_FULL);
 	}

@@ -27,7 +27,7 @@ int NV_REVMAP_FALLBACK_ENTRY(unsigned long long *ctx)
 		task->reason = reason;
 #if NV_TRACE
 	nv_u64 mmu = nv_value(typed, ctx, NV_REVMAP_FALLBACK_MMU_ARG, NV_REVMAP_FALLBACK_MMU_AT);
-	struct nv_event event = { .mmu = mmu, .detail = reason };
+	struct nv_event event = { .mmu = NV_MMU_ID(typed, mmu), .detail = reason };
 	struct nv_key vm = {};
 
 	nv_key_of(&vm, NV_KVM_OF_MMU(typed, mmu), 0);

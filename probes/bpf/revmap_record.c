@@ -41,7 +41,7 @@ nv_inline void nv_emit_record(struct nv_inflight *task, const nv_u64 *args, nv_u
 {
 	const int typed = NV_REVMAP_RECORD_TYPED;
 	struct nv_event event = {
-		.mmu = mmu,
+		.mmu = NV_MMU_ID(typed, mmu),
 		.nested_ipa = nv_value(typed, args, NV_REVMAP_RECORD_NESTED_ARG,
 				       NV_REVMAP_RECORD_NESTED_AT),
 		.canonical_ipa = nv_value(typed, args, NV_REVMAP_RECORD_CANONICAL_ARG,
@@ -80,7 +80,7 @@ int NV_REVMAP_RECORD_EXIT(unsigned long long *ctx)
 		  NV_REVMAP_RECORD << NV_POINT_SHIFT | outcome);
 #if !NV_HAS_REVMAP_BROKEN && NV_OFFSET_MMU_BROKEN >= 0
 	if (nv_load8(typed, mmu, NV_OFFSET_MMU_BROKEN)) {
-		struct nv_mmu *state = nv_mmu_state(mmu, &key);
+		struct nv_mmu *state = nv_mmu_state(NV_MMU_ID(typed, mmu), &key);
 
 		if (state)
 			state->broken = 1;

@@ -21,7 +21,7 @@ int NV_SHADOW_MAP_EXIT(unsigned long long *ctx)
 	struct nv_event event = {};
 	struct nv_inflight *task;
 	struct nv_key vm = {};
-	nv_u64 arch, pgt;
+	nv_u64 arch, mmu;
 	nv_u64 *args = ctx;
 #if NV_SHADOW_MAP_TYPED
 	task = nv_task();
@@ -35,10 +35,10 @@ int NV_SHADOW_MAP_EXIT(unsigned long long *ctx)
 		return 0;
 	args = task->args[NV_SHADOW_MAP];
 #endif
-	pgt = nv_value(typed, args, NV_SHADOW_MAP_PGT_ARG, NV_SHADOW_MAP_PGT_AT);
-	event.mmu = nv_load64(typed, pgt, NV_OFFSET_PGT_MMU);
-	arch = nv_load64(typed, event.mmu, NV_OFFSET_MMU_ARCH);
-	if (event.mmu == arch + NV_OFFSET_ARCH_MMU)
+	event.mmu = nv_value(typed, args, NV_SHADOW_MAP_PGT_ARG, NV_SHADOW_MAP_PGT_AT);
+	mmu = nv_load64(typed, event.mmu, NV_OFFSET_PGT_MMU);
+	arch = nv_load64(typed, mmu, NV_OFFSET_MMU_ARCH);
+	if (mmu == arch + NV_OFFSET_ARCH_MMU)
 		return 0;
 	if (task->canonical_ipa == NV_NO_IPA) {
 		nv_lose(NV_LOST_NO_CANONICAL);

@@ -31,7 +31,7 @@ nv_inline void nv_emit_unmap(int kind, const nv_u64 *args, nv_u32 within, nv_u64
 	const int typed = NV_SHADOW_UNMAP_TYPED;
 	nv_u64 mmu = nv_value(typed, args, NV_SHADOW_UNMAP_MMU_ARG, NV_SHADOW_UNMAP_MMU_AT);
 	struct nv_event event = {
-		.mmu = mmu,
+		.mmu = NV_MMU_ID(typed, mmu),
 		.nested_ipa = nv_value(typed, args, NV_SHADOW_UNMAP_START_ARG,
 				       NV_SHADOW_UNMAP_START_AT),
 		.size = nv_value(typed, args, NV_SHADOW_UNMAP_SIZE_ARG, NV_SHADOW_UNMAP_SIZE_AT),
@@ -44,7 +44,7 @@ nv_inline void nv_emit_unmap(int kind, const nv_u64 *args, nv_u32 within, nv_u64
 	event.full = nv_full(typed, mmu, event.nested_ipa, event.size);
 	if (kind == NV_EVENT_UNMAP_BEGIN && within == NV_WITHIN_RECYCLING) {
 		struct nv_event recycle = {
-			.mmu = mmu,
+			.mmu = event.mmu,
 			.nested_ipa = nv_load64(typed, mmu, NV_OFFSET_MMU_VTTBR),
 		};
 
@@ -111,7 +111,7 @@ nv_inline void nv_forget(struct nv_mmu *state, int full, nv_u32 within, int brok
 int NV_SHADOW_UNMAP_EXIT(unsigned long long *ctx)
 {
 	const int typed = NV_SHADOW_UNMAP_TYPED;
-	nv_u64 ns, mmu, start, size, *args;
+	nv_u64 ns, mmu, id, start, size, *args;
 	struct nv_inflight *task;
 	struct nv_key key = {};
 	struct nv_mmu *state;
@@ -135,7 +135,8 @@ int NV_SHADOW_UNMAP_EXIT(unsigned long long *ctx)
 	nv_key_of(&key, NV_KVM_OF_MMU(typed, mmu),
 		  NV_SHADOW_UNMAP << NV_POINT_SHIFT | within << NV_WITHIN_SHIFT);
 	key.labels |= NV_TRIGGER_LABEL(key.kvm);
-	state = mmus.lookup(&mmu);
+	id = NV_MMU_ID(typed, mmu);
+	state = mmus.lookup(&id);
 	if (full) {
 		key.labels |= NV_UNMAP_FULL;
 		if (within == NV_WITHIN_NOTIFIER)

@@ -51,7 +51,8 @@ class Diagnosis:
 def as_json(found: Diagnosis) -> dict[str, Any]:
     """The diagnosis for programs. metrics: whether they will flow; checks: state is "ok", "note" or
     "lack"; probes: refused is what would be better, in order, with the reason; mechanism "" where
-    a point cannot be attached.
+    a point cannot be attached; includes: what its durations include that they would not at the
+    function of choice, "" for nothing.
     """
     host = found.host
     return {
@@ -85,4 +86,5 @@ def _point(a: Attachment) -> dict[str, Any]:
         "problem": a.problem,
         "remedy": a.remedy,
         "refused": [asdict(refusal) for refusal in a.refused],
+        "includes": a.includes,
     }

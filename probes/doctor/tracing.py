@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from nvscope.probes import features, programs
+from nvscope.probes import features
 from nvscope.probes.btf import KERNEL_BTF, Btf
-from nvscope.probes.catalog import BY_NAME, PROBE_POINTS, applicable
+from nvscope.probes.catalog import PROBE_POINTS, applicable
 from nvscope.probes.features import Roots
-from nvscope.probes.programs import FENTRY, Plan, Program
+from nvscope.probes.planning import Plans, Wanted
+from nvscope.probes.programs import COUNTS, FENTRY, TRACES, Program
 from nvscope.probes.snapshot import Attachment
+from nvscope.probes.symbols import variants_in
 
 # Functions that a kernel has if and only if it can: BPF trampolines go in by ftrace's direct calls
 # (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS), and kprobes are registered.
@@ -22,13 +24,15 @@ _TRAMPOLINES, _KPROBES = "ftrace_find_rec_direct", "register_kprobe"
 class Tracing:
     """symbols: of the functions in question, those that kallsyms has; traceable: those that ftrace
     can hook; blacklisted: those that kprobes must not. None: the kernel does not tell, for want of
-    rights or of a mount. kprobes_armed: they have not been switched off.
+    rights or of a mount. variants: function of the catalog -> its names with a compiler's ending;
+    kprobes_armed: they have not been switched off.
     """
 
     symbols: frozenset[str] | None
     traceable: frozenset[str] | None
     blacklisted: frozenset[str] | None
     kprobes_armed: bool = True
+    variants: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def fentry(self) -> bool | None:
@@ -48,7 +52,9 @@ def read_tracing(roots: Roots, symbols: Iterable[str] = ()) -> Tracing:
 
     Complexity: one look at each of the kernel's symbols, some 200,000.
     """
-    wanted = {hook.symbol for point in PROBE_POINTS for hook in point.hooks} | set(symbols)
+    functions = {hook.symbol for point in PROBE_POINTS for hook in point.hooks}
+    variants = variants_in(_bytes(roots.proc / "kallsyms"), functions)
+    wanted = functions.union(symbols, *variants.values())
     tracefs = [roots.sys / "kernel/tracing", roots.sys / "kernel/debug/tracing"]
     kprobes = roots.sys / "kernel/debug/kprobes"
     lists = (_names(folder / "available_filter_functions", wanted) for folder in tracefs)
@@ -57,6 +63,7 @@ def read_tracing(roots: Roots, symbols: Iterable[str] = ()) -> Tracing:
         traceable=next((found for found in lists if found is not None), None),
         blacklisted=_names(kprobes / "blacklist", wanted),
         kprobes_armed=_bytes(kprobes / "enabled").strip() != b"0",
+        variants=variants,
     )
 
 
@@ -72,15 +79,21 @@ def forecast(
     LackError where the kernel's types cannot be read.
     """
     btf = Btf((roots or Roots()).sys / KERNEL_BTF.relative_to("/sys"))
-    points = dict.fromkeys(applicable(features.revmap(btf), trace=True)) | dict.fromkeys(symbols)
-    plans = [programs.plan(BY_NAME[n], mechanisms, symbols.get(n), btf) for n in points]
-    return [_foreseen(plan, tracing) for plan in plans]
+    kind = features.revmap(btf)
+    foreseen: dict[str, Attachment] = {}
+    for mode in (COUNTS, TRACES):
+        points = list(dict.fromkeys((*applicable(kind, trace=mode.trace), *symbols)))
+        wanted = Wanted(points, mechanisms, symbols, mode)
+        plans = Plans(wanted, btf, lambda function: list(tracing.variants.get(function, ())))
+        foreseen = {a.point: a for a in _foreseen(plans, tracing)} | foreseen
+    return list(foreseen.values())
 
 
-def _foreseen(plan: Plan, tracing: Tracing) -> Attachment:
-    while plan.choices and (why := obstacle(plan.choices[0], tracing)):
-        plan.reject(why)
-    return plan.attachment()
+def _foreseen(plans: Plans, tracing: Tracing) -> list[Attachment]:
+    while obstacles := {p.point: why for p in plans.chosen() if (why := obstacle(p, tracing))}:
+        for point, why in obstacles.items():
+            plans.reject(point, why)
+    return plans.attachments()
 
 
 def obstacle(program: Program, tracing: Tracing) -> str:

@@ -12,7 +12,7 @@ from nvscope.probes import names
 from nvscope.probes.catalog import BY_NAME
 from nvscope.probes.doctor.checks import State
 from nvscope.probes.doctor.diagnosis import Diagnosis
-from nvscope.probes.snapshot import Attachment
+from nvscope.probes.snapshot import INCLUDES, Attachment
 
 WIDTH = 80
 _STYLES = {State.OK: "green", State.NOTE: "yellow", State.LACK: "bold red"}
@@ -80,5 +80,7 @@ def _why(a: Attachment) -> Iterator[str]:
     for why in told:
         by = [f"{r.mechanism} {r.hook}" for r in a.refused if r.why == why]
         yield f"not {', '.join(by)}: {why}"
+    if a.includes:
+        yield f"durations include {INCLUDES[a.includes]}"
     if not a.mechanism:
         yield a.remedy

@@ -15,6 +15,7 @@ from nvscope.probes.options import (
     parsed,
     seconds,
     strict_option,
+    symbols_option,
 )
 from nvscope.probes.programs import MECHANISMS
 
@@ -101,6 +102,7 @@ def _names(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
     help="Write a row for each group and interval to FILE, or to standard output.",
 )
 @mechanisms_option
+@symbols_option
 @strict_option
 def probe(
     name: str | None,
@@ -112,6 +114,7 @@ def probe(
     json_to: str | None,
     csv_to: str | None,
     mechanisms: tuple[str, ...],
+    symbols: dict[str, str],
     strict: bool,
 ) -> None:
     session.block()
@@ -135,9 +138,21 @@ def probe(
             json_to,
             csv_to,
             mechanisms or MECHANISMS,
+            _symbols(asked, symbols),
             strict,
         )
     )
+
+
+def _symbols(asked: Asked, symbols: dict[str, str]) -> dict[str, str]:
+    """Functions of points that this probe attaches. Raises UsageError."""
+    points = asked.kind.possible
+    for point in symbols:
+        if point not in points:
+            raise click.UsageError(
+                f"{asked.kind.name} attaches no {point}: --symbol can be of {', '.join(points)}"
+            )
+    return symbols
 
 
 def _kind(name: str | None) -> Kind:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from nvscope.probes.catalog import BY_NAME
 from nvscope.probes.snapshot import Durations, Snapshot, VmKey
 
 # VM, what of it (axis -> value), how long it took.
@@ -31,6 +32,14 @@ class Kind:
         """The points that are needed to tell calls apart by these axes."""
         more = (point for axis in axes for point in self.marks.get(axis, ()))
         return tuple(dict.fromkeys((*self.points, *more)))
+
+    @property
+    def possible(self) -> tuple[str, ...]:
+        """All points that it may attach."""
+        points = self.attached(self.axes)
+        hooks = (hook for point in points for hook in BY_NAME[point].hooks)
+        helpers = (name for hook in hooks for name in (*hook.needs, *hook.needs_traced))
+        return tuple(dict.fromkeys((*points, *helpers)))
 
 
 def _notifier_unmaps(snapshot: Snapshot, _: str) -> Iterable[Row]:

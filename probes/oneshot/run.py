@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
@@ -46,6 +46,7 @@ class Wanted:
     json_to: str | None
     csv_to: str | None
     mechanisms: tuple[str, ...]
+    symbols: Mapping[str, str]
     strict: bool
 
     @property
@@ -99,6 +100,7 @@ def _load(wanted: Wanted, host: features.Host) -> Loaded:
     loaded = loader.load(
         points,
         mechanisms=wanted.mechanisms,
+        symbols=wanted.symbols,
         strict=wanted.strict,
         ring_bytes=SLOW_RING_BYTES if wanted.threshold_ns else 0,
         probing=probing,

@@ -21,7 +21,7 @@ from nvscope.probes.oneshot.rates import SORTS, cells, rates
 from nvscope.probes.oneshot.topscreen import Screen
 from nvscope.probes.oneshot.topview import Frame, State, screen, visible
 from nvscope.probes.oneshot.view import plain
-from nvscope.probes.options import mechanisms_option, parsed, seconds, strict_option
+from nvscope.probes.options import mechanisms_option, parsed, seconds, strict_option, symbols_option
 from nvscope.probes.programs import MECHANISMS
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Wanted:
 @click.option("--once", is_flag=True, help="The same as --count 1.")
 @click.option("--json", "as_json", is_flag=True, help="Each frame as JSON, one a line.")
 @mechanisms_option
+@symbols_option
 @strict_option
 def top(
     sort: str,
@@ -74,6 +75,7 @@ def top(
     once: bool,
     as_json: bool,
     mechanisms: tuple[str, ...],
+    symbols: dict[str, str],
     strict: bool,
 ) -> None:
     """Show all VMs, and what unmaps of their memory cost, a second.
@@ -94,10 +96,11 @@ def top(
     if once and count not in (None, 1):
         raise click.UsageError("--once is --count 1: give one of them")
     state = State(sort=sort, reverse=reverse, filter=wanted)
-    run(Wanted(state, interval, 1 if once else count, as_json), mechanisms or MECHANISMS, strict)
+    shown = Wanted(state, interval, 1 if once else count, as_json)
+    run(shown, mechanisms or MECHANISMS, symbols, strict)
 
 
-def run(wanted: Wanted, mechanisms: tuple[str, ...], strict: bool) -> None:
+def run(wanted: Wanted, mechanisms: tuple[str, ...], symbols: dict[str, str], strict: bool) -> None:
     """Attach, show until told to stop, detach."""
     require_initial_pid_namespace()
     host = features.read_host()
@@ -105,7 +108,7 @@ def run(wanted: Wanted, mechanisms: tuple[str, ...], strict: bool) -> None:
     with Console(stderr=True).status("compiling and attaching the probes …"):
         from nvscope.probes import loader  # the help and the errors above need no bcc
 
-        loaded = loader.load(mechanisms=mechanisms, strict=strict)
+        loaded = loader.load(mechanisms=mechanisms, symbols=symbols, strict=strict)
     with contextlib.closing(loaded):
         session.report(loaded.attachments)
         show(loaded, host, wanted)

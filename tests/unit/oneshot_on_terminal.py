@@ -62,7 +62,7 @@ def main(command: str) -> None:
             top.show(Growing(), HOST, top.Wanted(State(), 0.2, None, False))
         else:
             asked = Asked(KINDS["notifier_unmap"])
-            wanted = run.Wanted(asked, None, 0.2, 0, None, None, (), False)
+            wanted = run.Wanted(asked, None, 0.2, 0, None, None, (), {}, False)
             run.Run(Growing(), wanted, HOST).run()
     print("ended in order")
 

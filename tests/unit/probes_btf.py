@@ -71,10 +71,16 @@ FALLBACK_ENUM = ("BROKEN", "UNKNOWN_IPA", "RACED")
 
 
 def kernel(
-    path: Path, *, old_fault: bool = False, revmap: str = "none", prefix: str = "kvm_nested_revmap"
+    path: Path,
+    *,
+    fault: str = "desc",
+    revmap: str = "none",
+    prefix: str = "kvm_nested_revmap",
 ) -> Path:
-    """A BTF file with what the catalog looks for, as kernel 7.3 has it or as older ones do.
+    """A BTF file with what the catalog looks for.
 
+    fault: how user_mem_abort() gets its values: "desc", in a struct, as in kernel 7.3; "mmu", the
+    same with a member that says the MMU in use; "parameters", as of old; "inlined": there is none.
     prefix: of a maple reverse map's functions; with another one than the lab's patch they return
     nothing, and give no reason.
     """
@@ -88,6 +94,7 @@ def kernel(
         ("tlb_vttbr", u64, 0),
         ("vtcr", u64, 8),
         ("arch", u64, 16),
+        ("pgt", u64, 32),
         *broken,
     )
     mmu_pointer = blob.pointer(mmu)
@@ -97,8 +104,11 @@ def kernel(
     blob.struct("task_struct", 16, ("flags", u64, 0), ("mm", mm, 8))
     kvm = blob.struct("kvm", 64, ("mm", mm, 0), ("", pids, 8), ("arch", arch, 16))
     kvm_pointer = blob.pointer(kvm)
-    vcpu_arch = blob.struct("kvm_vcpu_arch", 16, ("ctxt", u64, 0), ("hw_mmu", mmu_pointer, 8))
-    vcpu = blob.struct("kvm_vcpu", 40, ("kvm", kvm_pointer, 16), ("arch", vcpu_arch, 24))
+    info = blob.struct("kvm_vcpu_fault_info", 16, ("far_el2", u64, 0), ("hpfar_el2", u64, 8))
+    vcpu_arch = blob.struct(
+        "kvm_vcpu_arch", 32, ("ctxt", u64, 0), ("hw_mmu", mmu_pointer, 8), ("fault", info, 16)
+    )
+    vcpu = blob.struct("kvm_vcpu", 56, ("kvm", kvm_pointer, 16), ("arch", vcpu_arch, 24))
     trans = blob.struct("kvm_s2_trans", 8, ("output", u64, 0))
     vcpu_pointer, trans_pointer = blob.pointer(vcpu), blob.pointer(trans)
     if revmap == "tracking":
@@ -115,17 +125,22 @@ def kernel(
     blob.function("kvm_init_stage2_mmu", s32, ("kvm", kvm_pointer), ("mmu", mmu_pointer))
     pgt = blob.pointer(blob.struct("kvm_pgtable", 8, ("mmu", mmu_pointer, 0)))
     blob.function("kvm_pgtable_stage2_map", s32, ("pgt", pgt), ("addr", u64), ("size", u64))
+    blob.function("kvm_pgtable_stage2_relax_perms", s32, ("pgt", pgt), ("addr", u64))
+    walk = (("vcpu", vcpu_pointer), ("gipa", size), ("result", trans_pointer))
+    blob.function("kvm_walk_nested_s2", s32, *walk)
+    blob.function("kvm_handle_guest_abort", s32, ("vcpu", vcpu_pointer))
     blob.function("task_numa_work", 0, ("work", u64))
     blob.function("kvm_arch_destroy_vm", 0, ("kvm", kvm_pointer))
     if revmap == "maple":
         _maple(blob, prefix, mmu_pointer, size)
-    if old_fault:
-        old = (("vcpu", vcpu_pointer), ("fault_ipa", size), ("nested", trans_pointer))
-        blob.function("user_mem_abort", s32, *old)
-    else:
-        members = (("vcpu", vcpu_pointer, 0), ("fault_ipa", size, 8), ("nested", trans_pointer, 16))
-        fault = blob.struct("kvm_s2_fault_desc", 24, *members)
-        blob.function("user_mem_abort", s32, ("s2fd", blob.pointer(blob.const(fault))))
+    values = (("vcpu", vcpu_pointer), ("fault_ipa", size), ("nested", trans_pointer))
+    if fault == "parameters":
+        blob.function("user_mem_abort", s32, *values)
+    elif fault != "inlined":
+        values += (("mmu", mmu_pointer),) if fault == "mmu" else ()
+        members = ((name, kind, 8 * i) for i, (name, kind) in enumerate(values))
+        desc = blob.struct("kvm_s2_fault_desc", 8 * len(values), *members)
+        blob.function("user_mem_abort", s32, ("s2fd", blob.pointer(blob.const(desc))))
     return blob.write(path)
 
 

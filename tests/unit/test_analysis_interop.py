@@ -296,9 +296,9 @@ def test_what_will_not_do(
     assert [path.name for path in tmp_path.iterdir()] == ["in.arrows"]
 
 
-@pytest.mark.parametrize("old_fault", [False, True])
-def test_a_recipe(old_fault: bool, tmp_path: Path) -> None:
-    btf = Btf(probes_btf.kernel(tmp_path / "btf", revmap="maple", old_fault=old_fault))
+@pytest.mark.parametrize("fault", ["desc", "parameters"])
+def test_a_recipe(fault: str, tmp_path: Path) -> None:
+    btf = Btf(probes_btf.kernel(tmp_path / "btf", revmap="maple", fault=fault))
     made = recipe(btf, "7.3.4")
     lines = {line.split(":", 1)[1].split()[0]: line for line in made.events}
     assert lines["nv/notifier_begin"] == (
@@ -309,7 +309,9 @@ def test_a_recipe(old_fault: bool, tmp_path: Path) -> None:
         "r1024:nv/record_end kvm_nested_revmap_record result=$retval:u32"
     )
     vcpu, ipa, nested = (
-        ("$arg1", "$arg2", "$arg3") if old_fault else ("+0($arg1)", "+8($arg1)", "+16($arg1)")
+        ("$arg1", "$arg2", "$arg3")
+        if fault == "parameters"
+        else ("+0($arg1)", "+8($arg1)", "+16($arg1)")
     )
     assert lines["nv/fault_begin"] == (
         f"p:nv/fault_begin user_mem_abort kvm=+16({vcpu}):x64 pid=+12(+16({vcpu})):s32"

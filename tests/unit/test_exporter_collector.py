@@ -195,8 +195,10 @@ def test_before_anything_happened(scrape: Scrape) -> None:
     assert _value(page, "nvscope_events_lost_total", cause="map_full") == 0
     assert _value(page, "nvscope_events_lost_total", cause="missed_return") == 3
     labels = {"probe": "notifier_unmap", "hook": "kvm_unmap_gfn_range", "mechanism": "fentry"}
+    labels["includes"] = ""
     assert _value(page, "nvscope_probe_attached", **labels) == 1
     labels = {"probe": "shadow_unmap", "hook": "kvm_stage2_unmap_range", "mechanism": ""}
+    labels["includes"] = ""
     assert _value(page, "nvscope_probe_attached", **labels) == 0
     labels = {"revmap": "none", "nv2": "true", "kernel": "7.3.4"}
     assert _value(page, "nvscope_host_info", **labels) == 1
@@ -251,9 +253,10 @@ def test_a_snapshot_that_fails_is_no_half_page(
 
 @both_formats
 def test_the_same_hook_twice_is_one_row(scrape: Scrape) -> None:
-    twice = (Attachment("s2_fault", "user_mem_abort", "fentry"),) * 2
+    hook = "kvm_handle_guest_abort"
+    twice = (Attachment("s2_fault", hook, "fentry", includes="l1_walk"),) * 2
     page = scrape(_registry(FakeSource(Snapshot(), twice)))
-    labels = {"probe": "s2_fault", "hook": "user_mem_abort", "mechanism": "fentry"}
+    labels = {"probe": "s2_fault", "hook": hook, "mechanism": "fentry", "includes": "l1_walk"}
     assert _value(page, "nvscope_probe_attached", **labels) == 1
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from doctor_host import KERNEL, SYMBOLS, FakeHost
+from doctor_host import SYMBOLS, FakeHost
 from rich.console import Console
 
 import nvscope
@@ -180,10 +180,11 @@ def test_what_ftrace_cannot_hook(host: FakeHost) -> None:
 
 
 def test_what_neither_can_hook(host: FakeHost) -> None:
-    host.traceable(SYMBOLS - {"user_mem_abort"})
-    host.blacklist(frozenset({"user_mem_abort"}))
+    both = {"user_mem_abort", "kvm_handle_guest_abort"}
+    host.traceable(SYMBOLS - both)
+    host.blacklist(frozenset(both))
     found = diagnosed(host)
-    assert [r.mechanism for r in refused(found, "s2_fault")] == ["fentry", "kprobe"]
+    assert [r.mechanism for r in refused(found, "s2_fault")] == ["fentry", "kprobe"] * 2
     assert "blacklisted for kprobes" in refused(found, "s2_fault")[1].why
     assert found.metrics
     assert view.verdict(found) == "Metrics will flow, without those of s2_fault: nvscope export"
@@ -222,7 +223,7 @@ def test_another_symbol(tmp_path: Path) -> None:
 
 def test_kprobes_that_are_switched_off(host: FakeHost) -> None:
     host.write("sys/kernel/debug/kprobes/enabled", "0\n")
-    host.traceable(SYMBOLS - {"user_mem_abort"})
+    host.traceable(SYMBOLS - {"user_mem_abort", "kvm_handle_guest_abort"})
     found = diagnosed(host)
     assert attached(found)["s2_fault"].startswith(" ")
     assert check(found, "kprobes").state is State.NOTE

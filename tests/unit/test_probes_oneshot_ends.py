@@ -50,7 +50,7 @@ def measure(
 ) -> None:
     where = str(json_to) if json_to else None
     asked = Asked(KINDS["notifier_unmap"])
-    Run(Growing(), Wanted(asked, duration, interval, 0, where, csv_to, (), False), HOST).run()
+    Run(Growing(), Wanted(asked, duration, interval, 0, where, csv_to, (), {}, False), HOST).run()
 
 
 def test_a_time_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,7 +143,7 @@ def test_a_full_disk_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_slow_calls_as_they_come(capsys: pytest.CaptureFixture[str]) -> None:
     source = Slow()
     asked = Asked(KINDS["notifier_unmap"])
-    Run(source, Wanted(asked, 0.1, 0.1, 1, "-", None, (), False), HOST).run()
+    Run(source, Wanted(asked, 0.1, 0.1, 1, "-", None, (), {}, False), HOST).run()
     said = capsys.readouterr()
     assert said.err.count("alpha: 5 ns, canonical_ipa 0x1000 size 0x0, by ") == 10
     assert "(2 more slow calls in this interval)" in said.err
@@ -154,7 +154,7 @@ def test_the_last_look_is_at_what_no_longer_moves() -> None:
     """Else a call could be counted, and missing among the slow ones, or the other way round."""
     source = Slow()
     asked = Asked(KINDS["notifier_unmap"])
-    Run(source, Wanted(asked, 0.1, 0.03, 1, None, None, (), False), HOST).run()
+    Run(source, Wanted(asked, 0.1, 0.03, 1, None, None, (), {}, False), HOST).run()
     assert source.done.count("detach") == 1
     assert source.done[source.done.index("detach") :] == ["detach", "drain", "snapshot"]
 

@@ -12,7 +12,7 @@ from probes_btf import Blob, kernel
 from nvscope.probes import programs
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME, applicable
-from nvscope.probes.programs import COUNTS, MECHANISMS, Mode, Plan, Probing, Sizes
+from nvscope.probes.programs import COUNTS, MECHANISMS, TRACES, Mode, Plan, Probing, Sizes
 from nvscope.probes.snapshot import Attachment, Refusal
 
 
@@ -25,9 +25,6 @@ def plan_of(
     mode: Mode = COUNTS,
 ) -> Plan:
     return programs.plan(BY_NAME[point], mechanisms, symbol, Btf(file), mode)
-
-
-TRACE = Mode(trace=True)
 
 
 def defines(plan: Plan, choice: int = 0) -> dict[str, str]:
@@ -50,22 +47,69 @@ def test_values_behind_a_struct_parameter(file: Path) -> None:
         "TYPED": "1",
         "VCPU_ARG": "0",
         "VCPU_AT": "0",
-        "NESTED_ARG": "0",
-        "NESTED_AT": "16",
+        "MMU_ARG": "-1",
+        "MMU_AT": "-1",
+        "WHOLE": "0",
         "RETURN": "1",
         "ENTRY": "kfunc__vmlinux__user_mem_abort",
         "EXIT": "kretfunc__vmlinux__user_mem_abort",
+        "NV_OFFSET_ARCH_MMU": "8",
+        "NV_OFFSET_KVM_ARCH": "16",
         "NV_OFFSET_KVM_PID": "12",
+        "NV_OFFSET_MMU_PGT": "32",
         "NV_OFFSET_VCPU_KVM": "16",
         "NV_OFFSET_VCPU_MMU": "32",
     }
 
 
 def test_the_same_values_as_parameters_of_an_older_kernel(tmp_path: Path) -> None:
-    found = defines(plan_of("s2_fault", kernel(tmp_path / "btf", old_fault=True)))
+    old = kernel(tmp_path / "btf", fault="parameters")
+    found = defines(plan_of("s2_fault", old, mode=TRACES))
     assert (found["VCPU_ARG"], found["VCPU_AT"]) == ("0", "-1")
     assert (found["NESTED_ARG"], found["NESTED_AT"]) == ("2", "-1")
     assert found["RETURN"] == "3"
+
+
+def test_the_mmu_in_use_where_the_kernel_tells_it(tmp_path: Path) -> None:
+    found = defines(plan_of("s2_fault", kernel(tmp_path / "btf", fault="mmu")))
+    assert (found["MMU_ARG"], found["MMU_AT"]) == ("0", "24")
+
+
+def test_faults_where_their_function_was_inlined(tmp_path: Path) -> None:
+    file = kernel(tmp_path / "btf", fault="inlined")
+    plan = plan_of("s2_fault", file)
+    chosen = plan.choices[0]
+    assert (chosen.symbol, chosen.needs) == ("kvm_handle_guest_abort", ("s2_map", "s2_relax"))
+    assert (defines(plan)["WHOLE"], defines(plan)["VCPU_AT"]) == ("1", "-1")
+    assert plan.attachment().includes == "l1_walk"
+    assert plan_of("s2_fault", file, mode=TRACES).choices[0].needs[-1] == "s2_walk"
+
+
+def test_a_hook_of_the_catalog_by_its_name(file: Path) -> None:
+    """Not with the values of another: what is looked for there is not in it."""
+    plan = plan_of("s2_fault", file, symbol="kvm_handle_guest_abort")
+    assert defines(plan)["WHOLE"] == "1"
+    assert {choice.symbol for choice in plan.choices} == {"kvm_handle_guest_abort"}
+
+
+@pytest.mark.parametrize(
+    ("point", "symbol", "why"),
+    [
+        ("s2_fault", "user_mem_abort.isra.0", "may have changed its parameters"),
+        ("s2_fault", "user_mem_abort.constprop.0", "may have changed its parameters"),
+        ("s2_fault", "user_mem_abort.part.0.llvm.7", "may have changed its parameters"),
+        ("s2_fault", "user_mem_abort.llvm.4711", ""),
+        ("tlbi_all", "handle_alle1is.isra.0", ""),  # reads no parameter
+        ("tlbi_all", "other.isra.0", "no function other"),
+    ],
+)
+def test_symbols_that_a_compiler_has_renamed(point: str, symbol: str, why: str, file: Path) -> None:
+    plan = plan_of(point, file, symbol=symbol)
+    assert [(choice.mechanism, choice.symbol) for choice in plan.choices] == (
+        [] if why else [("kprobe", symbol)]
+    )
+    assert plan.refused[0].mechanism == "fentry"
+    assert why in plan.attachment().refused[-1].why
 
 
 def test_a_kprobe_finds_the_result_in_the_first_register(file: Path) -> None:
@@ -155,7 +199,10 @@ def test_the_programs_know_which_points_there_are(file: Path) -> None:
 
 
 def test_points_of_a_reverse_map_are_for_kernels_that_have_one() -> None:
-    assert set(BY_NAME) - set(applicable("maple", trace=True)) == {"numa_scan"}
+    assert set(BY_NAME) - set(applicable("maple", trace=True)) == {
+        "numa_scan",
+        *(point.name for point in BY_NAME.values() if point.helper),
+    }
     missing = set(applicable("maple")) - set(applicable("none"))
     assert missing == {"revmap_record", "revmap_broken", "revmap_fallback"}
     only_traced = set(applicable("none", trace=True)) - set(applicable("none"))
@@ -217,11 +264,11 @@ def test_programs_of_a_point(maple: Path) -> None:
 
 
 def test_a_trace_wants_more_of_a_point(maple: Path) -> None:
-    found = defines(plan_of("revmap_record", maple, mode=TRACE))
+    found = defines(plan_of("revmap_record", maple, mode=TRACES))
     assert (found["NESTED_ARG"], found["CANONICAL_ARG"], found["SIZE_ARG"]) == ("1", "2", "3")
     assert found["ENTRY"] == "kfunc__vmlinux__kvm_nested_revmap_record"  # for its duration
     assert "NESTED_ARG" not in defines(plan_of("revmap_record", maple))
-    flags = programs.compiler_flags([], Sizes(vms=1, ring_bytes=1 << 20), TRACE)
+    flags = programs.compiler_flags([], Sizes(vms=1, ring_bytes=1 << 20), TRACES)
     assert {"-DNV_TRACE=1", f"-DNV_RING_PAGES={(1 << 20) // os.sysconf('SC_PAGESIZE')}"} <= {*flags}
 
 

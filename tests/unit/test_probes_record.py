@@ -59,7 +59,7 @@ def test_a_later_file_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "a-00002").write_text("precious")
     limits = Limits(file_bytes=1)
     careful, forced = (
-        Wanted(tmp_path / "a", force, None, limits, (), False, 0) for force in (False, True)
+        Wanted(tmp_path / "a", force, None, limits, (), {}, False, 0) for force in (False, True)
     )
     open_output(careful, 1).close()
     with pytest.raises(LackError, match="a-00002: File exists"):
