@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from nvscope.analysis.compare.runs import Labels, Run
 from nvscope.analysis.units import name, number
 from nvscope.probes.errors import InputError
-from nvscope.probes.snapshot import Durations
+from nvscope.probes.snapshot import INCLUDES, Durations
 
 FEW_CALLS = 300  # resample.py: of fewer a mean's interval may be too narrow
 _MUCH_LONGER = 1.1
@@ -70,6 +70,12 @@ def _emulation(a: Run, b: Run) -> Iterator[str]:
 def _conditions(a: Run, b: Run) -> Iterator[str]:
     if a.arch != b.arch:
         yield f"one host is {name(a.arch)}, the other {name(b.arch)}"
+    if a.includes != b.includes:
+        included = " and ".join(
+            f"{run.name}'s {'include ' + _included(run) if run.includes else 'do not'}"
+            for run in sorted((a, b), key=lambda run: not run.includes)
+        )
+        yield f"durations are not of the same: {included}"
     shorter, longer = sorted((a.seconds, b.seconds))
     if longer > shorter * _MUCH_LONGER:
         times = f"{a.name} took {a.seconds:.3g} s, {b.name} {b.seconds:.3g} s"
@@ -78,6 +84,10 @@ def _conditions(a: Run, b: Run) -> Iterator[str]:
         alone = unmatched(run, other)
         if alone:
             yield f"only in {run.name}, and in its total: {'; '.join(map(title, alone))}"
+
+
+def _included(run: Run) -> str:
+    return INCLUDES.get(run.includes, name(run.includes))
 
 
 def unmatched(run: Run, other: Run) -> list[Labels]:

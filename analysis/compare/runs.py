@@ -37,7 +37,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a probe. seconds: how long it measured; lost: cause -> events."""
+    """One run of a probe. seconds: how long it measured; lost: cause -> events; includes: what
+    durations include besides, a word of the probe's, "" for nothing.
+    """
 
     name: str
     probe: str
@@ -49,6 +51,7 @@ class Run:
     emulated: bool
     lost: Mapping[str, int]
     groups: tuple[Group, ...]
+    includes: str = ""
 
     @property
     def events_lost(self) -> int:
@@ -106,6 +109,7 @@ def parse(raw: bytes, called: str) -> Run:
         emulated=host.get("emulated") is True or "-nvscope" in kernel,
         lost={cause: _count(n, f"lost.{cause}") for cause, n in lost.items()},
         groups=groups,
+        includes=_text(top.get("includes", ""), "includes"),
     )
 
 

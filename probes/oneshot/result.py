@@ -19,7 +19,7 @@ from nvscope.probes.durations import PERCENTILES, percentile
 from nvscope.probes.features import Host
 from nvscope.probes.oneshot.meter import Asked, Interval
 from nvscope.probes.oneshot.slow import Slow
-from nvscope.probes.snapshot import Durations
+from nvscope.probes.snapshot import Attachment, Durations
 
 
 def as_dict(
@@ -29,12 +29,18 @@ def as_dict(
     total: Interval,
     slow: Sequence[Slow] = (),
     slow_dropped: int = 0,
+    attached: Attachment | None = None,
 ) -> dict[str, Any]:
-    """The result of a probe. slow_dropped: slow calls beyond those in `slow`."""
+    """The result of a probe. slow_dropped: slow calls beyond those in `slow`; attached: where its
+    point is, which says what durations include.
+    """
     return {
         "nvscope": nvscope.__version__,
         "kind": "probe",
         "probe": asked.kind.name,
+        "hook": attached.hook if attached else "",
+        "mechanism": attached.mechanism if attached else "",
+        "includes": attached.includes if attached else "",
         "started_unix_ns": started_unix_ns,
         "seconds": round(total.seconds, 6),
         "host": {"kernel": host.kernel, "arch": host.arch, "revmap": host.revmap},

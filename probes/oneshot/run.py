@@ -24,6 +24,7 @@ from nvscope.probes.oneshot.meter import Asked, Interval, Meter
 from nvscope.probes.oneshot.slow import SHOWN, Slow, SlowCalls, calls, key_of
 from nvscope.probes.oneshot.view import LineView, LiveView, View, plain
 from nvscope.probes.programs import Probing
+from nvscope.probes.snapshot import Attachment
 
 if TYPE_CHECKING:
     from nvscope.probes.loader import Loaded
@@ -115,6 +116,8 @@ def _load(wanted: Wanted, host: features.Host) -> Loaded:
 class Probed(Source, Protocol):
     """What is measured: probes.loader.Loaded."""
 
+    attachments: tuple[Attachment, ...]
+
     def detach(self) -> None: ...
 
     def drain(self) -> tuple[bytes, dict[str, int]]: ...
@@ -136,6 +139,8 @@ class Run:
             loaded.drain()  # what came before the begin
         self._started_unix_ns = time.time_ns()
         self._meter = Meter(loaded, wanted.asked, host.revmap)
+        points = {a.point: a for a in loaded.attachments}
+        self._attached = points.get(wanted.asked.kind.name)
 
     def run(self) -> None:
         """Measure until it is time to stop; then sum up, whatever ended it."""
@@ -150,7 +155,8 @@ class Run:
     def _measure(self) -> None:
         with contextlib.ExitStack() as stack:
             add = self._rows(stack)
-            click.echo(f"nvscope: measuring {self._wanted.asked.kind.name}", err=True)
+            where = f" ({self._attached.text})" if self._attached else ""
+            click.echo(f"nvscope: measuring {self._wanted.asked.kind.name}{where}", err=True)
             view = stack.enter_context(self._view())
             for now, slow, more in self._intervals():
                 add(now)
@@ -229,6 +235,7 @@ class Run:
             self._meter.total,
             self._slow.kept,
             self._slow.dropped,
+            self._attached,
         )
 
 

@@ -19,11 +19,13 @@ from nvscope.probes.oneshot import run, top
 from nvscope.probes.oneshot.kinds import KINDS
 from nvscope.probes.oneshot.meter import Asked
 from nvscope.probes.oneshot.topview import State
-from nvscope.probes.snapshot import Snapshot, VmKey
+from nvscope.probes.snapshot import Attachment, Snapshot, VmKey
 
 
 class Growing:
     """A source whose VMs are always busy: ten unmaps of alpha and four of beta at each look."""
+
+    attachments = (Attachment("notifier_unmap", "kvm_unmap_gfn_range", "fentry"),)
 
     def __init__(self) -> None:
         self._looks = itertools.count()

@@ -137,6 +137,8 @@ def test_groups_of_one_run_only_are_said(off: Path, tmp_path: Path) -> None:
         ({"seconds": 60}, "b.json 60 s: compare rates, no counts"),
         ({"host": {"kernel": "7.3.4-nvscope", "arch": "aarch64", "revmap": "none"}}, "emulated"),
         ({"host": {"kernel": "7", "arch": "x86_64", "revmap": "none"}}, "the other x86_64"),
+        ({"includes": "l1_walk"}, "b.json's include the walk of L1's stage 2"),
+        ({"includes": "x\x1b[2J"}, "b.json's include x [2J and"),
     ],
 )
 def test_caveats(off: Path, tmp_path: Path, changed: dict[str, Any], said: str) -> None:

@@ -24,7 +24,7 @@ from nvscope.probes.oneshot.rates import cells
 from nvscope.probes.oneshot.slow import SlowCalls
 from nvscope.probes.oneshot.topview import State
 from nvscope.probes.oneshot.vmnames import VmNames
-from nvscope.probes.snapshot import SLOTS, VmKey
+from nvscope.probes.snapshot import SLOTS, Attachment, VmKey
 
 ASKED = Asked(KINDS["notifier_unmap"], ("vm", "trigger"))
 MEASURED = Interval(
@@ -55,11 +55,15 @@ def slots(**counts: int) -> list[int]:
 
 def test_json() -> None:
     stream = io.StringIO()
-    result.write_json(stream, result.as_dict(ASKED, HOST, 123, MEASURED))
+    attached = Attachment("notifier_unmap", "kvm_unmap_gfn_range", "fentry")
+    result.write_json(stream, result.as_dict(ASKED, HOST, 123, MEASURED, attached=attached))
     assert json.loads(stream.getvalue()) == {
         "nvscope": nvscope.__version__,
         "kind": "probe",
         "probe": "notifier_unmap",
+        "hook": "kvm_unmap_gfn_range",
+        "mechanism": "fentry",
+        "includes": "",
         "started_unix_ns": 123,
         "seconds": 2.5,
         "host": {"kernel": "7.3.4", "arch": "aarch64", "revmap": "maple"},
