@@ -96,7 +96,7 @@ Examples:
   nvscope export --listen 0.0.0.0:9810 --web-config /etc/nvscope-web.yml
   nvscope export --config /etc/nvscope.toml
   nvscope export --mechanism kprobe
-  nvscope export --symbol s2_fault=user_mem_abort.isra.0
+  nvscope export --symbol s2_fault=kvm_handle_guest_abort
   nvscope export --symbol revmap_record=add_to_my_reverse_map
 """
 

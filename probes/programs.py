@@ -291,10 +291,10 @@ def _program(point: ProbePoint, hook: Hook, mechanism: str, btf: Btf) -> Program
 
 def _require_hookable(hook: Hook, mechanism: str) -> None:
     """Of a symbol that a compiler has renamed. Raises UnresolvedError."""
-    if mechanism == FENTRY:
-        raise UnresolvedError(f"fentry finds functions by the types' names, not {hook.symbol}")
     if hook.values and (why := parameters_problem(hook.symbol)):
         raise UnresolvedError(why)
+    if mechanism == FENTRY:
+        raise UnresolvedError(f"fentry finds functions by the types' names, not {hook.symbol}")
 
 
 def _places(hook: Hook, function: str, btf: Btf) -> dict[str, tuple[int, int]]:

@@ -25,7 +25,7 @@ _EXAMPLES = """\b
 Examples:
   nvscope doctor
   nvscope doctor --attach
-  nvscope doctor --symbol s2_fault=user_mem_abort.isra.0
+  nvscope doctor --symbol s2_fault=kvm_handle_guest_abort
   nvscope doctor --json | jq '.checks[] | select(.state == "lack")'
 """
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from doctor_host import SYMBOLS, FakeHost
+from probes_btf import kernel
 from rich.console import Console
 
 import nvscope
@@ -284,3 +285,24 @@ def test_the_command_on_this_machine() -> None:
     assert done.exit_code == (0 if json.loads(done.stdout)["metrics"] else LackError.exit_code)
     assert done.exception is None or isinstance(done.exception, SystemExit)
     assert read_facts().host.kernel in CliRunner().invoke(cli.doctor, []).output
+
+
+def test_a_function_that_the_compiler_has_renamed(host: FakeHost) -> None:
+    renamed = {"handle_alle1is.isra.0", "kvm_arch_destroy_vm.isra.0"}
+    plain = {"handle_alle1is", "kvm_arch_destroy_vm"}
+    host.symbols(SYMBOLS - plain | renamed | {"ftrace_find_rec_direct", "register_kprobe"})
+    found = diagnosed(host)
+    assert attached(found)["tlbi_all"] == "kprobe handle_alle1is.isra.0"
+    assert attached(found)["vm_exit"].startswith(" ")
+    assert "may have changed its parameters" in refused(found, "vm_exit")[-1].why
+
+
+def test_faults_where_their_function_is_inlined(host: FakeHost) -> None:
+    kernel(host.btf, fault="inlined")
+    found = diagnosed(host)
+    text = " ".join(text_of(found).split())
+    assert attached(found)["s2_fault"] == "fentry kvm_handle_guest_abort"
+    assert attached(found)["s2_map"] == "fentry kvm_pgtable_stage2_map"
+    assert "durations include the walk of L1's stage 2" in text
+    assert "s2_walk fentry kvm_walk_nested_s2 (for traces)" in text
+    assert view.verdict(found) == "Metrics will flow: nvscope export"
