@@ -36,7 +36,7 @@ def vm_metrics(snapshot: Snapshot, vms: Vms, revmap: str) -> Iterator[Metric]:
     yield _vm_info(vms)
     yield _histogram(
         "nvscope_notifier_unmap_duration_seconds",
-        "Time the MMU notifier took to unmap a range from a VM and its shadow stage 2s.",
+        "Time to unmap a range from a VM and its shadow stage 2s, by a notifier or guest_memfd.",
         ("vm",),
         (
             ((vms[row.vm].label,), row.durations)

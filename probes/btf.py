@@ -128,6 +128,14 @@ class Btf:
             return False
         return True
 
+    def member_points_to(self, struct: str, path: str, target: str) -> bool:
+        """Whether a member is a pointer to a struct of that name, hence to one or to an array."""
+        type_id = self._find(struct, _STRUCT)
+        for name in path.split("."):
+            found = self._member(type_id, name) if type_id > 0 else None
+            type_id = found[0] if found else 0
+        return type_id > 0 and self.points_to(type_id, target)
+
     def enumerator(self, enum: str, name: str) -> int | None:
         """The value of a name of an enum, or None where there is no such enum or name."""
         type_id = self._find(enum, _ENUM)

@@ -142,6 +142,14 @@ WANTED = (
     ),
 )
 
+# Where this is an array of MMUs (Linux 6.16 to 7.1), the kernel may move it when a vCPU is
+# initialised: what was known of their addresses is then wrong.
+_ARRAY = ("kvm_arch", "nested_mmus", "kvm_s2_mmu")
+MOVES = (
+    "r{active}:{group}/mmus kvm_vcpu_init_nested kvm=+{kvm}($arg1):x64"
+    " mmus=+{arch}(+{kvm}($arg1)):x64"
+)
+
 # Enums whose values stand in the text: our word -> the kernel's name; enum -> these.
 WORDS: Mapping[str, Mapping[str, str]] = {
     "kvm_revmap_record": {
@@ -209,6 +217,7 @@ def recipe(
             lines = _lines(btf, wanted)
             events += lines
             probes[wanted.point] = f"kprobe {wanted.function}" if lines else ""
+    events += _moves(btf)
     return Recipe(
         kernel,
         arch,
@@ -250,6 +259,15 @@ def _lines(btf: Btf, wanted: Wanted) -> list[str]:
         result = [f"result=$retval:{wanted.result}"] if wanted.result else []
         lines.append(" ".join([f"r{MAX_ACTIVE}:{end} {wanted.function}", *result]))
     return lines
+
+
+def _moves(btf: Btf) -> list[str]:
+    if not (btf.member_points_to(*_ARRAY) and btf.has_function("kvm_vcpu_init_nested")):
+        return []
+    # $arg1 on return: Linux 6.9 and later have it.
+    array = btf.offset("kvm", "arch") + btf.offset("kvm_arch", "nested_mmus")
+    kvm = btf.offset("kvm_vcpu", "kvm")
+    return [MOVES.format(active=MAX_ACTIVE, group=GROUP, kvm=kvm, arch=array)]
 
 
 def fetch(btf: Btf, function: str, at: At) -> str:

@@ -57,6 +57,7 @@ class Rows:
         self._tasks: dict[int, Task] = {}
         self._last = (0, 0)  # time and CPU
         self._pids: dict[int, int] = {}
+        self._mmus: dict[int, int] = {}  # struct kvm * -> its array of shadow MMUs; 0: none yet
         self._begins: dict[str, Callable[[Raw, Task], Iterator[Event]]] = {
             "notifier": self._notifier_begin,
             "unmap": self._unmap_begin,
@@ -111,9 +112,14 @@ class Rows:
         event = item.event
         if event in ("mmu_init", "mmu_free"):
             yield self._row(event, item, mmu=self._shadow(item))
+            if event == "mmu_init" and not self._shadow(item):
+                self._mmus[self._kvm(item)] = 0  # a VM begins
         elif event == "vm_exit":
             yield self._row(event, item)
             self._pids.pop(self._kvm(item), None)
+            self._mmus.pop(self._kvm(item), None)
+        elif event == "mmus":
+            yield from self._moved(item)
         elif event in ("broken", "kvm_nested_revmap_broken"):
             yield self._row("broken", item, mmu=self._mmu(item))
         elif event == "fallback":
@@ -123,6 +129,15 @@ class Rows:
             self.dropped[f"{event} has host virtual addresses only"] += 1
         else:
             self.dropped["events of other names"] += 1
+
+    def _moved(self, item: Raw) -> Iterator[Event]:
+        """A vCPU was initialised: are the VM's shadow MMUs where they were?"""
+        kvm, now = self._kvm(item), _int(item, "mmus")
+        if len(self._mmus) >= MAX_TASKS:
+            self._mmus.clear()
+        if self._mmus.get(kvm) not in (0, now):
+            yield Event("loss", item.time_ns, detail="mmus_moved", count=1)
+        self._mmus[kvm] = now
 
     # ---- calls
 

@@ -77,7 +77,7 @@ KINDS = {
     for kind in (
         Kind(
             "notifier_unmap",
-            "the MMU notifier takes a range back",
+            "the MMU notifier takes a range back, or guest_memfd is invalidated",
             ("trigger",),
             _notifier_unmaps,
             ("notifier_unmap",),

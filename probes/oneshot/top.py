@@ -81,7 +81,7 @@ def top(
     """Show all VMs, and what unmaps of their memory cost, a second.
 
     \b
-    unmaps/s    the MMU notifier takes a range back
+    unmaps/s    the MMU notifier takes a range back, or guest_memfd is invalidated
     full        how many of the shadow stage 2s that this unmapped it unmapped whole
     locked/s    time in notifier unmaps, under mmu_lock
     refaults/s  time in shadow faults that bring back what unmaps took

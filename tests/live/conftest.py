@@ -28,7 +28,9 @@ def _group(item: pytest.Item) -> str:
     names = getattr(item, "fixturenames", ())
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
     hosts = [kind for kind in KINDS if f"{kind}_host" in names]
-    shared = [str(parameters[name]) for name in ("observed", "kind") if name in parameters]
+    shared = [
+        str(parameters[name]) for name in ("observed", "kind", "kernel") if name in parameters
+    ]
     return (shared or hosts or [item.path.name])[0]
 
 

@@ -1,7 +1,6 @@
 """Kernels of the field, as Debian builds them, without their headers: all counts are exact.
 
-NVSCOPE_KERNELS says which (`make test-matrix`: all that there are); what they attach by is kept in
-build/kernels, for the table of docs/kernels.md.
+NVSCOPE_KERNELS says which (`make test-matrix`: all that there are).
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,12 +17,12 @@ from nvscope.analysis.validate.run import validate
 from nvscope.lab import assets
 from nvscope.lab.vm import Lab
 from nvscope.probes.tracefile import open_trace
+from tests.live import tables
 from tests.live.counts import GUEST_ABORT, NOT_RECORDED, assert_all_agree, by_trace
 from tests.live.kernels import UNMAPS, VMS, Seen, watch
 
 # What users have most, and the last one without user_mem_abort(). The other tests have 7.3.
 KERNELS = os.environ.get("NVSCOPE_KERNELS", "6.18 7.0").split()
-RESULTS = Path(__file__).resolve().parents[2] / "build/kernels"
 
 pytestmark = pytest.mark.parametrize("kernel", KERNELS, indirect=True)
 
@@ -39,13 +37,14 @@ def kernel(request: pytest.FixtureRequest) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="module")
-def seen(kernel: Lab, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+def seen(
+    kernel: Lab, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Seen]:
     """All that was seen of it, in one go."""
+    failed = request.session.testsfailed
     found = watch(kernel, tmp_path_factory.mktemp("kernel"))
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    name = found.doctor["host"]["kernel"]
-    (RESULTS / f"{name}.json").write_text(json.dumps(found.doctor["probes"]))
-    return found
+    yield found
+    tables.keep(found, failures=request.session.testsfailed - failed)
 
 
 def test_there_are_no_headers(kernel: Lab) -> None:

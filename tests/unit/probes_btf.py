@@ -74,6 +74,7 @@ def kernel(
     path: Path,
     *,
     fault: str = "desc",
+    moves: bool = False,
     revmap: str = "none",
     prefix: str = "kvm_nested_revmap",
 ) -> Path:
@@ -81,6 +82,7 @@ def kernel(
 
     fault: how user_mem_abort() gets its values: "desc", in a struct, as in kernel 7.3; "mmu", the
     same with a member that says the MMU in use; "parameters", as of old; "inlined": there is none.
+    moves: a VM's shadow MMUs are an array, not pointers to each, and so may be moved.
     prefix: of a maple reverse map's functions; with another one than the lab's patch they return
     nothing, and give no reason.
     """
@@ -98,11 +100,12 @@ def kernel(
         *broken,
     )
     mmu_pointer = blob.pointer(mmu)
-    arch = blob.struct("kvm_arch", 40, ("fgu", u64, 0), ("mmu", mmu, 8))
+    mmus = mmu_pointer if moves else blob.pointer(mmu_pointer)
+    arch = blob.struct("kvm_arch", 48, ("nested_mmus", mmus, 0), ("mmu", mmu, 8))
     pids = blob.struct("", 8, ("pad", s32, 0), ("userspace_pid", s32, 4))
     mm = blob.pointer(blob.struct("mm_struct", 8))
     blob.struct("task_struct", 16, ("flags", u64, 0), ("mm", mm, 8))
-    kvm = blob.struct("kvm", 64, ("mm", mm, 0), ("", pids, 8), ("arch", arch, 16))
+    kvm = blob.struct("kvm", 72, ("mm", mm, 0), ("", pids, 8), ("arch", arch, 16))
     kvm_pointer = blob.pointer(kvm)
     info = blob.struct("kvm_vcpu_fault_info", 16, ("far_el2", u64, 0), ("hpfar_el2", u64, 8))
     vcpu_arch = blob.struct(
@@ -128,6 +131,7 @@ def kernel(
     blob.function("kvm_pgtable_stage2_relax_perms", s32, ("pgt", pgt), ("addr", u64))
     walk = (("vcpu", vcpu_pointer), ("gipa", size), ("result", trans_pointer))
     blob.function("kvm_walk_nested_s2", s32, *walk)
+    blob.function("kvm_vcpu_init_nested", s32, ("vcpu", vcpu_pointer))
     blob.function("kvm_handle_guest_abort", s32, ("vcpu", vcpu_pointer))
     blob.function("task_numa_work", 0, ("work", u64))
     blob.function("kvm_arch_destroy_vm", 0, ("kvm", kvm_pointer))

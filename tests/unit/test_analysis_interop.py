@@ -331,6 +331,17 @@ def test_a_recipe_of_a_kernel_without_a_reverse_map(tmp_path: Path) -> None:
     assert "revmap_record" not in made.probes
 
 
+def test_a_recipe_of_a_kernel_that_moves_its_mmus(tmp_path: Path) -> None:
+    made = recipe(Btf(probes_btf.kernel(tmp_path / "btf", fault="inlined", moves=True)))
+    assert made.events[-1] == (
+        "r1024:nv/mmus kvm_vcpu_init_nested kvm=+16($arg1):x64 mmus=+16(+16($arg1)):x64"
+    )
+    assert made.probes["s2_fault"] == ""
+    assert not any(
+        "nv/mmus" in line for line in recipe(Btf(probes_btf.kernel(tmp_path / "b"))).events
+    )
+
+
 def test_what_the_kernel_lacks_is_said(tmp_path: Path) -> None:
     btf = Btf(probes_btf.kernel(tmp_path / "btf", revmap="maple", prefix="other"))
     made = recipe(btf)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from analysis_interop_texts import (
+    ARCH,
     FULL,
     HEADER,
     KINDS,
     KVM,
     MMU,
     TOOLS,
+    Line,
     events,
     ftrace,
     perf,
@@ -128,6 +131,34 @@ def test_calls_that_a_kretprobe_missed(tmp_path: Path) -> None:
     converted(tmp_path, HEADER + ftrace(events()) + profile, "in.ftrace")
     _, rows = read(tmp_path)
     assert [(row.count, row.detail) for row in rows if row.kind == "loss"] == [(3, "missed")]
+
+
+def vcpu_initialised(mmus: int, time_us: int) -> Line:
+    values = f"kvm={KVM:#x} mmus={mmus:#x}"
+    return Line("CPU 0/KVM", 71, 1, time_us, "mmus", values)
+
+
+@pytest.mark.parametrize(
+    ("begun", "arrays", "moved"),
+    [
+        (True, (0x1000,), 0),
+        (True, (0x1000, 0x1000), 0),  # there was room for more
+        (True, (0x1000, 0x2000), 1),
+        (False, (0x1000,), 1),  # where they were before, nobody has seen
+        (False, (0x1000, 0x1000), 1),
+    ],
+)
+def test_shadow_mmus_that_were_moved(
+    begun: bool, arrays: tuple[int, ...], moved: int, tmp_path: Path
+) -> None:
+    lines = [replace(line, time_us=line.time_us + 100) for line in events()]
+    begin = Line("CPU 0/KVM", 71, 1, 1_000_000, "mmu_init", f"kvm={KVM:#x} mmu={ARCH:#x}")
+    inits = [vcpu_initialised(at, 1_000_001 + i) for i, at in enumerate(arrays)]
+    text = HEADER + ftrace([*([begin] if begun else []), *inits, *lines])
+    assert converted(tmp_path, text, "in.ftrace").exit_code == 0
+    _, rows = read(tmp_path)
+    losses = [(row.detail, row.count) for row in rows if row.kind == "loss"]
+    assert losses == [("mmus_moved", 1)] * moved
 
 
 @pytest.mark.parametrize("tool", TOOLS)
