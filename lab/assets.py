@@ -7,25 +7,28 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nvscope.lab.kernel import build, selftests, source, stock
+from nvscope.lab.kernel import build, names, packaged, selftests, source
 from nvscope.lab.machine import Machine, Share
 from nvscope.lab.setup import host, rootfs, steps, store
 from nvscope.lab.setup.paths import source_root
 from nvscope.lab.vm import Lab
 from nvscope.lab.workloads import payload
 
-KERNELS = (*build.FLAVOURS, "stock")
+# Those that have a name; the others are versions of Debian's.
+KERNELS = (*build.FLAVOURS, names.STOCK)
 
 
 @dataclass(frozen=True)
 class Assets:
     """What is ready to boot.
 
-    rootfs: folder of the root image and keys; artifacts: what the guest sees at /mnt/artifacts,
-    the kernel for guests of its own, the synthetic guest's payload and, where they were asked for,
+    kernel: "lab", "debug" or the release of a packaged one, by which `running` tells labs apart;
+    rootfs: folder of the root image and keys; artifacts: what the guest sees at /mnt/artifacts, the
+    kernel for guests of its own, the synthetic guest's payload and, where they were asked for,
     KVM's selftests.
     """
 
+    kernel: str
     machine: Machine
     rootfs: Path
     artifacts: Path
@@ -40,13 +43,25 @@ class Assets:
 def prepare(
     kernel: str = "lab", given_source: Path | None = None, with_selftests: bool = False
 ) -> Assets:
-    """Make, or find in the cache, all that booting the kernel (one of KERNELS) needs."""
+    """Make, or find in the cache, all that booting a kernel needs.
+
+    kernel: "lab" or "debug", which are built here, or what kernel/names.py knows: "stock", "6.18",
+    "7.2.12-rt".
+    """
     host.ready(host.LIBC_NEEDS if with_selftests else {})
-    machine = _stock() if kernel == "stock" else _built(kernel, given_source)
+    if kernel in build.FLAVOURS:
+        name, machine = kernel, _built(kernel, given_source)
+    else:
+        name, machine = _packaged(kernel)
     # What a debug kernel watches is the host; its guests are slow enough without that.
     inside = _built("lab", given_source) if kernel == "debug" else machine
     tests = selftests.build(_fetched()) if with_selftests else None
-    return Assets(machine, rootfs.build(inside), _artifacts(inside.kernel, tests))
+    return Assets(name, machine, rootfs.build(inside), _artifacts(inside.kernel, tests))
+
+
+def identity(kernel: str) -> str:
+    """What `Assets.kernel` would be: for packaged kernels the release that the word means now."""
+    return kernel if kernel in build.FLAVOURS else packaged.resolve(names.wanted(kernel)).name
 
 
 def prepare_tests() -> None:
@@ -66,9 +81,10 @@ def _fetched() -> source.Source:
         return source.fetched()
 
 
-def _stock() -> Machine:
-    folder = stock.build()
-    return Machine(kernel=folder / "Image", initrd=folder / "initrd")
+def _packaged(kernel: str) -> tuple[str, Machine]:
+    found = packaged.get(names.wanted(kernel))
+    machine = Machine(kernel=found.folder / "Image", initrd=found.folder / "initrd")
+    return found.release.name, machine
 
 
 def _artifacts(inside: Path, tests: Path | None) -> Path:

@@ -7,11 +7,10 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
@@ -19,6 +18,8 @@ from rich.console import Console
 from nvscope.lab import assets, running
 from nvscope.lab.ending import GuestFailed, errors, terminated_cleanly
 from nvscope.lab.kernel.build import FLAVOURS
+from nvscope.lab.kernels import kernels
+from nvscope.lab.options import kernel_option, revmap_option, source_option
 from nvscope.lab.remote import Remote, limited
 from nvscope.lab.runs import compare, samples, selftests
 from nvscope.lab.runs import demo as demos
@@ -35,39 +36,14 @@ def lab() -> None:
     """An emulated FEAT_NV2 arm64 host, to try everything on any machine."""
 
 
-def _kernel_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--kernel",
-        type=click.Choice(assets.KERNELS),
-        default="lab",
-        show_default=True,
-        help="the kernel built here, the same with lockdep and KASAN, or Debian's own",
-    )(function)
-
-
-def _source_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--source",
-        type=click.Path(exists=True, path_type=Path),
-        help="a Linux source tree or tarball to build instead of Debian's",
-    )(function)
-
-
-def _revmap_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--revmap",
-        type=click.Choice(["on", "off"]),
-        default="on",
-        show_default=True,
-        help="the nested reverse map of the kernel built here",
-    )(function)
+lab.add_command(kernels)
 
 
 @lab.command()
-@_kernel_option
+@kernel_option
 @click.option("--debug", is_flag=True, help="short for --kernel debug")
 @click.option("--test-tools", is_flag=True, help="install what `make test` needs besides, no more")
-@_source_option
+@source_option
 def build(kernel: str, debug: bool, test_tools: bool, source: Path | None) -> None:
     """Prepare all that a lab needs: tools, kernel, root file system.
 
@@ -77,6 +53,7 @@ def build(kernel: str, debug: bool, test_tools: bool, source: Path | None) -> No
     Examples:
       nvscope lab build
       nvscope lab build --debug
+      nvscope lab build --kernel 6.18
       nvscope lab build --source ~/src/linux
     """
     with errors():
@@ -88,13 +65,13 @@ def build(kernel: str, debug: bool, test_tools: bool, source: Path | None) -> No
 
 
 @lab.command()
-@_kernel_option
-@_source_option
+@kernel_option
+@source_option
 @click.option("--cpus", type=click.IntRange(1, 8), default=2, show_default=True)
 @click.option("--memory", type=click.IntRange(1024), default=4096, show_default=True, help="MiB")
 @click.option("--icount", is_flag=True, help="durations are instruction counts (one CPU)")
 @click.option("--lpa2", is_flag=True, help="a CPU with FEAT_LPA2: IPA spaces of 52 bits, not 48")
-@_revmap_option
+@revmap_option
 def boot(
     kernel: str,
     source: Path | None,
@@ -109,8 +86,9 @@ def boot(
     `nvscope lab run` and `nvscope lab shell` then use it.
 
     \b
-    Example:
+    Examples:
       nvscope lab boot --kernel stock
+      nvscope lab boot --kernel 6.18-rt
     """
     cpus = 1 if icount else cpus
     with errors(), terminated_cleanly():
@@ -118,7 +96,7 @@ def boot(
         machine = {"cpus": cpus, "memory_mib": memory, "icount": icount, "lpa2": lpa2}
         with ready.boot(**machine, revmap=revmap == "on") as host:
             _wait(host)
-            with running.announced(host, kernel):
+            with running.announced(host, ready.kernel):
                 click.echo(f"metrics   http://127.0.0.1:{host.metrics_port}/metrics")
                 click.echo("           (once `nvscope lab run nvscope export` runs in it)")
                 click.echo("shell     nvscope lab shell")
@@ -129,7 +107,7 @@ def boot(
 
 
 @lab.command(context_settings={"ignore_unknown_options": True})
-@_kernel_option
+@kernel_option
 @click.option(
     "--timeout",
     type=click.FloatRange(1),
@@ -147,6 +125,7 @@ def run(kernel: str, timeout: float, command: tuple[str, ...]) -> None:
     Examples:
       nvscope lab run uname -r
       nvscope lab run 'dmesg | grep -i kvm'
+      nvscope lab run --kernel 6.18.15-16k getconf PAGESIZE
     """
     text = command[0] if len(command) == 1 else shlex.join(command)
     with errors(), terminated_cleanly(), _some_guest(kernel) as remote:
@@ -159,7 +138,7 @@ def run(kernel: str, timeout: float, command: tuple[str, ...]) -> None:
 
 
 @lab.command()
-@_kernel_option
+@kernel_option
 def shell(kernel: str) -> None:
     """A root shell in a lab host (the one that is up, else a new one).
 
@@ -196,7 +175,7 @@ def clean(yes: bool) -> None:
 
 
 @lab.command()
-@_kernel_option
+@kernel_option
 @click.option("--seconds", type=click.FloatRange(1), default=60.0, show_default=True)
 @click.option("--keep", is_flag=True, help="stay up until Ctrl-C")
 @click.option(
@@ -206,7 +185,7 @@ def clean(yes: bool) -> None:
     show_default=True,
     help="a small nested guest at once, or a Linux in a Linux (minutes)",
 )
-@_revmap_option
+@revmap_option
 def demo(kernel: str, seconds: float, keep: bool, guest: str, revmap: str) -> None:
     """Watch what a nested guest costs its host: set up, boot, count, show.
 
@@ -263,7 +242,7 @@ def samples_(folder: Path) -> None:
 
 @lab.command("selftests")
 @click.option("--kernel", type=click.Choice(list(FLAVOURS)), default="lab", show_default=True)
-@_revmap_option
+@revmap_option
 @click.option("--json", "as_json", is_flag=True, help="one JSON object a test")
 def selftests_(kernel: str, revmap: str, as_json: bool) -> None:
     """KVM's own selftests, in a host booted for them; their guests run at virtual EL2.
@@ -289,7 +268,7 @@ def selftests_(kernel: str, revmap: str, as_json: bool) -> None:
 @contextmanager
 def _some_guest(kernel: str) -> Iterator[Remote]:
     """The guest that is up with this kernel, else one booted for this block."""
-    found = running.find(kernel)
+    found = running.find(assets.identity(kernel))
     if found:
         yield found.remote
         return

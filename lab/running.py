@@ -17,7 +17,10 @@ from nvscope.lab.vm import Lab
 
 @dataclass(frozen=True)
 class Running:
-    """A lab of another process. metrics_port: on 127.0.0.1, the guest's exporter."""
+    """A lab of another process.
+
+    kernel: as in assets.Assets; metrics_port: on 127.0.0.1, the guest's exporter.
+    """
 
     kernel: str
     pid: int

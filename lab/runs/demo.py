@@ -30,7 +30,7 @@ def demo(seconds: float, keep: bool, kernel: str, guest: str, revmap: bool) -> b
         host = stack.enter_context(assets.boot(revmap=revmap))
         with step("lab host boots: arm64 with FEAT_NV2, emulated"):
             host.wait_ready()
-        stack.enter_context(running.announced(host, kernel))
+        stack.enter_context(running.announced(host, assets.kernel))
         with step("exporter in it: compiles its BPF programs and attaches them"):
             exporter = stack.enter_context(Exporter(host))
         with step(f"nested guest in it ({guest})") as tell:

@@ -17,8 +17,8 @@ FACTS_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Sample:
-    """A trace to record. name: the file's, below the folder; kernel: one of assets.KERNELS, its
-    reverse map on where it has one.
+    """A trace to record. name: the file's, below the folder; kernel: as for assets.prepare,
+    its reverse map on where it has one.
     """
 
     name: str

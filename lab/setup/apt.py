@@ -52,7 +52,8 @@ class Apt:
     """An apt with its own lists for one architecture, kept in the cache under `name`.
 
     on_host: resolve against this machine's installed packages (to install on it) rather than
-    against nothing (to fetch a closure). pins: package pattern -> suite to prefer for it.
+    against nothing (to fetch a closure). pins: package pattern -> suite to prefer for it; retries:
+    of what could not be fetched, one second later, then two, then four.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Apt:
     suites: Sequence[str]
     pins: dict[str, str] = field(default_factory=dict)
     on_host: bool = False
+    retries: int = 3
 
     @property
     def folder(self) -> Path:
@@ -139,7 +141,7 @@ class Apt:
             "Dir::Cache": self.folder / "cache",
             "APT::Install-Recommends": "false",
             "APT::Sandbox::User": "root",
-            "Acquire::Retries": "3",
+            "Acquire::Retries": self.retries,
             # Without it an unreachable mirror is but a warning, and all packages seem gone.
             "APT::Update::Error-Mode": "any",
         }

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from nvscope.cli import main
-from nvscope.lab.kernel import build, source, stock
+from nvscope.lab.kernel import build, source
 from nvscope.lab.setup import apt, host
 from nvscope.probes.errors import LackError
 
@@ -100,19 +99,3 @@ def test_clean_asks(cache: Path) -> None:
     assert cache.exists()
     assert lab("clean", "--yes").exit_code == 0
     assert not cache.exists()
-
-
-def test_modules_load_after_what_they_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "lib/modules/1.0"
-    folder.mkdir(parents=True)
-    (folder / "modules.dep").write_text(
-        "kernel/9p.ko.xz: kernel/9pnet.ko.xz kernel/netfs.ko.xz\n"
-        "kernel/9pnet.ko.xz:\nkernel/netfs.ko.xz:\nkernel/virtio-rng.ko.xz:\n"
-    )
-
-    def no_depmod(*_: Any, **__: Any) -> None:
-        pass
-
-    monkeypatch.setattr("subprocess.run", no_depmod)
-    names = [path.name for path in stock._load_order(tmp_path, "1.0")]
-    assert names == ["virtio-rng.ko.xz", "netfs.ko.xz", "9pnet.ko.xz", "9p.ko.xz"]
