@@ -30,9 +30,9 @@ TOP = "nvscope top --json --interval 5s"
 class Seen:
     """What all have said.
 
-    facts: VM -> what it says it caused; metrics: the exporter's page while that VM was there;
-    ftrace: its counts at that time; hook: where faults were counted; trace: the recording; probe,
-    top: the results of s2_fault, and top's frames; doctor: what it foresaw.
+    facts: VM -> what it says it caused; metrics: the exporter's page while that VM was there, end:
+    when all had gone; ftrace: its counts at that time; hook: where faults were counted; trace: the
+    recording; probe, top: the results of s2_fault, and top's frames; doctor: what it foresaw.
     """
 
     host: Lab
@@ -40,6 +40,7 @@ class Seen:
     facts: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Metrics] = field(default_factory=dict)
     ftrace: dict[str, Any] = field(default_factory=dict)
+    end: Metrics | None = None
     hook: str = ""
     trace: Path = Path()
     probe: dict[str, Any] = field(default_factory=dict)
@@ -65,7 +66,8 @@ def watch(host: Lab, folder: Path) -> Seen:
         stack.callback(oracle, host, "stop")
         for vm in VMS:
             _run(vm, exporter, seen)
-        (where,) = exporter.scrape().select("nvscope_probe_attached", probe="s2_fault")
+        seen.end = exporter.scrape()
+        (where,) = seen.end.select("nvscope_probe_attached", probe="s2_fault")
         seen.hook = where.labels["hook"]
         probe.signal(signal.SIGINT)
         seen.probe = json.loads(probe.line(END_SECONDS))

@@ -65,6 +65,16 @@ def test_a_fault_is_of_the_mmu_in_use(seen: Seen) -> None:
     assert counts["shadow_faults"] > 0 < counts["refaults"]
 
 
+def test_a_shadow_mmu_that_was_moved_is_the_same(seen: Seen) -> None:
+    """One entry for each of the VM's three contexts: none is left of where they were."""
+    assert seen.metrics["late-vcpu"].sum("nvscope_map_entries", map="mmus") == 3
+
+
+def test_nothing_is_left_of_vms_that_have_ended(seen: Seen) -> None:
+    assert seen.end
+    assert seen.end.values("nvscope_map_entries", "map") == {"mmus": 0, "rows": 0}
+
+
 def test_what_durations_include_is_said(seen: Seen) -> None:
     inlined = seen.hook == GUEST_ABORT
     (attached,) = seen.metrics["plain"].select("nvscope_probe_attached", probe="s2_fault")
