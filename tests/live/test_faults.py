@@ -1,7 +1,6 @@
 """Faults where their own function is inlined: at the one around it, by both mechanisms.
 
-On the lab's kernel, which has both functions and where unmaps cost little. Kernels that have one of them
-are in test_kernels.py.
+On the lab's kernel, which has both functions, and where unmaps cost little.
 """
 
 from __future__ import annotations
