@@ -1,7 +1,9 @@
 """An independent count of the same events, by ftrace: kprobe events with histogram triggers.
 
-Runs in the lab host (`python3 -m nvscope.lab.oracle start`, later `stop`, which prints JSON), and
-shares no code with the probes: no BPF, no BTF. It knows the lab kernels' argument layout by heart.
+Runs in the lab host (`python3 -m nvscope.lab.oracle start`, later `stop`, which prints JSON). It
+shares no code with the probes and uses no BPF: the kernel itself finds arguments and members by
+their names (CONFIG_PROBE_EVENTS_BTF_ARGS, Documentation/trace/kprobetrace.rst), so that one table
+serves Linux 6.16 to 7.3.
 """
 
 from __future__ import annotations
@@ -15,30 +17,41 @@ from pathlib import Path
 TRACEFS = Path("/sys/kernel/tracing")
 GROUP = "nvscope_oracle"
 
-# struct kvm_s2_fault_desc, arch/arm64/kvm/mmu.c of 7.3: vcpu, fault_ipa, nested, ...
-NESTED_OFFSET = 16
-# struct kvm_s2_mmu, arch/arm64/include/asm/kvm_host.h of 7.3: tlb_vttbr. Only shadow MMUs have
-# one, bit 0 set where invalid (kvm_init_nested_s2_mmu()); the canonical MMU's stays 0.
-VTTBR_OFFSET = 96
 NOTIFIER = "kvm_unmap_gfn_range"
 
-# What a shadow unmap ran within, by a function on its stack; the first that is found.
+# What a shadow unmap ran within, by a function on its stack; the first that is found. A stack taken
+# at a function's entry lacks the caller, which in recycling may be check_nested_vcpu_requests: then
+# only KVM_RUN is left.
 WITHIN = {
     NOTIFIER: "notifier",
     "kvm_s2_mmu_iterate_by_vmid": "tlbi",
     "handle_alle1is": "tlbi",
     "check_nested_vcpu_requests": "recycling",
+    "kvm_arch_vcpu_ioctl_run": "recycling",
 }
+
+# tlb_vttbr of struct kvm_s2_mmu tells which MMU it is: a shadow one has L1's VTTBR_EL2, or bit 0
+# set while it is invalid (kvm_init_nested_s2_mmu()); the canonical one's stays 0. L1 must set it
+# even where it runs with its stage 2 off.
+_IN_USE = "vttbr=s2fd->vcpu->arch.hw_mmu->tlb_vttbr"
+_OF_TABLES = "vttbr=pgt->mmu->tlb_vttbr"
+_CANONICAL, _SHADOW = " if vttbr == 0", " if vttbr != 0"
 
 # Name -> (kprobe event, "r " before a return probe's, histogram keys).
 EVENTS = {
     "notifier": (NOTIFIER, "common_pid"),
-    "canonical": (f"user_mem_abort nested=+{NESTED_OFFSET}($arg1):u64", "common_pid"),
-    "shadow": (f"user_mem_abort nested=+{NESTED_OFFSET}($arg1):u64", "common_pid"),
+    # Linux 6.16 to 7.0 has this inlined.
+    "canonical": (f"user_mem_abort {_IN_USE}", "common_pid"),
+    "shadow": (f"user_mem_abort {_IN_USE}", "common_pid"),
+    # Faults call one of the two, and once. Besides them only GICv2 maps (kvm_phys_addr_ioremap()).
+    "canonical_map": (f"kvm_pgtable_stage2_map {_OF_TABLES}", "common_pid"),
+    "shadow_map": (f"kvm_pgtable_stage2_map {_OF_TABLES}", "common_pid"),
+    "canonical_relax": (f"kvm_pgtable_stage2_relax_perms {_OF_TABLES}", "common_pid"),
+    "shadow_relax": (f"kvm_pgtable_stage2_relax_perms {_OF_TABLES}", "common_pid"),
     "unmap": ("kvm_stage2_unmap_range size=$arg3:u64", "common_pid,size"),
     # Memslot removal and a second KVM_ARM_VCPU_INIT unmap the canonical MMU by the same function.
     "shadow_unmap": (
-        f"kvm_stage2_unmap_range size=$arg3:u64 vttbr=+{VTTBR_OFFSET}($arg1):u64",
+        "kvm_stage2_unmap_range size=$arg3:u64 vttbr=mmu->tlb_vttbr",
         "common_pid,size,common_stacktrace",
     ),
     "reflected": ("kvm_inject_s2_fault", "common_pid"),
@@ -47,11 +60,15 @@ EVENTS = {
     "fallback": ("kvm_nested_revmap_fallback reason=$arg2:u32", "common_pid,reason"),
     "broken": ("kvm_nested_revmap_break cause=$arg2:u32", "common_pid,cause"),
 }
-MAY_LACK = frozenset({"record", "fallback", "broken"})
+MAY_LACK = frozenset({"canonical", "shadow", "record", "fallback", "broken"})
 FILTERS = {
-    "canonical": " if nested == 0",
-    "shadow": " if nested != 0",
-    "shadow_unmap": " if vttbr != 0",
+    "canonical": _CANONICAL,
+    "shadow": _SHADOW,
+    "canonical_map": _CANONICAL,
+    "shadow_map": _SHADOW,
+    "canonical_relax": _CANONICAL,
+    "shadow_relax": _SHADOW,
+    "shadow_unmap": _SHADOW,
 }
 
 _HIST_LINE = re.compile(r"\{ (?P<keys>[^}]*)\} hitcount:\s+(?P<count>\d+)")
@@ -62,6 +79,8 @@ _GRAPH_LINE = re.compile(r"(?P<us>\d+(\.\d+)?) us +\| +(\w+\(\);|\})")
 def start() -> None:
     """Begin to count, from zero."""
     stop()
+    if "<argname>" not in _text("README"):
+        raise SystemExit("ftrace knows no arguments by name: it needs CONFIG_PROBE_EVENTS_BTF_ARGS")
     functions = _text("available_filter_functions").split()
     for name, (probe, keys) in EVENTS.items():
         kind, where = ("r", probe[2:]) if probe.startswith("r ") else ("p", probe)

@@ -16,8 +16,7 @@ from nvscope.lab.workloads.bugs import BUGS, made
 from nvscope.lab.workloads.inject import injection
 from nvscope.lab.workloads.main import Request, Stop, request_options, run
 from nvscope.lab.workloads.player import Player
-from nvscope.lab.workloads.stage2 import BLOCK_BYTES
-from nvscope.lab.workloads.synthetic import NestedGuest
+from nvscope.lab.workloads.synthetic import BLOCK_BYTES, NestedGuest
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nvscope.lab.workloads.player import BLOCK_IPA, Player
-from nvscope.lab.workloads.stage2 import BLOCK_BYTES
-from nvscope.lab.workloads.synthetic import DATA_IPA
+from nvscope.lab.workloads.synthetic import BLOCK_BYTES, BLOCK_PAGES, DATA_IPA
 from nvscope.probes.errors import LackError
 
 PARAMETER = Path("/sys/module/kvm_arm/parameters/nested_revmap_bug")
@@ -83,7 +82,7 @@ def short_unmap(player: Player) -> None:
     """Of a block, one page is unmapped."""
     player.guest.map(BLOCK_IPA, DATA_IPA, BLOCK_BYTES)
     player.write(100, base=BLOCK_IPA)
-    player.take_back(0, 512)
+    player.take_back(0, BLOCK_PAGES)
 
 
 @bug(4, "safety")

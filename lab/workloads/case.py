@@ -18,8 +18,7 @@ from nvscope.lab.workloads.inject import injection
 from nvscope.lab.workloads.kvm import KvmError
 from nvscope.lab.workloads.main import Request, Stop, request_options, run
 from nvscope.lab.workloads.player import Player
-from nvscope.lab.workloads.stage2 import BLOCK_BYTES
-from nvscope.lab.workloads.synthetic import NestedGuest
+from nvscope.lab.workloads.synthetic import BLOCK_BYTES, NestedGuest
 
 FAILURES = "failures"
 NAMES = (*CASES, FAILURES)
@@ -43,7 +42,8 @@ def main(case: str, seed: int, records: int, **request: Any) -> None:
             chosen.play(player)
         return {"case": case, "stated": _checked(chosen, guest)}
 
-    run(Request(**request), BLOCK_BYTES, play, huge=chosen is not None and chosen.huge)
+    huge, late_vcpu = (chosen.huge, chosen.late_vcpu) if chosen else (False, False)
+    run(Request(**request), BLOCK_BYTES, play, huge=huge, late_vcpu=late_vcpu)
 
 
 def _checked(case: Case, guest: NestedGuest) -> Mapping[str, int]:

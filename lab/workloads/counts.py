@@ -13,8 +13,10 @@ class Counts:
     """What must have happened since the VM was made.
 
     notifier_unmaps: calls of kvm_unmap_gfn_range. canonical_faults, shadow_faults: calls of
-    user_mem_abort that returned >= 0, without and with `nested`. reflected_aborts: L2's stage-2
-    aborts given to L1; no call of any of the above.
+    user_mem_abort that returned >= 0, with the canonical and with a shadow MMU in use.
+    canonical_mapped, shadow_mapped: those of them in which kvm_pgtable_stage2_map or
+    kvm_pgtable_stage2_relax_perms ran; no fault calls both. The others are retried, for a notifier
+    came in between. reflected_aborts: L2's stage-2 aborts given to L1; no call of any of the above.
 
     full_* and ranged_*: calls of kvm_stage2_unmap_range on shadow MMUs, by what they were made in.
     ranged_bytes: the sum of the ranged ones' sizes.
@@ -23,12 +25,15 @@ class Counts:
     kvm_nested_revmap_record returned, skipped being KVM_REVMAP_WAS_BROKEN. broken_mmus: shadow
     MMUs whose reverse map is broken now.
 
-    refaults: shadow faults that bring back what notifier unmaps took, see shadow.ShadowMmu.fault.
+    refaults: shadow faults that bring back what notifier unmaps took, see shadow.Refaults.
+    refaults_mapped: the same where only the faults of shadow_mapped are looked at.
     """
 
     notifier_unmaps: int = 0
     canonical_faults: int = 0
     shadow_faults: int = 0
+    canonical_mapped: int = 0
+    shadow_mapped: int = 0
     reflected_aborts: int = 0
     full_unmaps_in_notifier: int = 0
     ranged_unmaps_in_notifier: int = 0
@@ -44,6 +49,7 @@ class Counts:
     records_failed: int = 0
     records_skipped: int = 0
     refaults: int = 0
+    refaults_mapped: int = 0
     broken_mmus: int = 0
 
     def as_dict(self) -> dict[str, int]:

@@ -8,8 +8,7 @@ from typing import Any
 
 from nvscope.lab.workloads.main import NESTED_IPA, Stop, expect
 from nvscope.lab.workloads.player import Player
-from nvscope.lab.workloads.stage2 import PAGE_BYTES
-from nvscope.lab.workloads.synthetic import DATA_IPA
+from nvscope.lab.workloads.synthetic import DATA_IPA, PAGE_BYTES
 
 PAGES = 48
 ALIASES = 4  # nested pages past the others, for the first canonical pages once more

@@ -1,4 +1,4 @@
-"""A thin layer over /dev/kvm: one VM, one vCPU at virtual EL2, an in-kernel GICv3.
+"""A thin layer over /dev/kvm: one VM, vCPUs at virtual EL2, an in-kernel GICv3.
 
 Numbers are from include/uapi/linux/kvm.h and arch/arm64/include/uapi/asm/kvm.h.
 """
@@ -91,6 +91,7 @@ class Vm:
             self._run_bytes = fcntl.ioctl(kvm, _KVM_GET_VCPU_MMAP_SIZE)
             self._fd = fcntl.ioctl(kvm, _KVM_CREATE_VM, 0)
             stack.callback(os.close, self._fd)
+            self._vcpus = 0
             self._target = bytearray(32)  # struct kvm_vcpu_init
             fcntl.ioctl(self._fd, _KVM_ARM_PREFERRED_TARGET, self._target)
             self._open = stack.pop_all()
@@ -105,17 +106,21 @@ class Vm:
         fcntl.ioctl(self._fd, _KVM_SET_USER_MEMORY_REGION, region)
 
     def create_vcpu(self) -> Vcpu:
-        """vCPU 0, initialised, at virtual EL2 with VHE."""
-        fd = fcntl.ioctl(self._fd, _KVM_CREATE_VCPU, 0)
+        """One more vCPU, for virtual EL2 with VHE; before it can run: Vcpu.initialise.
+
+        KVM refuses it once there is a GIC (kvm_arch_vcpu_precreate()).
+        """
+        fd = fcntl.ioctl(self._fd, _KVM_CREATE_VCPU, self._vcpus)
+        self._vcpus += 1
         self._open.callback(os.close, fd)
-        struct.pack_into("=I", self._target, 4, _VCPU_FEATURES)
-        fcntl.ioctl(fd, _KVM_ARM_VCPU_INIT, bytes(self._target))
         run = mmap.mmap(fd, self._run_bytes, mmap.MAP_SHARED)  # holds a duplicate of fd
         self._open.callback(run.close)
-        return Vcpu(fd, run)
+        target = self._target.copy()
+        struct.pack_into("=I", target, 4, _VCPU_FEATURES)
+        return Vcpu(fd, run, bytes(target))
 
     def create_gic(self, dist_ipa: int, redist_ipa: int) -> None:
-        """A GICv3, which vCPUs with EL2 cannot do without; call it after create_vcpu."""
+        """A GICv3, which vCPUs with EL2 cannot do without; call it after all create_vcpu."""
         device = bytearray(struct.pack("=III", _KVM_DEV_TYPE_ARM_VGIC_V3, 0, 0))
         fcntl.ioctl(self._fd, _KVM_CREATE_DEVICE, device)
         gic: int = struct.unpack_from("=I", device, 4)[0]
@@ -134,9 +139,14 @@ class Vm:
 class Vcpu:
     """One vCPU; made by Vm.create_vcpu and closed with the VM."""
 
-    def __init__(self, fd: int, run: mmap.mmap) -> None:
+    def __init__(self, fd: int, run: mmap.mmap, target: bytes) -> None:
         self._fd = fd
         self._run = run
+        self._target = target
+
+    def initialise(self) -> None:
+        """KVM_ARM_VCPU_INIT, which also gives the VM shadow MMUs for it."""
+        fcntl.ioctl(self._fd, _KVM_ARM_VCPU_INIT, self._target)
 
     def get_register(self, register: int) -> int:
         """KVM_GET_ONE_REG of a 64-bit register."""

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 // The synthetic hypervisor: runs at virtual EL2 (VHE) with its stage-1 MMU off, on one page,
 // without a stack. It takes orders from a mailbox and runs L2 under the stage 2 that the order
-// names. All upper-case names come from protocol.py.
+// names, or in L1's own EL1 with stage 2 off. All upper-case names come from protocol.py.
 //
 // Registers of an access, the same in L1 and L2: x0 address, x1 count, x2 stride, x3 first value,
 // x4 write. It leaves x5 the last value, x6 the sum of values, x7 how many accesses were done.
@@ -35,6 +35,7 @@ start:
 	msr	vbar_el2, x8
 	ldr	x20, =HCR_L1
 	ldr	x21, =HCR_L2
+	ldr	x22, =HCR_EL1
 	msr	hcr_el2, x20
 	isb
 
@@ -52,6 +53,8 @@ next_order:
 	b.eq	l1_access
 	cmp	x9, #ORDER_L2_ACCESS
 	b.eq	l2_access
+	cmp	x9, #ORDER_EL1_ACCESS
+	b.eq	el1_access
 	cmp	x9, #ORDER_CONTEXT
 	b.eq	set_context
 	cmp	x9, #ORDER_TLBI_VMALLS12E1IS
@@ -71,6 +74,11 @@ l1_access:
 l2_access:
 	msr	hcr_el2, x21
 	ldr	x8, =(L2_CODE_NESTED_IPA + L2_ENTRY_OFFSET)
+	b	enter_el1
+el1_access:
+	msr	hcr_el2, x22
+	ldr	x8, =(RAM_IPA + L2_ENTRY_OFFSET)
+enter_el1:
 	msr	elr_el2, x8
 	mov	x8, #SPSR_L2
 	msr	spsr_el2, x8
@@ -99,7 +107,7 @@ tlbi_done:
 	isb
 	b	ok
 
-	// An exception from L2: hvc is the good end, all else is reported.
+	// An exception from L2 or L1's own EL1: hvc is the good end, all else is reported.
 l2_back:
 	msr	hcr_el2, x20
 	isb
@@ -134,7 +142,8 @@ report:
 
 	.ltorg
 
-	// L2: its EL1 MMU is off too, so that addresses are nested IPAs.
+	// L2: its EL1 MMU is off too, so that addresses are nested IPAs; in L1's own EL1 they are
+	// canonical ones.
 	.org	L2_ENTRY_OFFSET
 	access
 	dsb	sy

@@ -26,8 +26,7 @@ import click
 from nvscope.lab.workloads import payload
 from nvscope.lab.workloads.kvm import KvmError
 from nvscope.lab.workloads.protocol import PAYLOAD_BYTES
-from nvscope.lab.workloads.stage2 import PAGE_BYTES
-from nvscope.lab.workloads.synthetic import DATA_IPA, NestedGuest
+from nvscope.lab.workloads.synthetic import DATA_IPA, PAGE_BYTES, NestedGuest
 
 NESTED_IPA = 0x8000_0000  # where L2 sees its pages
 _MAX_PAGES = 1 << 16
@@ -96,18 +95,19 @@ def run(
     play: Play,
     *,
     huge: bool = False,
+    late_vcpu: bool = False,
     afterwards: Callable[[], None] = lambda: None,
 ) -> None:
     """Play on a new guest, print the facts as one line of JSON, and hold the VM if asked to.
 
-    data_bytes, huge: as NestedGuest's; afterwards: what a VM that was held does at its end. Raises
-    a ClickException (one line) where anything goes wrong.
+    data_bytes, huge, late_vcpu: as NestedGuest's; afterwards: what a VM that was held does at its
+    end. Raises a ClickException (one line) where anything goes wrong.
     """
     stop = Stop()
     started = time.monotonic()
     try:
         code = _payload(request.payload_file)
-        with NestedGuest(code, data_bytes=data_bytes, huge=huge) as guest:
+        with NestedGuest(code, data_bytes=data_bytes, huge=huge, late_vcpu=late_vcpu) as guest:
             facts = {
                 "name": request.name,
                 "pid": os.getpid(),
@@ -116,6 +116,7 @@ def run(
                 "reverse_map": guest.reverse_map,
                 "take_back_ns": median(guest.take_back_ns or [0]),
                 "shadow_ipa_bits": guest.shadow_ipa_bits,
+                "page_bytes": PAGE_BYTES,
                 "expected": guest.ledger.counts.as_dict(),
             }
             click.echo(json.dumps(facts))

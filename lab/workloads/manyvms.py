@@ -16,7 +16,7 @@ import click
 
 from nvscope.lab.workloads.kvm import Vm
 from nvscope.lab.workloads.memory import address_of, populated
-from nvscope.lab.workloads.stage2 import BLOCK_BYTES
+from nvscope.lab.workloads.stage2 import HOST
 
 FILES_PER_VM = 2  # /dev/kvm and the VM
 OTHER_FILES = 64
@@ -30,7 +30,7 @@ def main(name: str, count: int) -> None:
     """Make COUNT VMs that run nothing, and take a page back from each."""
     files = count * FILES_PER_VM + OTHER_FILES
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
-    size = -(-count * mmap.PAGESIZE // BLOCK_BYTES) * BLOCK_BYTES
+    size = -(-count * mmap.PAGESIZE // HOST.block_bytes) * HOST.block_bytes
     memory = populated(size)
     with contextlib.ExitStack() as stack:
         for number in range(count):

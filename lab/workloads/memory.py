@@ -8,17 +8,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from nvscope.lab.workloads.kvm import KvmError
-from nvscope.lab.workloads.stage2 import BLOCK_BYTES
+from nvscope.lab.workloads.stage2 import HOST
 
 _SMAPS = Path("/proc/self/smaps")
 
 
 def populated(size: int, huge_from: int | None = None) -> mmap.mmap:
-    """size bytes (a multiple of 2 MiB), all written, so that no page is the zero page.
+    """size bytes (a multiple of HOST.block_bytes), all written, so that no page is the zero page.
 
     Small pages only, so that one page is one fault; huge ones from the offset huge_from on (a
-    multiple of 2 MiB). Never copied on fork, for that would write protect it. Raises KvmError
-    where the kernel gives no huge pages.
+    multiple of HOST.block_bytes). Never copied on fork, for that would write protect it. Raises
+    KvmError where the kernel gives no huge pages.
     """
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     small = size if huge_from is None else huge_from
@@ -40,8 +40,8 @@ def address_of(memory: mmap.mmap) -> int:
 
 
 def _require_huge(memory: mmap.mmap, huge_bytes: int) -> None:
-    if address_of(memory) % BLOCK_BYTES:
-        raise KvmError("the guest's memory is not aligned to 2 MiB, so KVM maps no blocks of it")
+    if address_of(memory) % HOST.block_bytes:
+        raise KvmError("the guest's memory is not aligned to a block, so KVM maps no blocks of it")
     lines = [line.split() for line in _SMAPS.read_text().splitlines()]
     found = sum(int(words[1]) << 10 for words in lines if words[0] == "AnonHugePages:")
     if found < huge_bytes:

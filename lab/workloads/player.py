@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from nvscope.lab.workloads.inject import Injection
 from nvscope.lab.workloads.main import NESTED_IPA, expect
-from nvscope.lab.workloads.stage2 import PAGE_BYTES
-from nvscope.lab.workloads.synthetic import DATA_IPA, NestedGuest
+from nvscope.lab.workloads.synthetic import DATA_IPA, PAGE_BYTES, NestedGuest
 
 BLOCK_IPA = 0x4000_0000  # a second nested place for the same canonical memory
 
@@ -36,6 +35,16 @@ class Player:
             expect(f"data at {nested_ipa:#x}", self.guest.l2_read(nested_ipa).value, word)
             found = self.guest.host_read(self.guest.canonical_ipa(nested_ipa))
             expect(f"data behind {nested_ipa:#x}", found, word)
+
+    def write_el1(self, *canonical: int) -> None:
+        """L1's own EL1 writes pages, with L1's stage 2 off, and reads back what it wrote."""
+        for page in canonical:
+            canonical_ipa, word = DATA_IPA + page * PAGE_BYTES, self._next
+            self._next += 1
+            self.guest.el1_write(canonical_ipa, word)
+            expect(f"data at {canonical_ipa:#x}", self.guest.el1_read(canonical_ipa).value, word)
+            found = self.guest.host_read(canonical_ipa)
+            expect(f"data of the host at {canonical_ipa:#x}", found, word)
 
     def take_back(self, canonical: int, pages: int = 1) -> None:
         """The host takes pages: what is read there next is 0."""

@@ -19,8 +19,7 @@ from typing import Any
 import click
 
 from nvscope.lab.workloads.main import NESTED_IPA, Request, Stop, expect, request_options, run
-from nvscope.lab.workloads.stage2 import PAGE_BYTES
-from nvscope.lab.workloads.synthetic import DATA_IPA, NestedGuest
+from nvscope.lab.workloads.synthetic import DATA_IPA, PAGE_BYTES, NestedGuest
 
 PAGES = 32
 

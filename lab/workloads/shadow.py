@@ -6,10 +6,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from nvscope.lab.workloads.revmap import Fallback, Record, ReverseMap, Stores
-from nvscope.lab.workloads.stage2 import BLOCK_BYTES, PAGE_BYTES
-
-# Bytes that an entry of L1's stage 2 covers, by level (4 KiB granule).
-_LEVEL_BYTES = {1: 1 << 30, 2: 1 << 21, 3: 1 << 12}
+from nvscope.lab.workloads.stage2 import SMALL, Granule
 
 
 class Cause(Enum):
@@ -40,7 +37,7 @@ class Unmap:
 class Leaf:
     """A shadow page or block: canonical, where it leads, and size in bytes.
 
-    level: of L1's entry behind it, which is kept in the PTE.
+    level: of L1's entry behind it, which is kept in the PTE; 0 where L1's stage 2 is off.
     """
 
     canonical: int
@@ -49,19 +46,16 @@ class Leaf:
     writable: bool
 
 
-class ShadowMmu:
-    """One kvm_s2_mmu of kvm->arch.nested_mmus[]. vttbr: its context, None while it is invalid.
+class Refaults:
+    """What notifiers took from one MMU and faults bring back: numbers, whichever mappings it were.
 
-    revmap: its reverse map, None where the kernel has none. L1 is expected to break before it
-    makes, so that no leaf ever replaces one of another size.
+    >>> refaults = Refaults()
+    >>> refaults.fault(), refaults.take_all(), refaults.fault(), refaults.fault()
+    (False, None, True, False)
     """
 
-    def __init__(self, stores: Stores, *, reverse_map: bool) -> None:
-        self.vttbr: int | None = None
-        self.revmap = ReverseMap(stores) if reverse_map else None
-        self._leaves: dict[int, Leaf] = {}  # by the first byte's nested IPA
-        # Mappings, whichever they are: each fault is taken to have made one.
-        self._mapped = 0
+    def __init__(self) -> None:
+        self._mapped = 0  # each fault is taken to have made one
         self._owed = 0  # taken by notifiers and not yet brought back
 
     def fault(self) -> bool:
@@ -71,13 +65,54 @@ class ShadowMmu:
         self._mapped += 1
         return refault
 
+    def take_one(self) -> None:
+        """A notifier unmaps one entry of the reverse map."""
+        if self._mapped:
+            self._mapped -= 1
+            self._owed += 1
+
+    def take_all(self) -> None:
+        """A notifier unmaps the whole MMU."""
+        self._mapped, self._owed = 0, self._owed + self._mapped
+
+    def forget(self) -> None:
+        """Another full unmap: L1 gave up what was mapped itself."""
+        self._mapped = self._owed = 0
+
+
+class ShadowMmu:
+    """One kvm_s2_mmu of kvm->arch.nested_mmus[].
+
+    vttbr: its context's VTTBR_EL2, None while it is invalid; stage2_on: whether that context's
+    HCR_EL2.VM is set. revmap: its reverse map, None where the kernel has none. L1 is expected to
+    break before it makes, so that no leaf ever replaces one of another size.
+    """
+
+    def __init__(self, stores: Stores, *, reverse_map: bool, granule: Granule = SMALL) -> None:
+        self.vttbr: int | None = None
+        self.stage2_on = False
+        self.revmap = ReverseMap(stores) if reverse_map else None
+        self._granule = granule
+        self._leaves: dict[int, Leaf] = {}  # by the first byte's nested IPA
+        self._refaults = Refaults()
+        self._refaults_mapped = Refaults()
+
+    def fault(self) -> bool:
+        """A call of user_mem_abort ends. Whether it is a refault."""
+        return self._refaults.fault()
+
+    def fault_mapped(self) -> bool:
+        """The same of a call that mapped or relaxed permissions, told of no other."""
+        return self._refaults_mapped.fault()
+
     def leaf(self, nested_ipa: int) -> Leaf | None:
         """The page, else the block, that maps nested_ipa."""
-        page = self._leaves.get(_align(nested_ipa, PAGE_BYTES))
+        page = self._leaves.get(self._granule.page(nested_ipa))
         if page is not None:
             return page
-        block = self._leaves.get(_align(nested_ipa, BLOCK_BYTES))
-        return block if block is not None and block.size == BLOCK_BYTES else None
+        block_bytes = self._granule.block_bytes
+        block = self._leaves.get(_align(nested_ipa, block_bytes))
+        return block if block is not None and block.size == block_bytes else None
 
     def map(self, nested_ipa: int, leaf: Leaf) -> Record | None:
         """Map a page or block; on what is mapped only the permission changes (relax_perms).
@@ -97,8 +132,11 @@ class ShadowMmu:
         self._leaves.clear()
         if self.revmap:
             self.revmap.reset()
-        self._owed = self._owed + self._mapped if cause is Cause.NOTIFIER else 0
-        self._mapped = 0
+        for refaults in (self._refaults, self._refaults_mapped):
+            if cause is Cause.NOTIFIER:
+                refaults.take_all()
+            else:
+                refaults.forget()
         return Unmap(fallback=fallback)
 
     def unmap_canonical(self, canonical_ipa: int, size: int) -> list[Unmap]:
@@ -116,7 +154,8 @@ class ShadowMmu:
             if entry.nested is None:
                 return [*unmaps, self.unmap_all(Cause.NOTIFIER, Fallback.UNKNOWN_IPA)]
             self._drop(entry.nested, entry.size)
-            self._take_one()
+            self._refaults.take_one()
+            self._refaults_mapped.take_one()
             self.revmap.erase(entry)
             unmaps.append(Unmap(entry.size))
             start = entry.end
@@ -128,15 +167,11 @@ class ShadowMmu:
         self._drop(_align(nested_ipa, size), size)
         return Unmap(size)
 
-    def _take_one(self) -> None:
-        if self._mapped:
-            self._mapped -= 1
-            self._owed += 1
-
     def _drop(self, start: int, size: int) -> None:
         """Unmap all that intersects [start, +size): a leaf goes as a whole."""
-        if size <= BLOCK_BYTES:
-            found = {_align(start, BLOCK_BYTES), *range(start, start + size, PAGE_BYTES)}
+        if size <= self._granule.block_bytes:
+            block = _align(start, self._granule.block_bytes)
+            found = {block, *range(start, start + size, self._granule.page_bytes)}
         else:
             found = set(self._leaves)
         for nested in found & self._leaves.keys():
@@ -144,15 +179,20 @@ class ShadowMmu:
                 del self._leaves[nested]
 
     def _tlbi_bytes(self, nested_ipa: int) -> int:
-        """compute_tlb_inval_range() without a TTL: get_guest_mapping_ttl(), else 1 GiB."""
-        page = _align(nested_ipa, PAGE_BYTES)
-        for size in sorted(_LEVEL_BYTES.values()):
-            start = _align(page, size)
+        """compute_tlb_inval_range() without a TTL: get_guest_mapping_ttl(), else the most.
+
+        The most is 1 GiB with 4 KiB pages, a level-2 block with larger ones: where a walk starts.
+        Where L1's stage 2 is off, the PTE has no level, and gives no hint.
+        """
+        page = self._granule.page(nested_ipa)
+        most = self._granule.level_bytes(self._granule.root_level)
+        for level in reversed(self._granule.levels):
+            start = _align(page, self._granule.level_bytes(level))
             leaf = self.leaf(start)
-            if leaf is not None:
-                covers = page < start + _LEVEL_BYTES[leaf.level]
-                return _LEVEL_BYTES[leaf.level] if covers else _LEVEL_BYTES[1]
-        return _LEVEL_BYTES[1]
+            if leaf is not None and leaf.level:
+                size = self._granule.level_bytes(leaf.level)
+                return size if page < start + size else most
+        return most
 
 
 def _align(ipa: int, size: int) -> int:

@@ -18,8 +18,13 @@ import click
 
 from nvscope.lab.workloads.kvm import KvmError
 from nvscope.lab.workloads.main import NESTED_IPA, Request, Stop, expect, request_options, run
-from nvscope.lab.workloads.stage2 import BLOCK_BYTES, PAGE_BYTES
-from nvscope.lab.workloads.synthetic import DATA_IPA, L2AbortError, NestedGuest
+from nvscope.lab.workloads.synthetic import (
+    BLOCK_BYTES,
+    DATA_IPA,
+    PAGE_BYTES,
+    L2AbortError,
+    NestedGuest,
+)
 
 CONTEXTS = 4  # on two shadow MMUs: a switch recycles one as a rule
 PAGES = 16  # of guest memory, and of nested IPA space in which they are mapped, in any order
@@ -40,10 +45,11 @@ class _Mapping:
 class Shuffle:
     """The operations, and what each page must hold: a word at its start, 0 after a take-back.
 
-    done: how often each operation was done, and how many L2 accesses ended in an "abort".
+    el1: L1's own EL1, with L1's stage 2 off, accesses pages too. done: how often each operation was
+    done, and how many L2 accesses ended in an "abort".
     """
 
-    def __init__(self, guest: NestedGuest, seed: int) -> None:
+    def __init__(self, guest: NestedGuest, seed: int, *, el1: bool = False) -> None:
         self.done: Counter[str] = Counter()
         self._guest = guest
         self._seed = seed
@@ -57,6 +63,8 @@ class Shuffle:
             for nested in self._random.sample(range(PAGES), _MAPPED_AT_FIRST):
                 self._map(context, nested)
         self._operations = self._weighted(guest)
+        if el1:
+            self._operations |= self._weighted_el1(guest)
 
     def _weighted(self, guest: NestedGuest) -> dict[str, tuple[float, Callable[[], object]]]:
         """Name of an operation -> the weight with which chance chooses it, what does it."""
@@ -76,6 +84,13 @@ class Shuffle:
             "tlbi_page": (6, self._tlbi_page),
             "tlbi_context": (2, guest.tlbi_context),
             "tlbi_all": (2, guest.tlbi_all),
+        }
+
+    def _weighted_el1(self, guest: NestedGuest) -> dict[str, tuple[float, Callable[[], object]]]:
+        return {
+            "el1_write": (10, lambda: self._write(guest.el1_write, DATA_IPA)),
+            "el1_read": (10, lambda: self._read(lambda ipa: guest.el1_read(ipa).value, DATA_IPA)),
+            "el1_tlbi_page": (3, lambda: guest.tlbi_page(_at(DATA_IPA, self._page()))),
         }
 
     def step(self, number: int) -> None:
@@ -217,6 +232,7 @@ def _at(base_ipa: int, page: int) -> int:
 @request_options
 @click.option("--seed", type=int, required=True, help="Of the random operations.")
 @click.option("--operations", type=click.IntRange(0), default=150, show_default=True)
+@click.option("--el1", is_flag=True, help="L1's own EL1, with its stage 2 off, accesses pages too.")
 @click.option(
     "--max-full-unmaps",
     type=click.IntRange(0),
@@ -224,11 +240,11 @@ def _at(base_ipa: int, page: int) -> int:
     show_default=True,
     help="Begin no operation after so many full shadow unmaps, which take the time.",
 )
-def main(seed: int, operations: int, max_full_unmaps: int, **request: Any) -> None:
+def main(seed: int, operations: int, el1: bool, max_full_unmaps: int, **request: Any) -> None:
     """Do random operations on a nested guest, and print what they must have caused, as JSON."""
 
     def play(guest: NestedGuest, stop: Stop) -> Mapping[str, Any]:
-        shuffle = Shuffle(guest, seed)
+        shuffle = Shuffle(guest, seed, el1=el1)
         number = 0
         while (
             number < operations

@@ -1,6 +1,7 @@
 """A nested guest made to measure: every MMU notifier and every fault of it is ordered from here.
 
-One VM, one vCPU. L1 is the payload of l1.S; L2 is a loop of loads or stores in the same page.
+One VM, of whose vCPUs one runs. L1 is the payload of l1.S; L2 is a loop of loads or stores in the
+same page.
 `ledger` states what has been caused so far.
 """
 
@@ -14,11 +15,13 @@ from dataclasses import dataclass
 from typing import Self
 
 from nvscope.lab.workloads import protocol
-from nvscope.lab.workloads.kvm import REG_PC, KvmError, Mmio, Vm, has_reverse_map
-from nvscope.lab.workloads.ledger import Context, Ledger
+from nvscope.lab.workloads.kvm import REG_PC, KvmError, Mmio, Vcpu, Vm, has_reverse_map
+from nvscope.lab.workloads.ledger import Context, Ledger, untranslated
 from nvscope.lab.workloads.memory import address_of, populated
-from nvscope.lab.workloads.stage2 import BLOCK_BYTES, PAGE_BYTES, VTCR, Stage2, TableMemory
+from nvscope.lab.workloads.stage2 import HOST, Stage2, TableMemory
 
+PAGE_BYTES, BLOCK_BYTES = HOST.page_bytes, HOST.block_bytes
+BLOCK_PAGES = BLOCK_BYTES // PAGE_BYTES
 # Guest memory: the payload's page, L1's tables, and from DATA_IPA on what tests work with.
 _TABLES_IPA = protocol.RAM_IPA + (1 << 20)
 DATA_IPA = protocol.RAM_IPA + BLOCK_BYTES
@@ -56,13 +59,19 @@ class NestedGuest:
     """The VM, booted and waiting for orders. A context manager; not thread safe.
 
     payload: what payload.build made; data_bytes: guest memory from DATA_IPA on (rounded up to
-    2 MiB); huge: that memory is in huge pages. reverse_map: whether this kernel has one.
+    blocks); huge: that memory is in huge pages; late_vcpu: make another vCPU, which waits for
+    `initialise_late_vcpu`. reverse_map: whether this kernel has one.
     take_back_ns: how long each take-back took, its system call included; l2_write_ns: each order to
     L2 to write, from the order to L1's report.
     """
 
     def __init__(
-        self, payload: bytes, *, data_bytes: int = BLOCK_BYTES, huge: bool = False
+        self,
+        payload: bytes,
+        *,
+        data_bytes: int = BLOCK_BYTES,
+        huge: bool = False,
+        late_vcpu: bool = False,
     ) -> None:
         if len(payload) != protocol.PAYLOAD_BYTES:
             raise ValueError(f"the payload has {len(payload)} bytes, not {protocol.PAYLOAD_BYTES}")
@@ -76,23 +85,25 @@ class NestedGuest:
         self.reverse_map = has_reverse_map()
         self.take_back_ns: list[int] = []
         self.l2_write_ns: list[int] = []
-        self.ledger = Ledger(reverse_map=self.reverse_map)
+        self.ledger = Ledger(reverse_map=self.reverse_map, granule=HOST)
         self.ledger.populate(protocol.RAM_IPA, whole)
         if huge:
             self.ledger.populate_huge(DATA_IPA, whole - BLOCK_BYTES)
-        self._tables = TableMemory(self._memory, protocol.RAM_IPA, _TABLES_IPA, DATA_IPA)
+        self._tables = TableMemory(self._memory, protocol.RAM_IPA, _TABLES_IPA, DATA_IPA, HOST)
         self._stage2: dict[int, Stage2] = {}
         self._current: int | None = None
         self._results: dict[int, int] = {}
         try:
-            self._boot()
+            self._boot(late_vcpu)
         except BaseException:
             self.close()
             raise
 
-    def _boot(self) -> None:
+    def _boot(self, late_vcpu: bool) -> None:
         self._vm.set_memory(protocol.RAM_IPA, address_of(self._memory), len(self._memory))
         self._vcpu = self._vm.create_vcpu()
+        self._vcpu.initialise()  # before there is another: shadow MMUs are made for all there are
+        self._late_vcpu: Vcpu | None = self._vm.create_vcpu() if late_vcpu else None
         self._vm.create_gic(protocol.GIC_DIST_IPA, protocol.GIC_REDIST_IPA)
         self._vcpu.set_register(REG_PC, protocol.RAM_IPA)
         self.ledger.l1_access(protocol.RAM_IPA)  # L1's first instruction
@@ -127,7 +138,7 @@ class NestedGuest:
     def switch(self, context: int) -> None:
         """L1 sets VTTBR_EL2 and VTCR_EL2; KVM looks only when L2 runs next."""
         stage2 = self._context(context)
-        self._order(protocol.ORDER_CONTEXT, stage2.vttbr(_vmid(context)), VTCR)
+        self._order(protocol.ORDER_CONTEXT, stage2.vttbr(_vmid(context)), HOST.vtcr)
         self._current = context
 
     def tlbi_context(self) -> None:
@@ -159,6 +170,19 @@ class NestedGuest:
     def l2_read(self, nested_ipa: int, count: int = 1, stride: int = PAGE_BYTES) -> Accessed:
         """L2 reads count words, stride bytes apart, in one run. Raises L2AbortError."""
         return self._l2_access(nested_ipa, count, stride, 0, write=False)
+
+    def el1_write(
+        self, canonical_ipa: int, value: int, count: int = 1, stride: int = PAGE_BYTES
+    ) -> Accessed:
+        """L1's own EL1 writes, with L1's stage 2 off and the current context's VMID.
+
+        KVM uses a shadow MMU for it, which maps canonical IPAs to themselves.
+        """
+        return self._el1_access(canonical_ipa, count, stride, value, write=True)
+
+    def el1_read(self, canonical_ipa: int, count: int = 1, stride: int = PAGE_BYTES) -> Accessed:
+        """L1's own EL1 reads, as in el1_write."""
+        return self._el1_access(canonical_ipa, count, stride, 0, write=False)
 
     def l1_write(
         self, canonical_ipa: int, value: int, count: int = 1, stride: int = PAGE_BYTES
@@ -203,6 +227,16 @@ class NestedGuest:
 
     # ---- life
 
+    def initialise_late_vcpu(self) -> None:
+        """KVM_ARM_VCPU_INIT of the other vCPU, once: the VM then has twice as many shadow MMUs.
+
+        Linux 6.16 to 7.1 keeps them in one array, which that moves. The vCPU never runs.
+        """
+        assert self._late_vcpu
+        self._late_vcpu.initialise()
+        self._late_vcpu = None
+        self.ledger.add_vcpu()
+
     def close(self) -> None:
         """Destroy the VM; may be called twice."""
         self._vm.close()
@@ -219,19 +253,33 @@ class NestedGuest:
     def _l2_access(
         self, nested_ipa: int, count: int, stride: int, value: int, *, write: bool
     ) -> Accessed:
-        """Order it, and hold what L1 reports against what the ledger expects."""
-        context = self._selected()
-        stage2 = self._stage2[context]
-        view = Context(stage2.vttbr(_vmid(context)), stage2.walk, protocol.L2_CODE_NESTED_IPA)
+        stage2 = self._stage2[self._selected()]
+        view = Context(self._vttbr(), stage2.walk, protocol.L2_CODE_NESTED_IPA)
         begun_ns = time.perf_counter_ns()
         status = self._order(protocol.ORDER_L2_ACCESS, nested_ipa, count, stride, value, int(write))
         if write:
             self.l2_write_ns.append(time.perf_counter_ns() - begun_ns)
-        addresses = _addresses(nested_ipa, count, stride)
+        return self._ran(status, view, _addresses(nested_ipa, count, stride), write=write)
+
+    def _el1_access(
+        self, canonical_ipa: int, count: int, stride: int, value: int, *, write: bool
+    ) -> Accessed:
+        addresses = _addresses(canonical_ipa, count, stride)
+        for address in addresses:
+            self._check_data(address, _WORD_BYTES)
+        view = Context(self._vttbr(), untranslated, protocol.RAM_IPA, stage2_on=False)
+        words = (canonical_ipa, count, stride, value, int(write))
+        status = self._order(protocol.ORDER_EL1_ACCESS, *words)
+        return self._ran(status, view, addresses, write=write)
+
+    def _ran(
+        self, status: int, view: Context, addresses: range | list[int], *, write: bool
+    ) -> Accessed:
+        """Hold what L1 reports against what the ledger expects. Raises L2AbortError."""
         expected = self.ledger.l2_run(view, addresses, write=write)
         done = self._results[protocol.DONE]
         if done != expected:
-            raise KvmError(f"L2 did {done} accesses from {nested_ipa:#x} on, not {expected}")
+            raise KvmError(f"{done} accesses were done from {addresses[0]:#x} on, not {expected}")
         if status != protocol.STATUS_OK:
             esr, hpfar, far = (
                 self._results[name] for name in (protocol.ESR, protocol.HPFAR, protocol.FAR)
@@ -272,6 +320,10 @@ class NestedGuest:
             self._vcpu.answer(words[index] if index < len(words) else 0)
         else:
             raise KvmError(f"the guest accessed {mmio.ipa:#x}, where nothing is")
+
+    def _vttbr(self) -> int:
+        context = self._selected()
+        return self._stage2[context].vttbr(_vmid(context))
 
     def _selected(self) -> int:
         assert self._current is not None

@@ -92,6 +92,9 @@ def test_what_is_foreseen_is_what_is_attached(seen: Seen) -> None:
     attached = {tuple(sample.labels[name] for name in labels) for sample in samples}
     foreseen = [p for p in seen.doctor["probes"] if p["for"] == "metrics"]
     assert {tuple(p[name] for name in labels) for p in foreseen} == attached
+    with open_trace(seen.trace) as reader:
+        recorded = {k: text.partition(",")[0] for k, text in (reader.about.probes or {}).items()}
+    assert recorded == {p["probe"]: f"{p['mechanism']} {p['hook']}" for p in seen.doctor["probes"]}
 
 
 def test_a_trace_passes_and_has_the_same_events(seen: Seen) -> None:

@@ -13,7 +13,7 @@ from nvscope.lab.prometheus import Prometheus, Target
 from nvscope.lab.services import Synthetic
 from nvscope.lab.setup.prometheus import unpack
 from tests.live.conftest import Observed
-from tests.live.counts import UNMAPS, by_exporter
+from tests.live.counts import UNMAPS, USER_MEM_ABORT, by_exporter, expected_at
 
 ROOT = Path(__file__).resolve().parents[2]
 ALERTS, RECORDING = (ROOT / "exporter/alerts" / name for name in ("alerts.yml", "recording.yml"))
@@ -71,7 +71,7 @@ def test_prometheus_has_the_ledgers_counts(observed: Observed, server: Prometheu
     # Not all of them between two scrapes: a rate takes two samples.
     with Synthetic(observed.host, VM, "--unmaps", "47", "--pace", "0.1") as guest:
         facts = guest.facts(timeout=120)
-        expected = dict(facts["expected"])
+        expected = expected_at(USER_MEM_ABORT, facts["expected"])
         del expected["reflected_aborts"]  # has no metric
         count = f'{UNMAPS}_count{{vm="{VM}"}}'
         server.wait_for(lambda: server.value(count) == 47, "having all 47 unmaps", 30)

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from nvscope.lab.workloads import kvm, payload, protocol
 from nvscope.lab.workloads.main import main
+from nvscope.lab.workloads.stage2 import IPA_BITS, LARGE, MEDIUM, SMALL
 from nvscope.probes.errors import LackError
 
 BRANCH = 0b000101  # bits 31:26 of an unconditional B
@@ -30,6 +31,20 @@ def test_payload_is_one_page_with_vectors_and_l2_code(tmp_path: Path) -> None:
         at = protocol.VECTORS_OFFSET + vector * 0x80
         assert int.from_bytes(code[at : at + 4], "little") >> 26 == BRANCH
     assert any(code[protocol.L2_ENTRY_OFFSET : protocol.L2_ENTRY_OFFSET + 4])
+
+
+def test_the_code_lies_in_a_page_of_each_size() -> None:
+    for granule in (SMALL, MEDIUM, LARGE):
+        for ipa in (protocol.RAM_IPA, protocol.L2_CODE_NESTED_IPA):
+            assert ipa == granule.page(ipa)
+            assert granule.page(ipa + protocol.PAYLOAD_BYTES - 1) == ipa
+        assert protocol.L2_CODE_NESTED_IPA + granule.page_bytes <= 1 << IPA_BITS
+
+
+def test_l1s_own_el1_differs_from_l2_by_stage_2_alone() -> None:
+    vm, tge = 1 << 0, 1 << 27  # Arm ARM D24.2, HCR_EL2
+    assert protocol.HCR_L2 & ~vm == protocol.HCR_EL1
+    assert not protocol.HCR_EL1 & tge
 
 
 def test_missing_assembler_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

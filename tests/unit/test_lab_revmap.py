@@ -8,8 +8,15 @@ from itertools import pairwise
 import pytest
 
 from nvscope.lab.workloads.revmap import Entry, Record, ReverseMap, Stores
-from nvscope.lab.workloads.stage2 import BLOCK_BYTES, PAGE_BYTES
-from tests.unit.ledger_guest import NESTED_BLOCK, Guest, canonical, mapped, nested
+from tests.unit.ledger_guest import (
+    BLOCK_BYTES,
+    NESTED_BLOCK,
+    PAGE_BYTES,
+    Guest,
+    canonical,
+    mapped,
+    nested,
+)
 
 BLOCK = 0x4020_0000
 NEAR, FAR = 0x8000_0000, 0x9000_0000  # nested IPAs
@@ -255,4 +262,36 @@ def test_a_block_over_the_stale_entry_of_a_page_is_an_overlap() -> None:
         ranged_bytes=PAGE_BYTES,
         records_stored=2,
         records_overlapped=1,
+    )
+
+
+def test_what_l1s_el1_maps_is_recorded_too() -> None:
+    guest = mapped(2, reverse_map=True)
+    guest.run(0)
+    guest.run_el1(0, 1)
+    guest.take_back(0)  # one entry in each MMU
+    guest.run_el1(0, 1)
+    guest.counted(
+        notifier_unmaps=1,
+        ranged_unmaps_in_notifier=2,
+        ranged_bytes=2 * PAGE_BYTES,
+        shadow_faults=6,
+        records_stored=6,
+        refaults=1,
+    )
+
+
+def test_a_retried_fault_records_nothing() -> None:
+    guest = mapped(1, reverse_map=True)
+    guest.take_back(0)
+    guest.run(0, write=False)
+    guest.run(0)
+    guest.counted(
+        notifier_unmaps=2,
+        ranged_unmaps_in_notifier=1,
+        ranged_bytes=PAGE_BYTES,
+        shadow_faults=4,
+        shadow_mapped=3,
+        records_stored=3,
+        refaults=1,
     )

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import mmap
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nvscope.lab.workloads.stage2 import (
-    BLOCK_BYTES,
+    HOST,
     IPA_BITS,
-    PAGE_BYTES,
-    VTCR,
+    LARGE,
+    MEDIUM,
+    SMALL,
+    Granule,
     Memory,
     Stage2,
     TableMemory,
     Translation,
 )
 
+PAGE_BYTES, BLOCK_BYTES = SMALL.page_bytes, SMALL.block_bytes
 BASE = 0x4000_0000
 TABLES = BASE + 0x1_0000
 DATA = BASE + BLOCK_BYTES
@@ -32,11 +37,42 @@ def descriptor(memory: Memory, ipa: int) -> int:
     return int.from_bytes(memory[offset : offset + 8], "little")
 
 
-def test_vtcr_starts_at_level_1_for_36_bits() -> None:
-    t0sz, sl0, tg0 = VTCR & 0x3F, (VTCR >> 6) & 3, (VTCR >> 14) & 3
-    assert (64 - t0sz, sl0, tg0) == (IPA_BITS, 1, 0)
-    # The root: 36 - 30 = 6 bits of index, 64 entries of 8 bytes, within one page.
-    assert 8 << (IPA_BITS - 30) <= PAGE_BYTES
+@pytest.mark.parametrize(
+    ("granule", "tg0", "root_level"), [(SMALL, 0, 1), (MEDIUM, 0b10, 2), (LARGE, 0b01, 2)]
+)
+def test_vtcr_says_where_a_walk_of_36_bits_starts(
+    granule: Granule, tg0: int, root_level: int
+) -> None:
+    vtcr = granule.vtcr
+    assert (64 - (vtcr & 0x3F), vtcr >> 14 & 3) == (IPA_BITS, tg0)
+    # Arm ARM D24.2, VTCR_EL2.SL0: walk_nested_s2_pgd() reads it so.
+    sl0 = vtcr >> 6 & 3
+    assert (2 if granule is SMALL else 3) - sl0 == root_level == granule.levels[0]
+    # The root: check_base_s2_limits() wants it to be of at most 16 tables; here it is within one.
+    assert 8 * (granule.index((1 << IPA_BITS) - 1, root_level) + 1) <= granule.page_bytes
+
+
+def test_bytes_by_level() -> None:
+    assert [SMALL.level_bytes(level) for level in SMALL.levels] == [1 << 30, 2 << 20, 4 << 10]
+    assert [MEDIUM.level_bytes(level) for level in MEDIUM.levels] == [32 << 20, 16 << 10]
+    assert [LARGE.level_bytes(level) for level in LARGE.levels] == [512 << 20, 64 << 10]
+    assert HOST.page_bytes == mmap.PAGESIZE
+
+
+@pytest.mark.parametrize("granule", [MEDIUM, LARGE])
+def test_larger_pages_walk_two_levels(granule: Granule) -> None:
+    page, block = granule.page_bytes, granule.block_bytes
+    memory = bytearray(4 * page)
+    s2 = Stage2(TableMemory(memory, BASE, BASE, BASE + len(memory), granule))
+    s2.map(page, 3 * block, page)
+    s2.map(block, 4 * block, block)
+    assert s2.walk(page + 8) == Translation(3 * block + 8, 3, True, False)
+    assert s2.walk(2 * block - 8) == Translation(5 * block - 8, 2, True, False)
+    assert s2.walk(0) is None
+    root = [int.from_bytes(memory[at : at + 8], "little") for at in (0, 8)]
+    assert [entry & 0b11 for entry in root] == [0b11, 0b01]
+    with pytest.raises(ValueError, match="aligned"):
+        s2.map(page // 2, 0, page)
 
 
 def test_page_descriptors() -> None:
