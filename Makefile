@@ -42,7 +42,7 @@ test-debug: $(STAMP) ## the workloads and KVM's selftests on a kernel with lockd
 NVSCOPE_KERNELS ?= 6.16 6.17 6.18 6.19 7.0 7.1 7.2 7.3 6.18-rt 7.3-rt 6.18-16k 7.3-16k
 
 test-matrix: $(STAMP) ## every kernel of the field from 6.16 on, two hours (make test has 6.18, 7.0 and 7.3)
-	@NVSCOPE_KERNELS="$(NVSCOPE_KERNELS)" $(BIN)/pytest tests/live/test_kernels.py -n 2 --dist loadgroup
+	@NVSCOPE_KERNELS="$(NVSCOPE_KERNELS)" $(BIN)/pytest tests/live/test_kernels.py -n 2 --dist loadgroup --timeout=3600
 	@$(BIN)/python -m tests.live.tables
 
 man: $(STAMP) ## the manual pages, in build/man/man1
