@@ -9,10 +9,11 @@ from pathlib import Path
 
 from nvscope.lab.kernel import build, names, packaged, selftests, source
 from nvscope.lab.machine import Machine, Share
-from nvscope.lab.setup import host, rootfs, steps, store
+from nvscope.lab.setup import host, memory, rootfs, steps, store
 from nvscope.lab.setup.paths import source_root
 from nvscope.lab.vm import Lab
 from nvscope.lab.workloads import payload
+from nvscope.probes.errors import LackError
 
 # Those that have a name; the others are versions of Debian's.
 KERNELS = (*build.FLAVOURS, names.STOCK)
@@ -36,6 +37,8 @@ class Assets:
     def boot(self, **changes: object) -> Lab:
         """Start a lab host; `changes` replace fields of the machine. Not ready yet: wait_ready."""
         machine = replace(self.machine, **changes)  # type: ignore[arg-type]
+        if machine.in_memory and machine.systemd:
+            raise LackError(f"the kernel {self.kernel} runs from memory here, without systemd")
         shares = [Share("src", source_root()), Share("artifacts", self.artifacts)]
         return Lab(machine, self.rootfs, shares)
 
@@ -56,7 +59,10 @@ def prepare(
     # What a debug kernel watches is the host; its guests are slow enough without that.
     inside = _built("lab", given_source) if kernel == "debug" else machine
     tests = selftests.build(_fetched()) if with_selftests else None
-    return Assets(name, machine, rootfs.build(inside), _artifacts(inside.kernel, tests))
+    root = _rootfs(inside)
+    if machine.in_memory:
+        machine = replace(machine, initrd=memory.build(root))
+    return Assets(name, machine, root, _artifacts(inside.kernel, tests))
 
 
 def identity(kernel: str) -> str:
@@ -81,10 +87,17 @@ def _fetched() -> source.Source:
         return source.fetched()
 
 
+def _rootfs(inside: Machine) -> Path:
+    # A new image is finished by booting it from disk.
+    if inside.in_memory and not rootfs.is_cached():
+        inside = _packaged(names.STOCK)[1]
+    return rootfs.build(inside)
+
+
 def _packaged(kernel: str) -> tuple[str, Machine]:
     found = packaged.get(names.wanted(kernel))
-    machine = Machine(kernel=found.folder / "Image", initrd=found.folder / "initrd")
-    return found.release.name, machine
+    image, initrd = found.folder / "Image", found.initrd
+    return found.release.name, Machine(image, initrd, in_memory=initrd is None)
 
 
 def _artifacts(inside: Path, tests: Path | None) -> Path:

@@ -19,7 +19,8 @@ from nvscope.lab.setup import steps
 NOT_BOOTED = ("cloud",)
 NOTES = (
     "-16k has pages of 16 KiB, -rt is PREEMPT_RT. Before 6.16 KVM runs no nested guests on arm64."
-    " The lab cannot boot kernels whose modules Debian no longer has, nor -cloud, which has no 9p."
+    " In RAM: Debian no longer has its modules, so that its root file system is in memory, without"
+    " systemd and QEMU. The lab cannot boot -cloud, which has no 9p."
 )
 
 
@@ -27,9 +28,9 @@ NOTES = (
 class Row:
     """A kernel.
 
-    kernel: the word for --kernel; nested: KVM runs nested guests in it; boots: the lab can boot it,
-    for all that this needs is in the archive or cached; cached_bytes: what it takes here (0: it is
-    not cached).
+    kernel: the word for --kernel; nested: KVM runs nested guests in it; boots: the lab can boot it;
+    root: where its root file system is then, "disk" or "memory"; cached_bytes: what it takes here
+    (0: it is not cached).
     """
 
     kernel: str
@@ -37,6 +38,7 @@ class Row:
     release: str
     nested: bool
     boots: bool
+    root: str
     cached_bytes: int
 
 
@@ -74,7 +76,8 @@ def listing(packages: Iterable[str]) -> list[Row]:
             names.dotted(each.series),
             each.name,
             each.nested,
-            each.flavour not in NOT_BOOTED and (each in whole or each in here),
+            each.flavour not in NOT_BOOTED,
+            "disk" if each in whole or _has_initrd(here.get(each)) else "memory",
             _bytes(here.get(each)),
         )
         for each in sorted(known, key=lambda each: each.version, reverse=True)
@@ -107,7 +110,11 @@ def table(rows: Iterable[Row]) -> Table:
 
 
 def _nested(row: Row) -> str:
-    return "yes" if row.nested else "no"
+    return ("yes" if row.nested else "no") + (", in RAM" if row.root == "memory" else "")
+
+
+def _has_initrd(folder: Path | None) -> bool:
+    return folder is not None and (folder / "initrd").exists()
 
 
 def _packages() -> list[str]:

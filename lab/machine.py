@@ -8,6 +8,8 @@ from pathlib import Path
 # The guest's own ports, forwarded from this machine's loopback.
 SSH_PORT = 22
 METRICS_PORT = 9810
+# The serial port that stands in for a network where there is none; guest/init looks for the name.
+SERIAL_NAME = "ssh"
 
 # kernel-command-line(7) of systemd. It is not to ask who is at the console, nor to wait for a
 # login there: no udev tells of the device.
@@ -15,6 +17,10 @@ SYSTEMD = (
     "init=/usr/lib/systemd/systemd systemd.unit=multi-user.target systemd.firstboot=off"
     " systemd.condition_needs_update=off systemd.mask=serial-getty@ttyAMA0.service"
 )
+
+
+ON_DISK = "root=/dev/vda rw rootfstype=ext4"
+IN_MEMORY = "rdinit=/usr/sbin/init"
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,9 @@ class Machine:
     image itself, not to a copy that ends with it. lpa2: FEAT_LPA2, with which KVM's IPA spaces
     have 52 bits, not 48, and a full shadow unmap walks 16 times as far. revmap: the lab kernel
     uses its nested reverse map; other kernels have none to turn off. systemd: it is the first
-    process, and the lab's own set-up one of its services.
+    process, and the lab's own set-up one of its services. in_memory: the initrd is the root file
+    system, for a kernel without drivers for disk, network and 9p: there are no such devices, and
+    ssh comes in over a serial port, one connection at a time.
     """
 
     kernel: Path
@@ -41,11 +49,12 @@ class Machine:
     lpa2: bool = False
     revmap: bool = True
     systemd: bool = False
+    in_memory: bool = False
 
 
 @dataclass(frozen=True)
 class Share:
-    """A folder of this machine that the guest mounts read-only by its tag (9p)."""
+    """A folder of this machine that the guest sees by its tag: over 9p, or a copy in memory."""
 
     tag: str
     path: Path
@@ -54,7 +63,8 @@ class Share:
 def kernel_command_line(machine: Machine) -> str:
     """The kernel's arguments; an oops ends the guest, so that it is seen at once."""
     words = [
-        "root=/dev/vda rw rootfstype=ext4 console=ttyAMA0 panic=-1 oops=panic",
+        IN_MEMORY if machine.in_memory else ON_DISK,
+        "console=ttyAMA0 panic=-1 oops=panic",
         f"kvm-arm.mode={machine.kernel_mode}",
         "" if machine.revmap else "kvm-arm.nested_revmap=0",
         SYSTEMD if machine.systemd else "",
@@ -66,10 +76,11 @@ def kernel_command_line(machine: Machine) -> str:
 def qemu_arguments(
     machine: Machine, root: Path, shares: list[Share], console: Path, ports: dict[int, int]
 ) -> list[str]:
-    """QEMU's command line. ports: guest port -> port on this machine's 127.0.0.1."""
+    """QEMU's command line. ports: guest port -> port on this machine's 127.0.0.1.
+
+    In memory, root and shares are what the initrd has already, and only SSH_PORT is forwarded.
+    """
     accel = "tcg,thread=single" if machine.icount else "tcg,thread=multi"
-    snapshot = "off" if machine.keep_writes else "on"
-    forwards = "".join(f",hostfwd=tcp:127.0.0.1:{host}-:{guest}" for guest, host in ports.items())
     arguments = [
         "qemu-system-aarch64", "-nodefaults", "-display", "none", "-no-reboot",
         "-M", "virt,virtualization=on,gic-version=3",
@@ -79,17 +90,32 @@ def qemu_arguments(
         "-kernel", str(machine.kernel), "-append", kernel_command_line(machine),
         "-serial", f"file:{console}", "-monitor", "none",
         "-device", "virtio-rng-pci",
-        # With a snapshot, writes go to a temporary file that QEMU has already unlinked.
-        "-drive", f"file={root},format=raw,if=none,id=root,snapshot={snapshot}",
-        "-device", "virtio-blk-pci,drive=root",
-        "-netdev", f"user,id=net,restrict=on{forwards}",
-        # No ROM: it belongs to a package that booting from -kernel does not need.
-        "-device", "virtio-net-pci,netdev=net,romfile=",
     ]  # fmt: skip
     if machine.icount:
         arguments += ["-icount", "shift=0,sleep=off"]
     if machine.initrd:
         arguments += ["-initrd", str(machine.initrd)]
+    if machine.in_memory:
+        return arguments + _serial(ports[SSH_PORT])
+    return arguments + _disk(root, machine.keep_writes) + _network(ports) + _virtfs(shares)
+
+
+def _disk(root: Path, keep_writes: bool) -> list[str]:
+    # With a snapshot, writes go to a temporary file that QEMU has already unlinked.
+    snapshot = "off" if keep_writes else "on"
+    drive = f"file={root},format=raw,if=none,id=root,snapshot={snapshot}"
+    return ["-drive", drive, "-device", "virtio-blk-pci,drive=root"]
+
+
+def _network(ports: dict[int, int]) -> list[str]:
+    forwards = "".join(f",hostfwd=tcp:127.0.0.1:{host}-:{guest}" for guest, host in ports.items())
+    # No ROM: it belongs to a package that booting from -kernel does not need.
+    device = "virtio-net-pci,netdev=net,romfile="
+    return ["-netdev", f"user,id=net,restrict=on{forwards}", "-device", device]
+
+
+def _virtfs(shares: list[Share]) -> list[str]:
+    arguments = []
     for share in shares:
         arguments += [
             "-virtfs",
@@ -97,3 +123,11 @@ def qemu_arguments(
             "multidevs=remap",
         ]
     return arguments
+
+
+def _serial(port: int) -> list[str]:
+    return [
+        "-chardev", f"socket,id=ssh,host=127.0.0.1,port={port},server=on,wait=off",
+        "-device", "virtio-serial-pci",
+        "-device", f"virtserialport,chardev=ssh,name={SERIAL_NAME}",
+    ]  # fmt: skip

@@ -30,7 +30,7 @@ def _completed(
     _context: click.Context, _option: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """What is known without looking it up; versions where a series is written already."""
-    releases = {*archive.whole(archive.known()), *packaged.cached()}
+    releases = {*archive.releases(archive.known()), *packaged.cached()}
     series = {names.dotted(each.series) for each in releases}
     words = sorted(series) if incomplete.count(".") < 2 else sorted(map(str, releases))
     return [CompletionItem(w) for w in (*KERNELS, *words) if w.startswith(incomplete)]

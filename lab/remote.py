@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 TIMED_OUT = 124  # what timeout(1) exits with
@@ -21,13 +21,15 @@ class Remote:
     """A way into a guest.
 
     port: of sshd, on 127.0.0.1; keys: folder with id and known_hosts; control: socket that all
-    connections share; explain: makes the error for a command that got no proper end.
+    connections share; explain: makes the error for a command that got no proper end; forwards:
+    ports on this machine's 127.0.0.1 -> the guest's own, to be reached over that connection.
     """
 
     port: int
     keys: Path
     control: Path
     explain: Callable[[str], GuestError] = GuestError
+    forwards: Mapping[int, int] = field(default_factory=dict)
 
     def run(
         self, command: str, timeout: float = 120, check: bool = True, stdin: str | None = None
@@ -111,6 +113,9 @@ class Remote:
         argv = ["ssh", "-F", "none", "-p", str(self.port), "-t" if tty else "-T"]
         for name, value in options.items():
             argv += ["-o", f"{name}={value}"]
+        # What the shared connection forwards already is not forwarded twice.
+        for here, there in self.forwards.items():
+            argv += ["-L", f"127.0.0.1:{here}:127.0.0.1:{there}"]
         return [*argv, "root@127.0.0.1", *([command] if command else [])]
 
 

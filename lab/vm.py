@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +17,9 @@ import psutil
 from nvscope.lab.complaints import complaints, lockdep_off
 from nvscope.lab.machine import METRICS_PORT, SSH_PORT, Machine, Share, qemu_arguments
 from nvscope.lab.remote import GuestError, Remote
+from nvscope.lab.setup import memory
 from nvscope.lab.setup.process import die_with_parent
+from nvscope.probes.errors import LackError
 
 READY = "nvscope-lab: ready"
 FOLDER_PREFIX = "nvscope-lab-"  # then the owner's pid
@@ -36,8 +39,13 @@ class Lab:
         self.folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-"))
         self._console = self.folder / "console"
         ssh_port, self.metrics_port = _free_ports(2)
-        self.remote = Remote(ssh_port, rootfs, self.folder / "ssh", self._error)
+        # Without a network the guest's other port is reached over ssh too.
+        forwards = {self.metrics_port: METRICS_PORT} if machine.in_memory else {}
+        self.remote = Remote(ssh_port, rootfs, self.folder / "ssh", self._error, forwards)
         self.run, self.popen = self.remote.run, self.remote.popen
+        self._initrd = self.folder / "initrd"
+        if machine.in_memory:
+            machine = self._with_shares(machine, shares)
         arguments = qemu_arguments(
             machine,
             rootfs / "root.ext4",
@@ -64,6 +72,8 @@ class Lab:
             if time.monotonic() > deadline:
                 raise self._error(f"the guest was not ready in {timeout:.0f} s")
             time.sleep(0.1)
+        # QEMU has read it, and it is large.
+        self._initrd.unlink(missing_ok=True)
         return self
 
     def alive(self) -> bool:
@@ -104,6 +114,16 @@ class Lab:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _with_shares(self, machine: Machine, shares: list[Share]) -> Machine:
+        """The machine with all that it is to see in its initrd, which lies in our folder."""
+        assert machine.initrd
+        try:
+            memory.initrd(machine.initrd, shares, self._initrd)
+        except OSError as error:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise LackError(f"{self._initrd} cannot be written: {error.strerror}") from None
+        return replace(machine, initrd=self._initrd)
 
     def _error(self, what: str) -> GuestError:
         if not self.alive():

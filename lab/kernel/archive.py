@@ -69,15 +69,20 @@ def whole(package_names: Iterable[str]) -> list[Release]:
     ]
 
 
+def has_modules(release: Release) -> bool:
+    """Whether the archive had its modules when it was last read."""
+    return release in whole(known())
+
+
 def find(wanted: Wanted) -> Release:
-    """The newest in the archive that will do, with its modules.
+    """The newest in the archive that will do.
 
     Raises LackError where there is none, UnreachableError where that cannot be looked up.
     """
     # What is not in today's lists may have come since.
     for age in (DAY_SECONDS, RECENT_SECONDS):
         there = packages(age)
-        found = wanted.among(whole(there))
+        found = wanted.among(releases(there))
         if found:
             return found[-1]
     raise LackError(_not_there(wanted, there))
@@ -107,11 +112,7 @@ def fetch_one(package: str, into: Path, tell: steps.Tell) -> Path:
 
 
 def _not_there(wanted: Wanted, packages: list[str]) -> str:
-    there = whole(packages)
-    if wanted.among(releases(packages)):
-        lack = f"no longer has the modules of the kernel {wanted} for arm64"
-    else:
-        lack = f"has no kernel {wanted} for arm64"
+    there = releases(packages)
     series = Wanted(wanted.version[:2], wanted.flavour).among(there)
     if series:
         has = ", ".join(map(str, series))
@@ -119,7 +120,7 @@ def _not_there(wanted: Wanted, packages: list[str]) -> str:
         of_flavour = {each.series for each in there if each.flavour == wanted.flavour}
         listed = (str(Wanted(each, wanted.flavour)) for each in sorted(of_flavour))
         has = f"the series {', '.join(listed) or 'of none'}"
-    return f"the Debian archive {lack}; it has {has}"
+    return f"the Debian archive has no kernel {wanted} for arm64; it has {has}"
 
 
 def _apt() -> Apt:

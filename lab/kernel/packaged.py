@@ -17,10 +17,16 @@ KIND, IMAGE_KIND = "packaged", "images"
 
 @dataclass(frozen=True)
 class Packaged:
-    """A kernel that is ready to boot; folder: has its Image, config and initrd."""
+    """A kernel that is ready to boot; folder: has its Image and, with its modules, its initrd."""
 
     release: Release
     folder: Path
+
+    @property
+    def initrd(self) -> Path | None:
+        """What loads its modules; None where they cannot be had, and its root is in memory."""
+        path = self.folder / "initrd"
+        return path if path.exists() else None
 
 
 def resolve(wanted: Wanted) -> Release:
@@ -50,12 +56,17 @@ def get(wanted: Wanted) -> Packaged:
 
 
 def build(release: Release) -> Path:
-    """The folder with Image, config and initrd, made if it is not cached."""
+    """The folder with Image, config and initrd, made if it is not cached.
+
+    Of a kernel whose modules are gone, it has the Image alone.
+    """
     title = f"Debian's kernel {release}"
-    final = store.path_of(KIND, _key(release))
-    if final.is_dir():
+    here = cached().get(release)
+    if here:
         steps.cached(title)
-        return final
+        return here
+    if not archive.has_modules(release):
+        return image(release).parent
     with steps.step(title) as tell:
         return store.artifact(KIND, _key(release), lambda folder: _make(folder, release, tell))
 
@@ -72,9 +83,14 @@ def image(release: Release) -> Path:
 
 def cached() -> dict[Release, Path]:
     """The kernels that need no archive, with the folders that `build` would return."""
+    alone = _cached(IMAGE_KIND)
+    return {k: v for k, v in alone.items() if not archive.has_modules(k)} | _cached(KIND)
+
+
+def _cached(kind: str) -> dict[Release, Path]:
     ending = f"_{_recipe()}"
     found = {}
-    for folder in (cache_dir() / KIND).glob(f"*{ending}"):
+    for folder in (cache_dir() / kind).glob(f"*{ending}"):
         release = names.release(folder.name.removesuffix(ending))
         if release:
             found[release] = folder

@@ -15,6 +15,7 @@ from nvscope.lab.runs import view
 from nvscope.lab.services import Exporter, Linux, Metrics, Synthetic
 from nvscope.lab.setup.steps import console, step
 from nvscope.lab.vm import Lab
+from nvscope.probes.errors import LackError
 
 GUESTS = ("synthetic", "linux")
 EMULATED = "durations are of an emulated machine: for the proportions, not for performance"
@@ -26,6 +27,11 @@ LINUX_BOOT_SECONDS = 600
 def demo(seconds: float, keep: bool, kernel: str, guest: str, revmap: bool) -> bool:
     """Run it all; returns whether events were seen. seconds: of the live view; revmap: use it."""
     assets = prepare(kernel)
+    if guest == "linux" and assets.machine.in_memory:
+        raise LackError(
+            f"the kernel {assets.kernel} runs from memory here, without the QEMU that --guest linux"
+            " needs: choose another kernel"
+        )
     with ExitStack() as stack:
         host = stack.enter_context(assets.boot(revmap=revmap))
         with step("lab host boots: arm64 with FEAT_NV2, emulated"):

@@ -26,11 +26,12 @@ FAILURES = {"fallbacks_broken", "records_failed", "records_skipped", "broken_mmu
 
 # Seeds that do all that is asked of them at the end, with a reverse map and without.
 @pytest.mark.parametrize("observed", ["lab-fentry", "plain-fentry"], indirect=True)
-@pytest.mark.parametrize("seed", [1, 4, 5])
-def test_counts_of_random_operations_are_exact(observed: Observed, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "el1"), [(1, False), (4, False), (5, False), (2, True)])
+def test_counts_of_random_operations_are_exact(observed: Observed, seed: int, el1: bool) -> None:
+    """el1: L1's own EL1 takes part, on a shadow MMU with its stage 2 off."""
     host, exporter, _ = observed
     oracle(host, "start")
-    options = ("--seed", str(seed), *OPERATIONS)
+    options = ("--seed", str(seed), *OPERATIONS, *(["--el1"] if el1 else []))
     with Synthetic(host, f"shuffle-{seed}", *options, script="shuffle") as guest:
         facts = guest.facts(timeout=120)
         metrics = exporter.scrape()
@@ -40,5 +41,6 @@ def test_counts_of_random_operations_are_exact(observed: Observed, seed: int) ->
     assert_all_agree(facts, metrics, seen)
     # The operations were such that this says something.
     assert {"take_back", "remap", "unmap", "tlbi_context", "tlbi_all"} <= facts["done"].keys()
+    assert ("el1_write" in facts["done"]) == el1
     never = {name for name, count in facts["expected"].items() if count == 0}
     assert never == NEVER[facts["reverse_map"]] | FAILURES

@@ -16,6 +16,8 @@ from nvscope.cli import main
 from nvscope.lab import assets, running
 from nvscope.lab.kernel import archive, initramfs, names, packaged, unpack
 from nvscope.lab.kernel.names import Release, Wanted
+from nvscope.lab.machine import Machine
+from nvscope.lab.runs import demo
 from nvscope.lab.setup import host
 from nvscope.probes.errors import LackError
 
@@ -45,7 +47,7 @@ def release(name: str) -> Release:
 
 
 class FakeApt:
-    """An archive with RELEASES, but for the modules of one; counts how often it is read."""
+    """An archive with RELEASES, but for the modules of 7.1.13; counts how often it is read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "apt/kernels"
@@ -85,10 +87,12 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeApt:
     return fake
 
 
-def cache(cache_folder: Path, name: str) -> Path:
+def cache(cache_folder: Path, name: str, kind: str = packaged.KIND) -> Path:
     """Have this kernel in the cache."""
-    folder = cache_folder / packaged.KIND / packaged._key(release(name))
+    folder = cache_folder / kind / packaged._key(release(name))
     folder.mkdir(parents=True)
+    if kind == packaged.KIND:
+        (folder / "initrd").touch()
     (folder / "Image").write_bytes(b"x" * (3 << 20))
     return folder
 
@@ -159,10 +163,37 @@ def test_kernels_built_here_are_not_looked_up(apt: FakeApt) -> None:
 
 
 @pytest.mark.parametrize("word", ["7.1", "7.1.13"])
-def test_a_kernel_whose_modules_are_gone_is_refused(word: str) -> None:
-    done = lab("run", "--kernel", word, "true")
+def test_a_kernel_whose_modules_are_gone_has_no_initrd(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unpack, "image_of", lambda *_: None)
+    found = packaged.get(names.wanted(word))
+    assert (found.release.name, found.initrd) == ("7.1.13+deb13-arm64", None)
+    assert found.folder.parent == tmp_path / packaged.IMAGE_KIND
+    assert assets._packaged(word)[1].in_memory
+
+
+def test_an_image_alone_is_enough_only_without_modules(apt: FakeApt, tmp_path: Path) -> None:
+    archive.packages()
+    for name in ("7.1.13+deb13-arm64", "7.3.4+deb13-arm64"):
+        cache(tmp_path, name, packaged.IMAGE_KIND)
+    assert [str(each) for each in packaged.cached()] == ["7.1.13"]
+    apt.reachable = False
+    assert assets._packaged("stock")[1].in_memory
+
+
+def test_what_needs_a_disk_is_refused_in_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    machine = Machine(tmp_path / "Image", in_memory=True)
+    ready = assets.Assets("7.1.13+deb13-arm64", machine, tmp_path, tmp_path)
+    with pytest.raises(LackError, match=r"kernel 7\.1\.13.* without systemd$"):
+        ready.boot(systemd=True)
+    monkeypatch.setattr(demo, "prepare", lambda _: ready)
+    done = lab("demo", "--kernel", "7.1", "--guest", "linux")
     assert done.exit_code == 3
-    assert f"no longer has the modules of the kernel {word} for arm64; it has" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "--guest linux needs: choose another kernel" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -170,7 +201,7 @@ def test_a_kernel_whose_modules_are_gone_is_refused(word: str) -> None:
     [
         ("6.18.99", "it has 6.18.9, 6.18.15"),
         ("6.18.9-16k", "it has 6.18.15-16k"),
-        ("6.99", "it has the series 6.12, 6.18, 7.3"),
+        ("6.99", "it has the series 6.12, 6.18, 7.1, 7.3"),
         ("6.18-rt", "it has the series 7.0-rt"),
     ],
 )
@@ -281,10 +312,13 @@ def test_kernels_as_json(tmp_path: Path) -> None:
         "release": "6.18.9+deb13-arm64",
         "nested": True,
         "boots": True,
+        "root": "disk",
         "cached_bytes": 3 << 20,
     }
     assert rows["6.18.3"]["boots"]
-    assert not any(rows[each]["boots"] for each in ("7.3.4-cloud", "7.1.13"))
+    assert not rows["7.3.4-cloud"]["boots"]
+    assert (rows["7.1.13"]["boots"], rows["7.1.13"]["root"]) == (True, "memory")
+    assert (rows["6.18.3"]["root"], rows["7.0.13-rt"]["root"]) == ("disk", "disk")
     assert not rows["6.12.107"]["nested"]
 
 
@@ -295,7 +329,8 @@ def test_kernels_as_a_table(tmp_path: Path) -> None:
     for shown in ("6.18.15", "6.18.9", "-16k", "(3 MiB)", "yes"):
         assert shown in lines["6.18"]
     assert lines["6.12"].rstrip(" │").endswith("no")
-    assert "cannot boot" in lines["7.1"]
+    assert lines["7.1"].rstrip(" │").endswith("yes, in RAM")
+    assert lines["6.18"].rstrip(" │").endswith("yes")
     assert "Before 6.16 KVM runs no nested guests" in done.stdout
 
 
