@@ -23,7 +23,7 @@ VMS = {
 }
 BEGIN_SECONDS, FACTS_SECONDS, END_SECONDS = 600, 600, 120
 PROBE = "nvscope probe s2_fault --by vm --by stage --by result --json"
-TOP = "nvscope top --json --interval 5s"
+TOP = "nvscope top --json --interval 2s"
 
 
 @dataclass
@@ -65,7 +65,7 @@ def watch(host: Lab, folder: Path) -> Seen:
         oracle(host, "start")
         stack.callback(oracle, host, "stop")
         for vm in VMS:
-            _run(vm, exporter, seen)
+            _run(vm, exporter, top, seen)
         seen.end = exporter.scrape()
         (where,) = seen.end.select("nvscope_probe_attached", probe="s2_fault")
         seen.hook = where.labels["hook"]
@@ -80,11 +80,14 @@ def watch(host: Lab, folder: Path) -> Seen:
     return seen
 
 
-def _run(vm: str, exporter: Exporter, seen: Seen) -> None:
-    """One VM from its begin to its end; it is looked at before it ends."""
+def _run(vm: str, exporter: Exporter, top: GuestProcess, seen: Seen) -> None:
+    """One VM from its begin to its end; it is looked at before it ends, by top as well."""
     script, options = VMS[vm]
     with Synthetic(seen.host, vm, *options, script=script) as guest:
         seen.facts[vm] = guest.facts(FACTS_SECONDS)
         seen.metrics[vm], seen.ftrace[vm] = exporter.scrape(), traced(seen.host)
+        done_ns = int(seen.host.run("date +%s%N").stdout)
+        while seen.top[-1]["unix_ns"] < done_ns:
+            seen.top.append(json.loads(top.line(END_SECONDS)))
         guest.release()
         assert guest.wait(END_SECONDS) == 0
