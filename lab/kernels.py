@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -17,6 +18,7 @@ from nvscope.lab.setup import steps
 
 # Kernels for clouds have no 9p, by which a guest of the lab sees the checkout.
 NOT_BOOTED = ("cloud",)
+WIDEST = len("6.19.10,")  # a version, and the comma behind it
 NOTES = (
     "-16k has pages of 16 KiB, -rt is PREEMPT_RT. Before 6.16 KVM runs no nested guests on arm64."
     " In RAM: Debian no longer has its modules, so that its root file system is in memory, without"
@@ -86,9 +88,11 @@ def listing(packages: Iterable[str]) -> list[Row]:
 
 def table(rows: Iterable[Row]) -> Table:
     """A line for each series."""
-    shown = Table()
+    shown = Table(box=box.SIMPLE)
     for name in ("series", "newest", "older", "also as", "cached", "nested guests"):
-        shown.add_column(name, no_wrap=name != "older")
+        shown.add_column(
+            name, no_wrap=name != "older", min_width=WIDEST if name == "older" else None
+        )
     for series, group in itertools.groupby(rows, key=lambda row: row.series):
         of_series = list(group)
         boot = [row for row in of_series if row.boots]
