@@ -49,7 +49,7 @@ def seen(
 
 def test_there_are_no_headers(kernel: Lab) -> None:
     if not kernel.run("ls -d /usr/src/linux-headers-$(uname -r)", check=False).returncode:
-        pytest.skip("the image has headers of this one, for the tools that nvscope is compared with")
+        pytest.skip("the image has headers of this one, for the tools that bench uses")
     assert kernel.run("ls -d /lib/modules/$(uname -r)/build", check=False).returncode
 
 
