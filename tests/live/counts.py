@@ -176,5 +176,6 @@ def assert_all_agree(
         assert_ftrace_agrees(facts, seen)
     expected = expected_at(hook, facts["expected"])
     del expected["reflected_aborts"]  # has no metric
+    lost = metrics.values("nvscope_events_lost_total", "cause")
+    assert {cause: count for cause, count in lost.items() if count} == {}
     assert by_exporter(metrics, facts["name"], bits) == expected
-    assert metrics.sum("nvscope_events_lost_total") == 0
