@@ -46,6 +46,7 @@ def pinned(vms: int, folder: Path) -> Iterator[None]:
     create = libbpf.library().bpf_map_create
     maps = {
         "rows": create(_PERCPU_HASH, b"rows", *decode.SIZES, (vms + 1) * 24, None),
+        "spare": create(_PERCPU_HASH, b"spare", *decode.SIZES, 32, None),
         "mmus": create(_HASH, b"mmus", *decode.MMU_SIZES, (vms + 1) * 64, None),
         "lost": create(libbpf.MAP_TYPE_ARRAY, b"lost", 4, 8, len(decode.LOSSES), None),
     }

@@ -9,7 +9,7 @@ from nvscope.probes import decode, libbpf
 from nvscope.probes.snapshot import Room, Runs, Snapshot, VmKey
 
 # The maps that are read, by their names in bpf/nvscope.h.
-MAPS = ("rows", "mmus", "lost")
+MAPS = ("rows", "spare", "mmus", "lost")
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,13 @@ class Counters:
     def snapshot(self) -> Snapshot:
         """All counters now. Raises OSError."""
         # The losses last: an event between the reads is then rather lost than forgotten.
-        rows = libbpf.read_percpu_hash(self.maps["rows"], *decode.SIZES)
+        rows = dict(libbpf.read_percpu_hash(self.maps["rows"], *decode.SIZES))
         mmus = libbpf.read_hash(self.maps["mmus"], *decode.MMU_SIZES)
-        counted = decode.snapshot(rows, self.losses(), self.notifier_seen, mmus)
         used = {"rows": len(rows), "mmus": len(mmus)}
+        # As if they were of more CPUs.
+        for key, values in libbpf.read_percpu_hash(self.maps["spare"], *decode.SIZES):
+            rows[key] = rows.get(key, b"") + values
+        counted = decode.snapshot(rows.items(), self.losses(), self.notifier_seen, mmus)
         return replace(counted, room=self._room(used), runs=self._runs())
 
     def losses(self) -> dict[str, int]:
@@ -48,5 +51,6 @@ class Counters:
         """Delete the rows of a VM; triggers: they are told apart by who caused them."""
         for key in decode.keys_of(vm, triggers):
             libbpf.delete(self.maps["rows"], key)
+            libbpf.delete(self.maps["spare"], key)
         for mmu in decode.mmus_of(vm, libbpf.read_hash(self.maps["mmus"], *decode.MMU_SIZES)):
             libbpf.delete(self.maps["mmus"], mmu)

@@ -17,6 +17,8 @@ typedef unsigned long long nv_u64;
 typedef unsigned int nv_u32;
 
 #define NV_SLOTS 40 /* log2 slots of nanoseconds: see snapshot.py */
+#define NV_SPARE_ROWS 32
+#define NV_ENOMEM 12 /* asm-generic/errno-base.h */
 #define NV_ARGS 4   /* the most arguments that a program needs at exit */
 
 enum nv_point {
@@ -213,6 +215,11 @@ struct nv_inflight {
 BPF_F_TABLE("task_storage", int, struct nv_inflight, inflight, 0, BPF_F_NO_PREALLOC);
 /* Rows are allocated as VMs turn up: all of them at once would be 3 KiB per VM and CPU. */
 BPF_F_TABLE("percpu_hash", struct nv_key, struct nv_row, rows, NV_ROWS, BPF_F_NO_PREALLOC);
+/* Rows that are there beforehand, for when the kernel has no memory at hand for a new one: what it
+ * gives to programs is brought by another task, which on PREEMPT_RT comes late. The next call of that
+ * kind gets a row of its own; readers add up both.
+ */
+BPF_F_TABLE("percpu_hash", struct nv_key, struct nv_row, spare, NV_SPARE_ROWS, 0);
 BPF_F_TABLE("hash", nv_u64, struct nv_mmu, mmus, NV_MMUS, BPF_F_NO_PREALLOC);
 BPF_ARRAY(lost, nv_u64, NV_LOSSES);
 #if NV_EVENTS
@@ -368,6 +375,22 @@ nv_inline nv_u32 nv_slot(nv_u64 ns)
 	return slot < NV_SLOTS ? slot : NV_SLOTS - 1;
 }
 
+/* A row for a key that has none; NULL, and counted, where there is no room for one. */
+nv_inline struct nv_row *nv_new_row(struct nv_key *key)
+{
+	struct nv_row zero = {};
+	int error = rows.insert(key, &zero);
+	struct nv_row *row = rows.lookup(key);
+
+	if (!row && error == -NV_ENOMEM) {
+		spare.insert(key, &zero);
+		row = spare.lookup(key);
+	}
+	if (!row)
+		nv_lose(NV_LOST_VM_FULL);
+	return row;
+}
+
 /* Count a call; returns its row, or NULL where there is no room for one.
  * No other run of this program can come between on this CPU (the kernel
  * counts it as a recursion miss instead): plain adds will do.
@@ -376,16 +399,10 @@ nv_inline struct nv_row *nv_count(struct nv_key *key, nv_u64 ns)
 {
 	struct nv_row *row = rows.lookup(key);
 
-	if (!row) {
-		struct nv_row zero = {};
-
-		rows.insert(key, &zero);
-		row = rows.lookup(key);
-		if (!row) {
-			nv_lose(NV_LOST_VM_FULL);
-			return 0;
-		}
-	}
+	if (!row)
+		row = nv_new_row(key);
+	if (!row)
+		return 0;
 	row->sum_ns += ns;
 	row->slots[nv_slot(ns)]++;
 	return row;

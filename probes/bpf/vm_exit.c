@@ -22,6 +22,7 @@ int NV_VM_EXIT_ENTRY(unsigned long long *ctx)
 		for (bits = 0; bits < NV_LABEL_BITS; bits++) {
 			key.labels = point << NV_POINT_SHIFT | bits;
 			rows.delete(&key);
+			spare.delete(&key);
 		}
 	}
 	return 0;

@@ -60,6 +60,7 @@ def _loaded() -> Iterator[FakeLoaded]:
         pytest.skip("no libbpf")
     maps = {
         "rows": create(MAP_TYPE_PERCPU_HASH, b"rows", *decode.SIZES, 8, None),
+        "spare": create(MAP_TYPE_PERCPU_HASH, b"spare", *decode.SIZES, 8, None),
         "mmus": create(MAP_TYPE_HASH, b"mmus", *decode.MMU_SIZES, 8, None),
         "lost": create(libbpf.MAP_TYPE_ARRAY, b"lost", 4, 8, len(decode.LOSSES), None),
     }
@@ -93,6 +94,22 @@ def test_what_is_pinned_is_read(folder: Path, loaded: FakeLoaded) -> None:
         assert source.snapshot().lost["vm_full"] == 8
         source.forget(VmKey(1, 2))
     assert open_files() == files
+
+
+def test_a_row_that_had_to_begin_elsewhere(folder: Path, loaded: FakeLoaded) -> None:
+    """Where the kernel had no memory for it at first: what both have is one row."""
+    update = libbpf.library().bpf_map_update_elem
+    vm, labels = VmKey(1, 2), decode.LABELS[0]
+    key = bytes(decode.Key(vm.kvm, vm.pid, labels))
+    for name, count in (("spare", 1), ("rows", 10)):
+        row = decode.Row(sum_ns=100 * count)
+        row.slots[7] = count
+        assert not update(loaded.counters.maps[name], key, bytes(row) * libbpf.possible_cpus(), 0)
+    (found,) = loaded.counters.snapshot().notifier_unmaps
+    assert found.durations.count == 11 * libbpf.possible_cpus()
+    assert found.durations.sum_ns == 1100 * libbpf.possible_cpus()
+    loaded.counters.forget(vm)
+    assert list(loaded.counters.snapshot().rows()) == []
 
 
 def test_pins_may_come_later_go_and_be_replaced(folder: Path, loaded: FakeLoaded) -> None:
