@@ -72,12 +72,10 @@ class Plans:
 
     def _lack(self, program: Program) -> str:
         for name in program.needs:
-            if name in self._plans:
-                continue
-            helper = self._helpers.setdefault(name, self._plan(name))
-            self._settle(helper)
-            if not helper.choices:
-                return f"needs {name}: {helper.problem}"
+            needed = self._plans.get(name) or self._helpers.setdefault(name, self._plan(name))
+            self._settle(needed)
+            if not needed.choices:
+                return f"needs {name}: {needed.problem}"
         return ""
 
     def _needed(self, chosen: Iterable[Program]) -> Iterator[str]:

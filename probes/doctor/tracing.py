@@ -53,15 +53,16 @@ def read_tracing(roots: Roots, symbols: Iterable[str] = ()) -> Tracing:
     Complexity: one look at each of the kernel's symbols, some 200,000.
     """
     functions = {hook.symbol for point in PROBE_POINTS for hook in point.hooks}
-    variants = variants_in(_bytes(roots.proc / "kallsyms"), functions)
+    kallsyms = _bytes(roots.proc / "kallsyms")
+    variants = variants_in(kallsyms, functions)
     wanted = functions.union(symbols, *variants.values())
     tracefs = [roots.sys / "kernel/tracing", roots.sys / "kernel/debug/tracing"]
     kprobes = roots.sys / "kernel/debug/kprobes"
-    lists = (_names(folder / "available_filter_functions", wanted) for folder in tracefs)
+    lists = (_names(_bytes(folder / "available_filter_functions"), wanted) for folder in tracefs)
     return Tracing(
-        symbols=_names(roots.proc / "kallsyms", wanted | {_TRAMPOLINES, _KPROBES}),
+        symbols=_names(kallsyms, wanted | {_TRAMPOLINES, _KPROBES}),
         traceable=next((found for found in lists if found is not None), None),
-        blacklisted=_names(kprobes / "blacklist", wanted),
+        blacklisted=_names(_bytes(kprobes / "blacklist"), wanted),
         kprobes_armed=_bytes(kprobes / "enabled").strip() != b"0",
         variants=variants,
     )
@@ -124,12 +125,11 @@ def _no_kprobe(symbol: str, tracing: Tracing) -> str:
     return ""
 
 
-def _names(file: Path, wanted: set[str]) -> frozenset[str] | None:
-    """Those wanted that are words of the file; None if it cannot be read.
+def _names(data: bytes, wanted: set[str]) -> frozenset[str] | None:
+    """Those wanted that are words of a file's content; None if there is none to read.
 
     By searching, not by lines: 250,000 of those take a minute under emulation.
     """
-    data = _bytes(file)
     return frozenset(name for name in wanted if _has_word(data, name.encode())) if data else None
 
 

@@ -78,6 +78,15 @@ def test_a_needed_point_that_was_asked_for_is_one_plan(inlined: Btf) -> None:
     assert list(chosen(plans(inlined, "s2_map", "s2_fault"))) == ["s2_map", "s2_fault", "s2_relax"]
 
 
+def test_a_needed_point_that_was_named_and_is_not_there(inlined: Btf) -> None:
+    """Faults would all go uncounted: none of them would be marked."""
+    made = Plans(Wanted(["s2_fault", "s2_map"], symbols={"s2_map": "no_such"}), inlined, none)
+    assert chosen(made) == {}
+    assert made.attachments()[0].refused[-1].why == (
+        "needs s2_map: this kernel has no function no_such"
+    )
+
+
 def renamed(ending: str) -> Variants:
     return lambda function: [f"{function}.{ending}"]
 
