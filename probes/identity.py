@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from nvscope.probes import kvmfiles, names
+from nvscope.probes import kvmfiles, names, vmprocess
 from nvscope.probes.errors import LackError
 from nvscope.probes.snapshot import VmKey
 
@@ -94,28 +94,30 @@ class Identities:
     def refresh(self, keys: Iterable[VmKey]) -> dict[VmKey, Vm]:
         """Return those of keys whose process is alive; what is not among keys is forgotten.
 
+        Where it raises OSError, nothing has changed; a shallow copy's refresh changes the copy only.
         O(n) reads of /proc for n VMs, two more for each new one.
         """
         wanted = set(keys)
         before = self._known
-        self._known = {
+        known = {
             key: (process, vm)
             for key, (process, vm) in before.items()
             if key in wanted and process.alive()
         }
-        self._count_again()
+        _count_again(known)
         # What has just ended is not looked up again here: its pid may have a new owner by now,
         # and the counts are still those of the VM that ended.
         new = wanted - before.keys()
         found = [(process, key) for key in new if (process := _owner(key))]
-        own = {vm.label for _, vm in self._known.values() if vm is not OTHER}
+        own = {vm.label for _, vm in known.values() if vm is not OTHER}
         for process, key in sorted(found, key=lambda f: (f[0].start, f[0].pid, f[1].kvm)):
             vm = self._name(process, own)
             if vm is not None:
-                self._known[key] = (process, vm)
+                known[key] = (process, vm)
             if vm is not None and vm is not OTHER:
                 own.add(vm.label)
-        return {key: vm for key, (_, vm) in self._known.items()}
+        self._known = known
+        return {key: vm for key, (_, vm) in known.items()}
 
     def forget(self, keys: Iterable[VmKey]) -> None:
         """Take these for unknown: the next refresh looks them up."""
@@ -132,12 +134,13 @@ class Identities:
             return _describe(process, own)
         return OTHER if len(own) >= self.most else _describe(process, own | {OTHER.label})
 
-    def _count_again(self) -> None:
-        """Look at the vCPUs of some VMs, each in its turn: hot-plug is rare, and looks are dear."""
-        own = [key for key, (_, vm) in self._known.items() if vm is not OTHER]
-        for key in own[:_COUNTED_AGAIN]:
-            process, vm = self._known.pop(key)
-            self._known[key] = process, replace(vm, vcpus=kvmfiles.vcpus(process.pid))
+
+def _count_again(known: dict[VmKey, tuple[Process, Vm]]) -> None:
+    """Look at the vCPUs of some VMs, each in its turn: hot-plug is rare, and looks are dear."""
+    own = [key for key, (_, vm) in known.items() if vm is not OTHER]
+    for key in own[:_COUNTED_AGAIN]:
+        process, vm = known.pop(key)
+        known[key] = process, replace(vm, vcpus=kvmfiles.vcpus(process.pid))
 
 
 def _proc() -> Path:
@@ -171,18 +174,11 @@ def _look(pid: int) -> Process | None:
 
 def _describe(process: Process, taken: set[str]) -> Vm | None:
     """Name a process's VM; None if the process has just ended."""
-    cmdline: list[str] = []
-    command = ""
     try:
-        of = psutil.Process(process.pid)
-        command = of.name()
-        cmdline = of.cmdline()
-    except (psutil.AccessDenied, psutil.ZombieProcess):
-        pass  # /proc mounted with hidepid=; or the first thread ended before the others
+        name, uuid = vmprocess.name_and_uuid(process.pid)
     except psutil.NoSuchProcess:
         return None
     vcpus = kvmfiles.vcpus(process.pid)
     if not process.alive():  # what was read may be of a later process of that pid
         return None
-    label = names.distinct(names.vm_name(cmdline, command), process.pid, taken)
-    return Vm(label, names.vm_uuid(cmdline, command), process.pid, vcpus)
+    return Vm(names.distinct(name, process.pid, taken), uuid, process.pid, vcpus)

@@ -27,23 +27,23 @@ def clean(text: str, limit: int = NAME_LIMIT) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text[:limit])
 
 
-def vm_name(cmdline: Sequence[str], command: str) -> str:
+def vm_name(cmdline: Sequence[str], command: str, file: str = "") -> str:
     """Return a VM's name, safe for a label and never empty.
 
     cmdline: the VMM's command line, of those in vmms.py; command: the process's own name, taken
-    where the command line names no guest.
+    where the command line names no guest; file: what the process runs, "" where that is not known.
 
     >>> vm_name(["qemu-system-aarch64", "-name", "guest=db"], "qemu-system-aarch64")
     'db'
     >>> vm_name(["lkvm", "run"], "lkvm"), vm_name(["/firecracker", "--id", "web"], "firecracker")
     ('lkvm', 'web')
     """
-    named = vmms.first(cmdline[1:], vmms.of(cmdline, command).names)
-    given = clean(named).strip()
+    vmm = vmms.of(cmdline, command, file)
+    given = clean(vmms.title(cmdline) or vmms.first(cmdline[1:], vmm.names)).strip()
     return given or clean(command).strip() or "unnamed"
 
 
-def vm_uuid(cmdline: Sequence[str], command: str = "") -> str:
+def vm_uuid(cmdline: Sequence[str], command: str = "", file: str = "") -> str:
     """Return the uuid on a VMM's command line in its usual form, or "" if there is none.
 
     >>> vm_uuid(["qemu", "-uuid", "6F9619FF-8B86-D011-B42D-00C04FC964FF"])
@@ -52,7 +52,8 @@ def vm_uuid(cmdline: Sequence[str], command: str = "") -> str:
     ''
     """
     try:
-        return str(uuid.UUID(vmms.first(cmdline[1:], vmms.of(cmdline, command).uuids)))
+        vmm = vmms.of(cmdline, command, file)
+        return str(uuid.UUID(vmms.first(cmdline[1:], vmm.uuids)))
     except ValueError:
         return ""
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-# The keys of QEMU's -name (system/vl.c, qemu_name_opts). The first field is guest= by default.
-_QEMU_NAME_KEYS = frozenset({"guest", "process", "debug-threads"})
+from nvscope.probes import vmvalues
+
+# The longest name of a process, which is cut to that (TASK_COMM_LEN, less the NUL at its end).
+_COMMAND_BYTES = 15
+
+# microvm.nix starts every VMM under this name and the VM's (lib/runner.nix, prettyProcnames).
+_TITLE = "microvm@"
+
+# All words behind it are no options, in each of them.
+_END_OF_OPTIONS = "--"
 
 
 @dataclass(frozen=True)
@@ -27,103 +35,108 @@ class Vmm:
     uuids: tuple[Given, ...] = ()
 
 
-def of(cmdline: Sequence[str], command: str) -> Vmm:
+def of(cmdline: Sequence[str], command: str, file: str = "") -> Vmm:
     """Return the VMM that a process is; what is not known is read as QEMU is.
 
-    cmdline: with the program first, which may have any name; command: the process's own name.
+    cmdline: with the program first, which may have any name; command: the process's own name;
+    file: what it runs, or "". The file goes first, for a process can be called anything.
 
     >>> of(["/usr/bin/crosvm", "run"], "crosvm").program, of(["python3"], "python3").program
     ('crosvm', 'qemu')
+    >>> of(["microvm@web"], "cloud-hyperviso").program, of(["vm"], "vm", "/bin/lkvm").program
+    ('cloud-hypervisor', 'lkvm')
     """
-    for program in (posixpath.basename(cmdline[0]) if cmdline else "", command):
+    for program in (file, cmdline[0] if cmdline else "", command):
         for vmm in VMMS:
-            if program.startswith(vmm.program):
+            if _is(vmm, program):
                 return vmm
     return QEMU
 
 
-def option(arguments: Sequence[str], *names: str) -> str | None:
-    """Return the value of the last `-name V`, `--name V`, `-name=V` or `--name=V`, or None.
+def title(cmdline: Sequence[str]) -> str:
+    """Return the VM's name that a process is called by itself, or "".
+
+    >>> title(["microvm@web", "--cpus", "boot=2"]), title(["/usr/bin/crosvm"])
+    ('web', '')
+    """
+    called = cmdline[0] if cmdline else ""
+    return called.removeprefix(_TITLE) if called.startswith(_TITLE) else ""
+
+
+def values(arguments: Sequence[str], *names: str) -> Iterator[str]:
+    """Yield the values of each `-name V`, `--name V`, `-name=V` and `--name=V`.
 
     arguments: a command line without its first word; names: those of one option.
 
-    >>> option(["-m", "4096", "-uuid", "1", "--uuid=2"], "uuid"), option(["-s", "a"], "socket", "s")
-    ('2', 'a')
+    >>> list(values(["-m", "4096", "-uuid", "1", "--uuid=2", "--", "-uuid", "3"], "uuid"))
+    ['1', '2']
     """
     wanted = {dashes + name for name in names for dashes in ("-", "--")}
-    value = None
     words = iter(arguments)
     for word in words:
+        if word == _END_OF_OPTIONS:
+            return
         key, equals, rest = word.partition("=")
         if key in wanted:
-            value = rest if equals else next(words, value)
-    return value
+            value = rest if equals else next(words, None)
+            if value is not None:
+                yield value
 
 
 def first(arguments: Sequence[str], places: Sequence[Given]) -> str:
-    """Return what the first of the places gives that gives anything, or ""."""
-    values = (place.read(option(arguments, *place.options) or "") for place in places)
-    return next(filter(None, values), "")
+    """Return what the first of the places gives that gives anything, or "".
 
-
-def guest_name(value: str) -> str:
-    """Return the guest's name in the value of QEMU's -name ("" if it gives none).
-
-    QEMU doubles a comma that is part of the name (docs/system/invocation, "-name").
-
-    >>> guest_name("guest=db,debug-threads=on")
-    'db'
-    >>> guest_name("db,process=qemu:db"), guest_name("a,,b"), guest_name("debug-threads=on")
-    ('db', 'a,b', '')
+    Of an option that is there several times, the last value that gives anything is taken.
     """
-    fields = value.replace(",,", "\0").split(",")
-    name = ""
-    for number, field in enumerate(fields):
-        key, equals, rest = field.partition("=")
-        if equals and key in _QEMU_NAME_KEYS:
-            name = rest if key == "guest" else name
-        elif number == 0:
-            name = field
-    return name.replace("\0", ",")
+    for place in places:
+        found = [said for value in values(arguments, *place.options) if (said := place.read(value))]
+        if found:
+            return found[-1]
+    return ""
 
 
-def socket_stem(value: str) -> str:
-    """Return what a socket is called, without folder and ending; "" of one that is inherited.
-
-    >>> socket_stem("/run/db.sock"), socket_stem("path=/run/web.socket"), socket_stem("fd=3")
-    ('db', 'web', '')
-    """
-    key, equals, rest = value.partition("=")
-    if equals and key == "fd":
-        return ""
-    path = rest if equals and key == "path" else value
-    return posixpath.splitext(posixpath.basename(path))[0]
-
-
-def _platform_uuid(value: str) -> str:
-    pairs = dict(field.partition("=")[::2] for field in value.split(","))
-    return pairs.get("system_uuid") or pairs.get("uuid", "")
+def _is(vmm: Vmm, program: str) -> bool:
+    # Nix's wrappers are called after what they wrap, which is then called .NAME-wrapped.
+    name = posixpath.basename(program).lstrip(".")
+    may_be_cut = len(name) == _COMMAND_BYTES
+    return name.startswith(vmm.program) or (may_be_cut and vmm.program.startswith(name))
 
 
 # -name, -uuid: qemu-options.hx. libvirt starts QEMU with both (qemu_command.c,
-# qemuBuildNameCommandLine: guest=…,debug-threads=on).
-QEMU = Vmm("qemu", (Given(("name",), guest_name),), (Given(("uuid",)),))
+# qemuBuildNameCommandLine: guest=…,debug-threads=on); Proxmox has -smbios in place of -uuid, and
+# an option of its own, -id (PVE/QemuServer.pm, config_to_command).
+QEMU = Vmm(
+    "qemu",
+    (Given(("name",), vmvalues.guest_name), Given(("id",))),
+    (Given(("uuid",)), Given(("smbios",), vmvalues.smbios_uuid)),
+)
 
 VMMS = (
     QEMU,
     # `crosvm run` (src/crosvm/cmdline.rs): -s, --socket PATH is the control socket; where --name
-    # is known, it is the better one.
-    Vmm("crosvm", (Given(("name",)), Given(("socket", "s"), socket_stem))),
+    # is known, it is the better one. ChromeOS: /run/vm/X/crosvm.sock (vm_tools/concierge).
+    Vmm("crosvm", (Given(("name",)), Given(("socket", "s"), vmvalues.path_name))),
     # --api-socket PATH, path=PATH or fd=N; --platform …,uuid=U, which newer ones call system_uuid
-    # (cloud-hypervisor/src/main.rs, PlatformConfig::parse). A VM has no name.
+    # (cloud-hypervisor/src/main.rs, PlatformConfig::parse). A VM has no name. Kata containers:
+    # /run/vc/vm/ID/clh-api.sock (virtcontainers/clh.go); libvirt passes the socket's descriptor.
     Vmm(
         "cloud-hypervisor",
-        (Given(("api-socket",), socket_stem),),
-        (Given(("platform",), _platform_uuid),),
+        (
+            Given(("api-socket",), vmvalues.path_name),
+            Given(("event-monitor",), vmvalues.event_monitor_name),
+        ),
+        (Given(("platform",), vmvalues.platform_uuid), Given(("api-socket",), vmvalues.path_name)),
     ),
     # --id ID, 64 letters, digits and hyphens at most (src/firecracker/src/main.rs). The jailer
-    # passes its own on, and becomes the VMM (src/jailer/src/env.rs, exec_command).
-    Vmm("firecracker", (Given(("id",)),), (Given(("id",)),)),
+    # passes its own on, and becomes the VMM (src/jailer/src/env.rs, exec_command). Others, such as
+    # Kata containers, give --api-sock PATH alone.
+    Vmm(
+        "firecracker",
+        (Given(("id",)), Given(("api-sock",), vmvalues.path_name)),
+        (Given(("id",)), Given(("api-sock",), vmvalues.path_name)),
+    ),
     # `lkvm run --name NAME` (kvmtool, builtin-run.c). -n is --network there.
     Vmm("lkvm", (Given(("name",)),)),
+    # Kata containers with the VMM inside the shim (Dragonball): -id is the sandbox's.
+    Vmm("containerd-shim-kata", (Given(("id",)),)),
 )
