@@ -10,10 +10,13 @@ from nvscope.probes import vms
 
 
 def require(wanted: Sequence[str]) -> None:
-    """Raise UsageError where VMs run, and one that is wanted is not among them, or is not one only.
+    """Raise UsageError where one that is wanted has no name, or VMs run, and it is none of them or
+    more than one.
 
     Where none runs, say that they are waited for: a VM that begins later is measured as well.
     """
+    for word in wanted:
+        vms.require_word(word)
     running = vms.running()
     if not running:
         click.echo("nvscope: no VM is running now; those that begin are measured", err=True)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from nvscope.probes.identity import Identities, Vm
 from nvscope.probes.snapshot import VmKey
+from nvscope.probes.vms import is_called
 
 
 class VmNames:
@@ -48,4 +49,4 @@ def matches(vm: Vm, wanted: Iterable[str]) -> bool:
     (True, True, False)
     """
     words = tuple(wanted)
-    return not words or any(word in (vm.label, vm.uuid, str(vm.pid)) for word in words)
+    return not words or any(is_called(vm, word) for word in words)

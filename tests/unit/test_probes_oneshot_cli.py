@@ -153,3 +153,5 @@ def test_where_no_vm_runs_one_is_waited_for(
     proc.start(5, b"init\0")
     running.require(["db"])
     assert "no VM is running now" in capsys.readouterr().err
+    with pytest.raises(click.UsageError, match="has no name"):
+        running.require(["db", ""])

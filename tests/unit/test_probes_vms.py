@@ -45,3 +45,31 @@ def test_errors_are_one_line(proc: FakeProc) -> None:
         vms.find("db")
     with pytest.raises(click.UsageError, match=r"there is no VM web; there are db$"):
         vms.find("web")
+
+
+def test_a_pid_that_is_another_vms_name(proc: FakeProc) -> None:
+    start(proc, 77, b"qemu\0-name\0guest=db\0")
+    start(proc, 78, b"qemu\0-name\0guest=77\0")
+    with pytest.raises(click.UsageError) as caught:
+        vms.find("77")
+    said = caught.value.message
+    assert "77 can be VM db (pid 77) or VM 77 (pid 78): give " in said
+    assert said.endswith(("give db or 78", "give 78 or db"))
+    assert (vms.find("db").pid, vms.find("78").pid) == (77, 78)
+
+
+def test_a_name_that_leads_in_circles_is_told_by_uuid(proc: FakeProc) -> None:
+    start(proc, 77, b"qemu\0-name\0guest=78\0-uuid\0" + UUID.encode() + b"\0")
+    start(proc, 78, b"qemu\0-name\0guest=77\0")
+    with pytest.raises(click.UsageError, match=f"give .*{UUID}"):
+        vms.find("77")
+    assert vms.find(UUID).pid == 77
+
+
+@pytest.mark.parametrize("word", ["", " "])
+def test_no_name_is_nobodys(proc: FakeProc, word: str) -> None:
+    with pytest.raises(click.UsageError, match="give its name, uuid or pid"):
+        vms.find(word)
+    start(proc, 77, b"qemu\0-name\0guest=db\0")  # it has no uuid either
+    with pytest.raises(click.UsageError, match="give its name, uuid or pid"):
+        vms.find(word)
