@@ -26,9 +26,11 @@ from nvscope.lab.runs import demo as demos
 from nvscope.lab.setup.paths import cache_dir
 from nvscope.lab.setup.steps import step
 from nvscope.lab.vm import Lab
+from nvscope.probes.finite import Finite
 
 COMMAND_TIMEOUT_SECONDS = 600
 BOOT_TIMEOUT_SECONDS = 300  # the debug kernel is the slow one
+MOST_SECONDS = 1e6  # eleven days
 
 
 @click.group()
@@ -110,7 +112,7 @@ def boot(
 @kernel_option
 @click.option(
     "--timeout",
-    type=click.FloatRange(1),
+    type=Finite(1, MOST_SECONDS),
     default=COMMAND_TIMEOUT_SECONDS,
     show_default=True,
     help="seconds",
@@ -176,7 +178,7 @@ def clean(yes: bool) -> None:
 
 @lab.command()
 @kernel_option
-@click.option("--seconds", type=click.FloatRange(1), default=60.0, show_default=True)
+@click.option("--seconds", type=Finite(1, MOST_SECONDS), default=60.0, show_default=True)
 @click.option("--keep", is_flag=True, help="stay up until Ctrl-C")
 @click.option(
     "--guest",

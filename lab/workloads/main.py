@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count, takewhile
-from math import inf
 from pathlib import Path
 from statistics import median
 from types import FrameType
@@ -27,9 +26,11 @@ from nvscope.lab.workloads import payload
 from nvscope.lab.workloads.kvm import KvmError
 from nvscope.lab.workloads.protocol import PAYLOAD_BYTES
 from nvscope.lab.workloads.synthetic import DATA_IPA, PAGE_BYTES, NestedGuest
+from nvscope.probes.finite import Finite
 
 NESTED_IPA = 0x8000_0000  # where L2 sees its pages
 _MAX_PAGES = 1 << 16
+ENDLESS_SECONDS = 1e9  # 30 years
 
 
 class Stop:
@@ -167,8 +168,15 @@ class _Script:
 @click.option("--unmaps", type=click.IntRange(0), default=23, show_default=True)
 @click.option("--forever", is_flag=True, help="Go on until SIGTERM or SIGINT.")
 @click.option("--pages", type=click.IntRange(1, _MAX_PAGES), default=8, show_default=True)
-@click.option("--pace", type=click.FloatRange(0), default=0.0, help="Seconds between unmaps.")
-@click.option("--seconds", type=click.FloatRange(0), default=inf, help="No more unmaps after that.")
+@click.option(
+    "--pace", type=Finite(0, ENDLESS_SECONDS), default=0.0, help="Seconds between unmaps."
+)
+@click.option(
+    "--seconds",
+    type=Finite(0, ENDLESS_SECONDS),
+    default=ENDLESS_SECONDS,
+    help="No more unmaps after that.",
+)
 def main(
     unmaps: int, forever: bool, pages: int, pace: float, seconds: float, **request: Any
 ) -> None:

@@ -18,8 +18,17 @@ from typing import Any
 
 import click
 
-from nvscope.lab.workloads.main import NESTED_IPA, Request, Stop, expect, request_options, run
+from nvscope.lab.workloads.main import (
+    ENDLESS_SECONDS,
+    NESTED_IPA,
+    Request,
+    Stop,
+    expect,
+    request_options,
+    run,
+)
 from nvscope.lab.workloads.synthetic import DATA_IPA, PAGE_BYTES, NestedGuest
+from nvscope.probes.finite import Finite
 
 PAGES = 32
 
@@ -76,7 +85,7 @@ def _canonical(page: int) -> int:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @request_options
 @click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--seconds", type=click.FloatRange(0), default=5.0, show_default=True)
+@click.option("--seconds", type=Finite(0, ENDLESS_SECONDS), default=5.0, show_default=True)
 def main(seed: int, seconds: float, **request: Any) -> None:
     """Invalidate and take back at once, check what is left, and print as JSON what was done."""
 
