@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -12,10 +13,12 @@ from dataclasses import dataclass
 import click
 from rich.console import Console
 
-from nvscope.probes import names, session, vms
+from nvscope.probes import names, vms
 from nvscope.probes.errors import LackError
+from nvscope.probes.finite import Finite
 from nvscope.probes.identity import Vm
 from nvscope.probes.options import duration_option
+from nvscope.probes.storm.ends import Ends
 from nvscope.probes.storm.memory import read_guest_memory
 from nvscope.probes.storm.run import Tally, storm
 from nvscope.probes.storm.ways import Ksm, Pageout, Reclaim, Way
@@ -48,11 +51,11 @@ Examples:
 @click.option("--way", type=click.Choice(WAYS), default=WAYS[0], show_default=True)
 @click.option(
     "--rate",
-    type=click.FloatRange(0, min_open=True),
+    type=Finite(1e-5, 1e6),  # once a day; a call takes a microsecond at least
     default=10.0,
     show_default=True,
     metavar="N",
-    help="Calls per second.",
+    help="Calls per second, 1e-5 to 1e6.",
 )
 @duration_option
 @click.option(
@@ -73,7 +76,9 @@ def command(yes: bool, dry_run: bool, as_object: bool, **wanted: object) -> None
     pageout puts pages of the guest's memory into swap (process_madvise), reclaim has the kernel
     choose them among all that is in the VM's cgroup (memory.reclaim), ksm switches KSM on and off
     for the whole host. What is taken comes back when it is touched: the guest keeps its data, and
-    gets slower. Ends with Ctrl-C, SIGTERM or --duration; a switch that was changed is set back.
+    gets slower. Ends with Ctrl-C, SIGTERM, SIGHUP or any other signal, with --duration or with the
+    VM. A switch that was changed is set back then, unless another has changed it since; after
+    SIGKILL alone it stays.
 
     Exit codes: 0 done, 2 wrong usage, 3 the host lacks something (root, swap, a cgroup, KSM).
     """
@@ -86,19 +91,37 @@ def run(wanted: Wanted, *, yes: bool, dry_run: bool, as_object: bool) -> None:
         raise LackError("only root may take memory from other processes: run as root")
     vm = vms.find(wanted.vm)
     way = make(wanted, vm)
-    with contextlib.closing(way):
-        for line in plan(wanted, vm, way):
-            click.echo(line, err=True)
-        if dry_run:
-            return
-        _consent(yes)
-        session.block()
-        with _progress(Console(stderr=True)) as show:
-            tally = storm(way, wanted.rate, wanted.duration, session.stopped, show)
+    with _while_somebody_reads():
+        with contextlib.closing(way):
+            for line in plan(wanted, vm, way):
+                click.echo(line, err=True)
+            if dry_run:
+                return
+            _consent(yes)
+            ends = Ends()
+            with _progress(Console(stderr=True)) as show:
+                tally = storm(way, wanted.rate, wanted.duration, ends.came, show)
+        _tell(wanted, vm, tally, as_object)
+
+
+def _tell(wanted: Wanted, vm: Vm, tally: Tally, as_object: bool) -> None:
     if tally.ended:
         click.echo("nvscope: the VM has ended", err=True)
     said = {"vm": vm.label, "pid": vm.pid, "way": wanted.way, **tally.as_json()}
     click.echo(json.dumps(said) if as_object else tally.text())
+
+
+@contextlib.contextmanager
+def _while_somebody_reads() -> Iterator[None]:
+    """An output that nobody reads any more is an end like any other, as is a lost terminal."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):  # what they still hold would fail once more
+            os.dup2(nowhere, stream.fileno())
 
 
 def make(wanted: Wanted, vm: Vm) -> Way:

@@ -13,6 +13,7 @@ from typing import Protocol
 from nvscope.probes import madvise
 from nvscope.probes.errors import LackError
 from nvscope.probes.storm.memory import HUGETLB, LOCKED, MERGEABLE, PAGE_BYTES, Mapping, present
+from nvscope.probes.storm.switch import Switch
 
 PROC, CGROUPS, KSM = Path("/proc"), Path("/sys/fs/cgroup"), Path("/sys/kernel/mm/ksm")
 
@@ -20,7 +21,7 @@ PROC, CGROUPS, KSM = Path("/proc"), Path("/sys/fs/cgroup"), Path("/sys/kernel/mm
 class Way(Protocol):
     """plan: what a call does and to what, a line each. call: how many pages were taken, or, where
     the kernel does not say whose they were, a net count that can be off; raises OSError. close:
-    what was changed is as before.
+    what was changed is as before, or as others have set it since.
     """
 
     plan: list[str]
@@ -113,14 +114,14 @@ class Reclaim:
 class Ksm:
     """KSM switched on and off by turns: pages that are equal become one, and are write-protected.
 
-    Raises LackError where the kernel has no KSM or nothing of the VM may be merged.
+    Raises LackError where the kernel has no KSM, nothing of the VM may be merged, or another storm
+    switches it.
     """
 
     def __init__(
         self, pid: int, memory: Sequence[Mapping], proc: Path = PROC, ksm: Path = KSM
     ) -> None:
-        self._switch = ksm / "run"
-        if not self._switch.is_file():
+        if not (ksm / "run").is_file():
             raise LackError("this kernel has no KSM: it needs CONFIG_KSM, or use another --way")
         if not any(MERGEABLE in m.flags for m in memory):
             raise LackError(
@@ -128,18 +129,19 @@ class Ksm:
                 " (QEMU: -machine mem-merge=on), or use another --way"
             )
         self._merged = proc / str(pid) / "ksm_merging_pages"
-        self._before = self._switch.read_text().strip()
-        self.plan = [f"KSM on and off by turns, for all of this host (it is {self._before} now)"]
+        self._switch = Switch(ksm / "run")
+        now = self._switch.value()
+        self.plan = [f"KSM on and off by turns, for all of this host (it is {now} now)"]
         self._on = False
 
     def call(self) -> int:
         before = int(self._merged.read_text())
         self._on = not self._on
-        self._switch.write_text("1" if self._on else "0")
+        self._switch.set("1" if self._on else "0")
         return max(0, int(self._merged.read_text()) - before)
 
     def close(self) -> None:
-        self._switch.write_text(self._before)
+        self._switch.put_back()
 
 
 def _require_swap(swaps: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from nvscope.probes import madvise, session, vms
+from nvscope.probes import madvise, vms
 from nvscope.probes.errors import LackError
 from nvscope.probes.identity import Vm
 from nvscope.probes.storm import cli
@@ -287,6 +288,14 @@ def test_result_as_json() -> None:
     json.dumps(said)
 
 
+class NoSignals:
+    """None comes."""
+
+    def came(self, seconds: float) -> bool:
+        time.sleep(seconds)
+        return False
+
+
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     """The command as root, with a VM and a way that is none."""
@@ -294,7 +303,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(vms, "find", lambda wanted: Vm(wanted, "", 77))
     monkeypatch.setattr(cli, "make", lambda wanted, vm: made)
-    monkeypatch.setattr(session, "block", lambda: None)
+    monkeypatch.setattr(cli, "Ends", NoSignals)
     return made
 
 
@@ -336,7 +345,13 @@ def test_not_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [("--rate", "0"), ("--pages", "0"), ("--duration", "soon"), ("--way", "cold"), ("extra",)],
+    [
+        *(("--rate", text) for text in ("0", "nan", "inf", "-inf", "1e-300", "1e300", "-1")),
+        ("--pages", "0"),
+        ("--duration", "soon"),
+        ("--way", "cold"),
+        ("extra",),
+    ],
 )
 def test_wrong_usage(fake: Fake, options: tuple[str, ...]) -> None:
     assert invoke(*options).exit_code == 2
