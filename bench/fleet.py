@@ -7,7 +7,6 @@ address; Debian's Prometheus scrapes them and evaluates our rules. Several hosts
 from __future__ import annotations
 
 import contextlib
-import logging
 import tempfile
 import threading
 import time
@@ -23,6 +22,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from nvscope.exporter.collector import VmCollector
 from nvscope.exporter.web import listen, server
+from nvscope.exporter.web.message import Answer, Application, Request
+from nvscope.exporter.web.threads import in_thread
 from nvscope.lab.prometheus import Prometheus, Target, config
 from nvscope.lab.services import Metrics
 from nvscope.lab.setup.prometheus import unpack
@@ -40,7 +41,7 @@ from nvscope.probes.snapshot import (
 from tests.unit.exporter_fakes import FakeHost, FakeProc, FakeSource, durations
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+    pass
 
 HOSTS = 50
 VMS = 20  # of each host
@@ -125,7 +126,7 @@ class _Page:
             return self._text
 
 
-def _fleet(vms: int, proc: FakeProc) -> WSGIApplication:
+def _fleet(vms: int, proc: FakeProc) -> Application:
     """An application that serves the metrics of host N at /N/metrics."""
     pages = []
     for kind in range(KINDS):
@@ -134,10 +135,9 @@ def _fleet(vms: int, proc: FakeProc) -> WSGIApplication:
             proc.start(key.pid, b"qemu\0-name\0guest-%d\0" % key.kvm)
         pages.append(_Page(keys))
 
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-        host = int(environ["PATH_INFO"].split("/")[1])
-        start_response("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
-        return [pages[host % KINDS].text()]
+    async def app(request: Request) -> Answer:
+        host = int(request.path.split("/")[1])
+        return Answer((await in_thread(pages[host % KINDS].text),), CONTENT_TYPE_LATEST)
 
     return app
 
@@ -148,7 +148,7 @@ def served(hosts: int, vms: int) -> Iterator[list[Target]]:
     before = psutil.PROCFS_PATH
     with tempfile.TemporaryDirectory() as folder, listen.listen("127.0.0.1", 0) as sock:
         proc = FakeProc(Path(folder) / "proc")
-        http = server.Server(_fleet(vms, proc), sock)
+        http = server.Server(_fleet(vms, proc), [sock])
         psutil.PROCFS_PATH = str(proc.root)
         http.start()
         try:
@@ -237,7 +237,6 @@ def scraped(hosts: int, vms: int) -> Iterator[Prometheus]:
 @click.option("--seconds", default=SECONDS, show_default=True, help="To measure.")
 def main(hosts: int, vms: int, seconds: int) -> None:
     """Serve a simulated fleet, scrape it with Debian's Prometheus, and print what that cost."""
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a request may wait
     with scraped(hosts, vms) as prometheus:
         cost = measure(prometheus, seconds)
     click.echo(f"{hosts} hosts with {vms} VMs, each scraped every {INTERVAL_SECONDS} s")

@@ -7,7 +7,7 @@ import logging
 import re
 import signal
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,13 +19,13 @@ from prometheus_client import CollectorRegistry, ProcessCollector
 from nvscope.exporter import ends
 from nvscope.exporter.collector import Source, VmCollector, spare_collections
 from nvscope.exporter.reloads import Reloads
-from nvscope.exporter.systemd import inherited_socket, notify, watchdog_seconds
+from nvscope.exporter.systemd import inherited_sockets, notify, watchdog_seconds
 from nvscope.exporter.web import config as web_configuration
 from nvscope.exporter.web import listen as listening
 from nvscope.exporter.web import pages
 from nvscope.exporter.web.config import WebConfig
 from nvscope.exporter.web.door import Door
-from nvscope.exporter.web.serving import Serving, serving
+from nvscope.exporter.web.server import Server
 from nvscope.probes import session
 from nvscope.probes.config.options import check_config_option, config_option, said_to_be_good
 from nvscope.probes.errors import LackError
@@ -129,7 +129,7 @@ Examples:
     is_flag=False,
     flag_value=bpffs.DEFAULT,
     help="Attach nothing: read what `nvscope load` has pinned, and wait for it. This needs no"
-    f" rights.  [DIR: {bpffs.DEFAULT}]",
+    f" capability, and to be in the group that load --group named.  [DIR: {bpffs.DEFAULT}]",
 )
 @click.option(
     "--max-series-vms",
@@ -167,11 +167,14 @@ def export(
     if pinned:
         _refuse_loaders_options(context)
     wanted = Wanted(pinned, mechanisms or MECHANISMS, symbols, strict, max_vms)
-    with _inherited(context) or _listening(*listen) as sock:
-        door = Door(web, web_config)
-        # What is pinned tells itself how many it has room for.
-        bound = max_series_vms or (None if pinned else max_vms)
-        run(sock, wanted, bound, Reloads(context, config, door), door)
+    door = Door(web, web_config)
+    # What is pinned tells itself how many it has room for.
+    bound = max_series_vms or (None if pinned else max_vms)
+    with contextlib.ExitStack() as stack:
+        sockets = _inherited(context) or [_listening(*listen)]
+        for sock in sockets:
+            stack.enter_context(sock)
+        run(sockets, wanted, bound, Reloads(context, config, door), door)
 
 
 def _refuse_loaders_options(context: click.Context) -> None:
@@ -183,13 +186,13 @@ def _refuse_loaders_options(context: click.Context) -> None:
 
 
 def run(
-    sock: socket.socket,
+    sockets: Sequence[socket.socket],
     wanted: Wanted,
     max_series_vms: int | None,
     reloads: Reloads,
     door: Door,
 ) -> None:
-    """Attach, serve on a listening socket until SIGTERM or SIGINT, detach."""
+    """Attach, serve on listening sockets until SIGTERM or SIGINT, detach."""
     # Blocked and waited for, in place of a handler: nothing is interrupted half-way, and one
     # that comes while the programs are being compiled is acted on right after.
     session.block(signal.SIGHUP)
@@ -203,19 +206,21 @@ def run(
         registry.register(collector)
         registry.register(reloads)
         ProcessCollector(registry=registry)
-        url = listening.url(sock, door.web.scheme)
-        http = serving(pages.application(registry), sock, door)
+        where = ", ".join(listening.url(sock, door.web.scheme) for sock in sockets)
+        http = Server(door.around(pages.application(registry)), sockets, door.contexts())
         with collector.hearing(ends.best_way()):
             http.start()
             try:
-                click.echo(_serving_line(url, source.attachments, wanted.pinned))
-                notify("READY=1", f"STATUS=serving {url}")
+                click.echo(_serving_line(where, source.attachments, wanted.pinned))
+                notify("READY=1", f"STATUS=serving {where}")
                 _wait(http, reloads, collector)
             finally:
                 http.stop()
+        if http.failed:
+            raise LackError("HTTP cannot be served any more; see above")
 
 
-def _wait(http: Serving, reloads: Reloads, collector: VmCollector) -> None:
+def _wait(http: Server, reloads: Reloads, collector: VmCollector) -> None:
     """Until a signal comes; for as long as requests are answered, systemd hears of it."""
     asked = watchdog_seconds()
     pause = asked / 2 if asked else _FOR_EVER
@@ -254,28 +259,25 @@ def _open_pinned(folder: Path) -> ClosableSource:
     return source
 
 
-def _inherited(context: click.Context) -> socket.socket | None:
-    """The socket that systemd has made for us, where it has."""
-    sock = inherited_socket()
-    if sock and context.get_parameter_source("listen") is ParameterSource.COMMANDLINE:
+def _inherited(context: click.Context) -> list[socket.socket]:
+    """The sockets that systemd has made for us, where it has."""
+    sockets = inherited_sockets()
+    if sockets and context.get_parameter_source("listen") is ParameterSource.COMMANDLINE:
         raise click.UsageError("systemd gives us a socket: where, says its unit, not --listen")
-    return sock
+    return sockets
 
 
-@contextlib.contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
+def _listening(host: str, port: int) -> socket.socket:
     try:
-        sock = listening.listen(host, port)
+        return listening.listen(host, port)
     except OSError as error:
         reason = error.strerror or str(error)
         raise LackError(
             f"cannot listen on {host} port {port}: {reason}; choose another with --listen"
         ) from None
-    with sock:
-        yield sock
 
 
-def _serving_line(url: str, attachments: tuple[Attachment, ...], pinned: Path | None) -> str:
+def _serving_line(where: str, attachments: tuple[Attachment, ...], pinned: Path | None) -> str:
     points = [f"{a.point} ({a.mechanism} {a.hook})" for a in attachments if a.mechanism]
     said = f"attached: {', '.join(points) or 'nothing'}"
-    return f"serving {url}; {f'pinned in {pinned}; ' if pinned else ''}{said}"
+    return f"serving {where}; {f'pinned in {pinned}; ' if pinned else ''}{said}"

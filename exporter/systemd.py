@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 
+from nvscope.probes.errors import InputError
+
 _FIRST_FD = 3  # SD_LISTEN_FDS_START
 
 
@@ -19,16 +21,27 @@ def notify(*states: str) -> None:
         sock.send("\n".join(states).encode())
 
 
-def inherited_socket() -> socket.socket | None:
-    """The listening socket that systemd has made for us, if any. Raises ValueError where there are
-    several, or it is none.
-    """
+def inherited_sockets() -> list[socket.socket]:
+    """The listening sockets that systemd has made for us, if any. Raises InputError."""
     if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        return None
+        return []
     count = os.environ.get("LISTEN_FDS", "")
-    if count != "1":
-        raise ValueError(f"{count} sockets from systemd; one is served")
-    sock = socket.socket(fileno=_FIRST_FD)
+    if not count.isdecimal():
+        raise InputError(f"LISTEN_FDS of the environment is no number: {count!r}")
+    return [_inherited(fd) for fd in range(_FIRST_FD, _FIRST_FD + int(count))]
+
+
+def _inherited(fd: int) -> socket.socket:
+    try:
+        sock = socket.socket(fileno=fd)
+        listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise InputError(f"file {fd} from systemd is no socket: {error.strerror}") from None
+    if not listens or sock.type != socket.SOCK_STREAM:
+        raise InputError(
+            f"socket {fd} from systemd is not one of ListenStream= with Accept=no;"
+            " correct the socket unit"
+        )
     sock.set_inheritable(False)
     return sock
 

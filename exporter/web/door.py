@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from nvscope.exporter.web import pages
 from nvscope.exporter.web.config import WebConfig, read
-
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from nvscope.exporter.web.message import Answer, Application, Request, line
+from nvscope.exporter.web.password import Passwords, credentials
+from nvscope.exporter.web.tls import Contexts
+from nvscope.exporter.web.turns import BusyError
 
 log = logging.getLogger(__name__)
+
+_WHO = line(
+    401,
+    "A user and a password, please.",
+    ("WWW-Authenticate", 'Basic realm="nvscope", charset="UTF-8"'),
+)
+_BUSY = line(429, "Others are trying passwords.", ("Retry-After", "1"))
 
 
 class Door:
@@ -21,15 +29,31 @@ class Door:
     def __init__(self, web: WebConfig, path: Path | None = None) -> None:
         self.web = web
         self.path = path
+        self._passwords = Passwords(web.users)
 
-    def around(self, app: WSGIApplication) -> WSGIApplication:
-        """Return the application as it is to be served. Once: it is this one that changes."""
-        self._app, self._outer = app, self.web.around(app)
+    def contexts(self) -> Contexts | None:
+        """Contexts of TLS to serve with; None for plain HTTP. Raises InputError, LackError."""
+        return Contexts(self.web.tls) if self.web.tls else None
 
-        def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-            return self._outer(environ, start_response)
+    def around(self, app: Application) -> Application:
+        """Return the application as it is to be served."""
+
+        async def outer(request: Request) -> Answer:
+            answer = await self._refused(request) or await app(request)
+            return replace(answer, headers=(*answer.headers, *self.web.headers.items()))
 
         return outer
+
+    async def _refused(self, request: Request) -> Answer | None:
+        """The answer to whoever is not let in. The health asks for no password."""
+        if not self._passwords or request.own or request.path == pages.HEALTH:
+            return None
+        given = credentials(request.headers.get("authorization", ""))
+        try:
+            fits = given and await self._passwords.fit(*given, request.peer)
+        except BusyError:
+            return _BUSY
+        return None if fits else _WHO
 
     def reread(self) -> None:
         """Take users and headers as the file has them now. Raises InputError, LackError."""
@@ -37,6 +61,5 @@ class Door:
         web = read(self.path)
         if web.tls != self.web.tls:
             log.warning("tls_server_config of %s changes with the next start only", self.path)
-        if (web.users, web.headers) != (self.web.users, self.web.headers):
-            self._outer = web.around(self._app)
-            self.web = WebConfig(self.web.tls, web.users, web.headers)
+        self.web = replace(web, tls=self.web.tls)
+        self._passwords.change(web.users)

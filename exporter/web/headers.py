@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
 
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
-
-# Header -> the values that it may have; none: any. As exporter-toolkit's web/tls_config.go.
+# Header -> the values that it may have; none: any. As exporter-toolkit's web/handler.go.
 KNOWN: Mapping[str, tuple[str, ...]] = {
     "Content-Security-Policy": (),
     "Strict-Transport-Security": (),
@@ -20,24 +16,14 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
 _PRINTABLE = re.compile(r"[ -~]*")  # no line's end: no second header
 
 
-def require_value(name: str, text: str) -> str:
-    """Return a value that a known header may have. Raises ValueError with what is wrong."""
-    allowed = KNOWN[name]
-    if allowed and text.lower() not in allowed:
-        raise ValueError(f"{text!r}; it is {' or '.join(allowed)}")
+def problem(name: str, text: str) -> str:
+    """What is wrong with a known header's value, or "": a blank one is not sent.
+
+    >>> problem("X-Frame-Options", "some"), problem("X-Frame-Options", "deny")
+    ('is deny or sameorigin', '')
+    """
     if not _PRINTABLE.fullmatch(text):
-        raise ValueError("it has more than printable ASCII")
-    return text
-
-
-def added(app: WSGIApplication, headers: Mapping[str, str]) -> WSGIApplication:
-    """Return the application, whose answers have these headers too."""
-    more = [(name, text) for name, text in headers.items() if text]
-
-    def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        def start(status: str, given: list[tuple[str, str]], *failed: Any) -> Any:
-            return start_response(status, [*given, *more], *failed)
-
-        return app(environ, start)
-
-    return outer
+        return "has more than printable ASCII, which is all that a header may have"
+    if text and KNOWN[name] and text.lower() not in KNOWN[name]:
+        return f"is {' or '.join(KNOWN[name])}"
+    return ""

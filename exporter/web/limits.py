@@ -1,14 +1,16 @@
-"""What a client may take of us, of whichever server."""
+"""What a client may take of us."""
 
 from __future__ import annotations
 
-# Scrapes run one at a time (collector.py); a second thread serves the landing page meanwhile.
-THREADS = 2
-# A connection that is idle for so long, or takes so long to send a request, is closed, seconds.
-# Prometheus' default time-out.
-SILENCE_SECONDS = 10
+# What a client may take of a connection's time in all, to shake hands, to ask and to take the
+# answer, seconds. Prometheus' default time-out.
+CLIENT_SECONDS = 10
 # A scrape's request is some 300 bytes and has no body.
 HEADER_BYTES = 8192
-BODY_BYTES = 1024
+# Connections at once. With TLS each takes up to 1 MiB (measured; asyncio alone has a buffer of
+# 256 KiB, sslproto.SSLProtocol.max_size): all of them fit in the 256 MiB of the shipped unit.
+CONNECTIONS = 128
+# Files that are left for all else: /proc, maps, the next connection.
+SPARE_FILES = 24
 # The longest wait for a scrape in progress when the server stops, seconds.
-STOP_SECONDS = 30
+STOP_SECONDS = 4

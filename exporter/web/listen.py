@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import socket
 
+# Connections that may wait to be accepted: as many as the kernel lets (net.core.somaxconn, 4096
+# from 5.4 on). Beyond these, clients ask again after a second.
+_BACKLOG = 65535
+
 
 def listen(host: str, port: int) -> socket.socket:
     """Return a listening TCP socket; port 0 takes a free one. Raises OSError.
@@ -18,7 +22,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
-        sock.listen()
+        sock.listen(_BACKLOG)
     except OSError:
         sock.close()
         raise
@@ -26,7 +30,16 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def url(sock: socket.socket, scheme: str = "http") -> str:
-    """Return the address of the metrics on a listening socket."""
-    host, port = sock.getsockname()[:2]
+    """Return the address of the metrics on a listening socket; of a Unix socket, where it is."""
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return f"/metrics on unix:{_path(name)}"
+    host, port = name[:2]
     shown = f"[{host}]" if ":" in host else host
     return f"{scheme}://{shown}:{port}/metrics"
+
+
+def _path(name: str | bytes) -> str:
+    """Of a Unix socket; "@" stands for the null byte that abstract ones begin with: unix(7)."""
+    text = name if isinstance(name, str) else name.decode(errors="backslashreplace")
+    return text.replace("\0", "@", 1)

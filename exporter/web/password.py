@@ -1,9 +1,9 @@
 """Basic authentication against bcrypt hashes.
 
 A right password is compared with its hash once, and then with a digest that only this process can
-make, for a comparison is meant to be slow (bcrypt, cost 10: 50 ms). An unknown user costs what a
-known one does. There is one comparison at a time: who asks with wrong passwords, however often and
-from wherever, takes one CPU at most, and keeps nobody out whose password has been compared before.
+make, for a comparison is meant to be slow (bcrypt, cost 10: 50 ms); so is a wrong one. All users,
+known or not, cost the same. There is one comparison at a time: wrong passwords take one CPU at
+most, and keep nobody out for long.
 """
 
 from __future__ import annotations
@@ -13,101 +13,121 @@ import binascii
 import hmac
 import re
 import secrets
-import threading
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from nvscope.exporter.web import pages
-
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from nvscope.exporter.web.turns import BusyError, Turns
 
 # bcrypt's modular format; $2x$ is of a broken implementation.
 _HASH = re.compile(r"\$2[aby]\$(?P<cost>\d\d)\$[./A-Za-z0-9]{53}")
-_LEAST_COST, _CHEAPEST = 4, "04"
+_CHEAPEST = "04"
 # Each step doubles the work: at 15 a wrong password takes seconds.
 MOST_COST = 14
-# bcrypt takes no more, and hashes of longer passwords are of their beginning.
+# bcrypt takes no more. What comes after is ignored, as by Go's CompareHashAndPassword (and so by
+# Prometheus' other exporters): hashes of longer passwords are of their beginning.
 _MOST_BYTES = 72
-
-# Answers: the status, the text, a header.
-_WHO = (
-    "401 Unauthorized",
-    "A user and a password, please.",
-    ("WWW-Authenticate", 'Basic realm="nvscope", charset="UTF-8"'),
-)
-_BUSY = ("429 Too Many Requests", "Others are trying passwords.", ("Retry-After", "1"))
+# Digests that are remembered; each takes some 200 bytes.
+_MOST_KEPT = 1024
 
 
-def require_hash(text: str) -> str:
-    """Return a bcrypt hash that can be compared with. Raises ValueError with what is wrong."""
+def problem(text: str) -> str:
+    """Why it is no bcrypt hash that can be compared with, or ""."""
     import bcrypt
 
     match = _HASH.fullmatch(text)
     if match is None:
-        raise ValueError("no bcrypt hash; make one by: htpasswd -nBC 10 USER")
-    if not _LEAST_COST <= int(match["cost"]) <= MOST_COST:
-        raise ValueError(f"cost {match['cost']}; it is {_LEAST_COST} to {MOST_COST}")
+        return "has no bcrypt hash; make one by: htpasswd -nBC 10 USER"
+    if int(match["cost"]) < int(_CHEAPEST):
+        return f"has a hash of cost {match['cost']}; bcrypt's least is {_CHEAPEST}"
+    if int(match["cost"]) > MOST_COST:
+        return (
+            f"has a hash of cost {match['cost']}, with which each wrong password would take"
+            f" seconds; the most is {MOST_COST}"
+        )
     cheap = text[:4] + _CHEAPEST + text[6:]  # its salt may still be none
     try:
         bcrypt.checkpw(b"", cheap.encode())
     except ValueError as error:
-        raise ValueError(f"no bcrypt hash: {error}") from None
-    return text
-
-
-class BusyError(Exception):
-    """Another password is being compared."""
+        return f"has no bcrypt hash: {error}"
+    return ""
 
 
 class Passwords:
-    """Users and their hashes (as require_hash lets through)."""
+    """Of users, by hashes without a problem. Serves one event loop."""
 
     def __init__(self, hashes: Mapping[str, str]) -> None:
-        self._hashes = {user.encode(): text.encode() for user, text in hashes.items()}
-        self._dearest = max(self._hashes.values(), key=lambda each: each[4:6])
         self._key = secrets.token_bytes(32)
-        self._right: dict[bytes, bytes] = {}  # user -> digest of its password
-        self._comparing = threading.Lock()
+        self._right: dict[bytes, bytes] = {}  # user -> digest
+        # Digests, the oldest first. A password that has waited in vain comes first the next time: a
+        # guesser does not ask the same again.
+        self._wrong: dict[bytes, None] = {}
+        self._patient: dict[bytes, None] = {}
+        self._turns = Turns()
+        self.change(hashes)
 
-    def fit(self, user: bytes, password: bytes) -> bool:
-        """Whether this is a user, and the user's password. Raises BusyError."""
-        digest = hmac.digest(self._key, password, "sha256")
+    def change(self, hashes: Mapping[str, str]) -> None:
+        """Take other users from now on. A password that was right stays so, without a comparison,
+        as long as its hash is the same. For any thread.
+        """
+        self._hashes = {user.encode(): text.encode() for user, text in hashes.items()}
+
+    def __bool__(self) -> bool:
+        """Whether there are users."""
+        return bool(self._hashes)
+
+    async def fit(self, user: bytes, password: bytes, peer: str) -> bool:
+        """Whether this is a user, and the user's password; peer: where it comes from.
+
+        Raises BusyError.
+        """
+        hashes, password = self._hashes, password[:_MOST_BYTES]
+        own = hashes.get(user, b"")
+        digest = hmac.digest(self._key, repr((own, user, password)).encode(), "sha256")
+        if (known := self._known(user, digest)) is not None:
+            return known
+
+        def compare() -> bool:
+            if (known := self._known(user, digest)) is not None:  # by another's turn
+                return known
+            same = _compared(password, own, {each[4:6]: each for each in hashes.values()})
+            self._remember(user, digest, same=same)
+            return same
+
+        try:
+            return await self._turns.done(peer, user, compare, first=digest in self._patient)
+        except TimeoutError:
+            _keep(self._patient, digest)
+            raise BusyError from None
+
+    def _known(self, user: bytes, digest: bytes) -> bool | None:
         if hmac.compare_digest(self._right.get(user, b""), digest):
             return True
-        if not self._comparing.acquire(blocking=False):
-            raise BusyError
-        try:
-            same = self._compared(user, password)
-        finally:
-            self._comparing.release()
+        return False if digest in self._wrong else None
+
+    def _remember(self, user: bytes, digest: bytes, *, same: bool) -> None:
         if same:
             self._right[user] = digest
-        return same
-
-    def _compared(self, user: bytes, password: bytes) -> bool:
-        import bcrypt
-
-        known = self._hashes.get(user)
-        same = bcrypt.checkpw(password[:_MOST_BYTES], known or self._dearest)
-        return same and known is not None and len(password) <= _MOST_BYTES
+        else:
+            _keep(self._wrong, digest)
 
 
-def guarded(app: WSGIApplication, passwords: Passwords) -> WSGIApplication:
-    """Return the application, of which all but the health asks for a password."""
+def _keep(digests: dict[bytes, None], digest: bytes) -> None:
+    """The oldest goes where there are too many."""
+    digests[digest] = None
+    if len(digests) > _MOST_KEPT:
+        del digests[next(iter(digests))]
 
-    def outer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ.get("PATH_INFO") == pages.HEALTH:
-            return app(environ, start_response)
-        given = credentials(environ.get("HTTP_AUTHORIZATION", ""))
-        try:
-            if given and passwords.fit(*given):
-                return app(environ, start_response)
-        except BusyError:
-            return pages.refuse(start_response, *_BUSY)
-        return pages.refuse(start_response, *_WHO)
 
-    return outer
+def _compared(password: bytes, own: bytes, by_cost: Mapping[bytes, bytes]) -> bool:
+    """One comparison for each cost that some user has, whoever asks: with the user's own hash
+    (b"": there is none), or else with another's, so that time tells nothing of users.
+    """
+    import bcrypt
+
+    same = False
+    for cost, other in by_cost.items():
+        mine = own[4:6] == cost
+        same |= bcrypt.checkpw(password, own if mine else other) and mine
+    return same
 
 
 def credentials(header: str) -> tuple[bytes, bytes] | None:

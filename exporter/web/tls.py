@@ -8,6 +8,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from nvscope.exporter.web.yamlfile import shown
 from nvscope.probes.errors import InputError, LackError
 
 log = logging.getLogger(__name__)
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 _NOT_YET, _EXPIRED = 9, 10
 # Flights of a handshake, in both directions; TLS 1.2 has four.
 _FLIGHTS = 4
+_PATH_MAX = 4096  # bytes, include/uapi/linux/limits.h
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,10 @@ class File:
 
     def wrong(self, text: str) -> InputError:
         """The error to raise for it."""
-        return InputError(f"{self.where}: {self.path} {text}")
+        return InputError(f"{self.where}: {self} {text}")
+
+    def __str__(self) -> str:
+        return shown(str(self.path), _PATH_MAX)
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ def _require_readable(tls: Tls) -> None:
         try:
             content = file.path.read_bytes()
         except OSError as error:
-            raise LackError(f"{file.where}: cannot read {file.path}: {error.strerror}") from None
+            raise LackError(f"{file.where}: cannot read {file}: {error.strerror}") from None
         if file is tls.key and b"ENCRYPTED" in content:  # OpenSSL would ask at the terminal
             raise file.wrong("is encrypted: nobody is here to type its pass phrase")
 
@@ -90,9 +95,9 @@ def _load(made: ssl.SSLContext, tls: Tls) -> None:
         made.load_cert_chain(tls.cert.path, tls.key.path)
     except ssl.SSLError as error:
         if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
-            raise tls.key.wrong(f"is not the key of {tls.cert.path}") from None
+            raise tls.key.wrong(f"is not the key of {tls.cert}") from None
         said = f" ({error.reason.lower().replace('_', ' ')})" if error.reason else ""
-        raise tls.key.wrong(f"and {tls.cert.path} will not do: no key in PEM{said}") from None
+        raise tls.key.wrong(f"and {tls.cert} will not do: no key in PEM{said}") from None
 
 
 def _load_authorities(made: ssl.SSLContext, file: File) -> None:

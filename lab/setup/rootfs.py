@@ -25,7 +25,7 @@ PACKAGES = (
     "openssh-server",
     # what nvscope runs on
     "python3", "python3-bpfcc", "python3-click", "python3-prometheus-client", "python3-psutil",
-    "python3-bcrypt", "python3-pyroute2", "python3-rich", "python3-waitress", "python3-yaml",
+    "python3-bcrypt", "python3-pyroute2", "python3-rich", "python3-yaml",
     "libbpf1",
     # what starts it on a real host
     "systemd",
@@ -40,16 +40,14 @@ BACKPORTS = ("src:qemu", "src:linux", "src:linux-signed-arm64", "src:linux-base"
 
 # What Debian has no package of, an old or a large one: wheels of PyPI.
 WHEELS = (
-    "numpy", "pyarrow",
-    # the extra tls, with what it needs
-    "hypercorn>=0.18,<0.19", "h11", "h2", "hpack", "hyperframe", "priority", "wsproto",
+    "h11>=0.16", "numpy", "pyarrow",
 )  # fmt: skip
 GUEST_PYTHON = "3.13"  # of Debian 13
 GUEST_PLATFORM = "manylinux_2_28_aarch64"
 
 IMPORTS = (
     "bcc", "click", "prometheus_client", "psutil", "pyroute2", "rich.live", "rich.table",
-    "waitress", "json", "ctypes", "mmap", "fcntl", "numpy", "pyarrow",
+    "h11", "json", "ctypes", "mmap", "fcntl", "numpy", "pyarrow",
 )  # fmt: skip
 
 # What is ours in it: file in guest/ -> its place.

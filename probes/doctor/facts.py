@@ -12,7 +12,7 @@ from nvscope.probes.doctor.tracing import Tracing, read_tracing
 from nvscope.probes.features import Host, Roots
 
 # What the exporter cannot do without, and what only traces need; by the names of their packages.
-OF_EXPORTER = ("prometheus-client", "psutil", "waitress")
+OF_EXPORTER = ("prometheus-client", "psutil", "h11")
 OF_INSTALLATION = ("pyroute2",)  # installed with the rest; nothing fails without it
 OF_TRACES = ("numpy", "pyarrow")
 PACKAGES = ("bcc", *OF_EXPORTER, *OF_INSTALLATION, *OF_TRACES)

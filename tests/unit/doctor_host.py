@@ -19,7 +19,7 @@ PACKAGES = {
     "prometheus-client": "0.21.1",
     "psutil": "7.0.0",
     "pyroute2": "0.7.7",
-    "waitress": "3.0.2",
+    "h11": "0.16.0",
     "numpy": "2.5.5",
     "pyarrow": "26.0.1",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
+import socket
 import ssl
 from collections.abc import Iterator
 
@@ -12,8 +13,7 @@ import bcrypt
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
-from nvscope.exporter.web import listen, pages
-from nvscope.exporter.web import serving as servers
+from nvscope.exporter.web import listen, pages, server
 from nvscope.exporter.web.config import WebConfig
 from nvscope.exporter.web.door import Door
 
@@ -27,8 +27,8 @@ def serving(collector: Collector, web: WebConfig | None = None) -> Iterator[int]
     registry = CollectorRegistry()
     registry.register(collector)
     with listen.listen("127.0.0.1", 0) as sock:
-        app = pages.application(registry)
-        running = servers.serving(app, sock, Door(web or WebConfig()))
+        door = Door(web or WebConfig())
+        running = server.Server(door.around(pages.application(registry)), [sock], door.contexts())
         running.start()
         try:
             yield int(sock.getsockname()[1])
@@ -48,12 +48,20 @@ def get(
     headers: dict[str, str] | None = None,
     method: str = "GET",
     tls: ssl.SSLContext | None = None,
+    body: bytes | None = None,
 ) -> tuple[http.client.HTTPResponse, bytes]:
     connection = client(port, tls)
     with contextlib.closing(connection):
-        connection.request(method, path, headers=headers or {})
+        connection.request(method, path, body, headers or {})
         response = connection.getresponse()
         return response, response.read()
+
+
+def raw(port: int, said: bytes) -> bytes:
+    """All that comes back for these bytes, until the server ends."""
+    with socket.create_connection(("127.0.0.1", port), 10) as sock:
+        sock.sendall(said)
+        return sock.makefile("rb").read()
 
 
 def basic(user: str, password: str) -> dict[str, str]:

@@ -131,6 +131,34 @@ def test_systemd_may_give_the_socket() -> None:
     assert process.returncode == 2
 
 
+TWO = ACTIVATED.replace('"1"', '"2"').replace("3)\n", '3)\nos.dup2(int(os.environ["OTHER"]), 4)\n')
+
+
+def test_two_sockets_of_systemds(tmp_path: Path) -> None:
+    """One of them is a Unix socket. Both are served, and said."""
+    with socket.create_server(("127.0.0.1", 0)) as sock, socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "t"))
+        other.listen()
+        port, files = sock.getsockname()[1], [sock.fileno(), other.fileno()]
+        given = {"GIVEN": str(files[0]), "OTHER": str(files[1])}
+        with start(pass_fds=files, driver=TWO, environment=given) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            said = process.stdout.readline()
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+                assert b"nvscope_up 1.0" in page.read()
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(tmp_path / "t"))
+                client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+                assert client.makefile("rb").read().endswith(b"ok\n")
+            process.terminate()
+            _, err = process.communicate(timeout=20)
+    where = f"http://127.0.0.1:{port}/metrics, /metrics on unix:{tmp_path}/t; attached: "
+    assert said.startswith(f"serving {where}")
+    assert "Traceback" not in err
+    assert process.returncode == 0
+
+
 def test_sighup_reads_the_configuration_again(tmp_path: Path) -> None:
     config = tmp_path / "a.toml"
     config.write_text("[export]\nlisten = '127.0.0.1:0'\nmax-series-vms = 3\n")

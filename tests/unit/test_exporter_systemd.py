@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nvscope.exporter.systemd import inherited_socket, notify, watchdog_seconds
+from nvscope.exporter.systemd import inherited_sockets, notify, watchdog_seconds
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -46,31 +46,52 @@ def test_how_often_the_watchdog_wants_to_hear(
     assert watchdog_seconds() == seconds
 
 
-# As systemd does: the socket is file descriptor 3 of the process whose pid the variable has.
+# As systemd does: the sockets are files 3, 4, … of the process whose pid the variable has.
 ACTIVATED = """
 import os, sys
-os.dup2(int(sys.argv[1]), 3)
-os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": sys.argv[2]}
-from nvscope.exporter.systemd import inherited_socket
-print(inherited_socket().getsockname()[1])
+for number, fd in enumerate(sys.argv[2:], 100):
+    os.dup2(int(fd), number)
+for number in range(len(sys.argv[2:])):
+    os.dup2(100 + number, 3 + number)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": sys.argv[1]}
+from nvscope.exporter.systemd import inherited_sockets
+from nvscope.probes.errors import InputError
+try:
+    print(*(sock.getsockname()[1] for sock in inherited_sockets()))
+except InputError as error:
+    sys.exit(error.message)
 """
 
 
-@pytest.mark.parametrize("count", ["1", "2"])
-def test_a_socket_of_systemds(count: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        done = subprocess.run(
-            [sys.executable, "-c", ACTIVATED, str(sock.fileno()), count],
-            capture_output=True, text=True, check=False, pass_fds=[sock.fileno()],
-        )  # fmt: skip
-        port = sock.getsockname()[1]
-    if count == "1":
-        assert int(done.stdout) == port
-    else:
-        assert "2 sockets from systemd; one is served" in done.stderr
+def activated(count: str, *sockets: socket.socket) -> subprocess.CompletedProcess[str]:
+    files = [sock.fileno() for sock in sockets]
+    return subprocess.run(
+        [sys.executable, "-c", ACTIVATED, count, *map(str, files)],
+        capture_output=True, text=True, check=False, pass_fds=files,
+    )  # fmt: skip
+
+
+def test_sockets_of_systemds() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as two,
+    ):
+        ports = [one.getsockname()[1], two.getsockname()[1]]
+        assert activated("1", one).stdout == f"{ports[0]}\n"
+        assert activated("2", one, two).stdout == f"{ports[0]} {ports[1]}\n"
+
+
+def test_a_socket_that_is_none_to_serve() -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as datagrams, socket.socket() as silent:
+        for each in (datagrams, silent):
+            assert activated("1", each).stderr == (
+                "socket 3 from systemd is not one of ListenStream= with Accept=no;"
+                " correct the socket unit\n"
+            )
+    assert activated("many").stderr == "LISTEN_FDS of the environment is no number: 'many'\n"
 
 
 def test_a_socket_of_anothers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LISTEN_FDS", "1")
     monkeypatch.setenv("LISTEN_PID", "1")
-    assert inherited_socket() is None
+    assert inherited_sockets() == []

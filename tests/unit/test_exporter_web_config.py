@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import trustme
 from click.testing import CliRunner, Result
 from exporter_web import HASH
+from exporter_web_configs import CASES, Case
+from exporter_web_tls import issue
+from hypothesis import given, settings
 
 from nvscope.exporter.cli import export
 from nvscope.exporter.web import config
+from tests.fuzz import web_config
 
+ROOT = Path(__file__).resolve().parents[2]
 GOOD = f"""
 # as exporter-toolkit has it
 basic_auth_users:
@@ -48,53 +55,71 @@ def test_a_good_file(tmp_path: Path) -> None:
     assert check(tmp_path).output == f"{tmp_path / 'nvscope.toml'} is good\n"
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", "http_server_config:\n"])
-def test_an_empty_file(tmp_path: Path, text: str) -> None:
-    assert config.read(written(tmp_path, text)) == config.WebConfig()
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """With the files that CASES name."""
+    authority = trustme.CA()
+    issue(authority, tmp_path)
+    authority.cert_pem.write_to_path(str(tmp_path / "clients.pem"))
+    return tmp_path
 
 
-USERS = "basic_auth_users:\n  prom: "
-HEADERS = "http_server_config:\n  headers:\n    "
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_what_becomes_of(folder: Path, case: Case) -> None:
+    path = written(folder, case.text)
+    done = check(folder)
+    if isinstance(case.becomes, str):
+        said = case.becomes.replace("FOLDER", str(folder))
+        assert done.output == f"Error: {path} {said}\n"
+        assert done.exit_code == (3 if "cannot read" in said else 2)
+        return
+    assert (done.output, done.exit_code) == (f"{folder / 'nvscope.toml'} is good\n", 0)
+    web, wanted = config.read(path), case.becomes
+    assert (tuple(web.users), web.headers) == (wanted.users, wanted.headers)
+    assert (web.tls is None) == (wanted.tls is None)
+    for name, value in (wanted.tls or {}).items():
+        assert getattr(web.tls, name) == value, name
+
+
+def test_what_others_take_and_is_refused_is_documented() -> None:
+    text = " ".join((ROOT / "docs/web-configuration.md").read_text().split())
+    for case in CASES:
+        if isinstance(case.becomes, str) and case.elsewhere is not False and case.name != "a burst":
+            # After the line and the name, or what cannot be honoured; before a list.
+            reason = re.sub(r"^line \d+: ([^:]* cannot be honoured: |\S+ )", "", case.becomes)
+            reason = re.sub(
+                r"^(YAML: |TLS_\S+ |has a hash of cost 15, )|(; there are) .*", r"\2", reason
+            )
+            assert f"| {reason}" in text, case.name
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("\nbasic_auth: {}\n", "line 2: no basic_auth in a web configuration; there are "),
-        ("\n\nrate_limit: {}\n", "line 3: rate_limit cannot be honoured: "),
-        ("[]", "line 1: a web configuration has keys and values"),
-        ("a: 1\n b: 2", "line 2: no YAML: mapping values are not allowed here"),
-        ("a: [1", "line 1: no YAML: expected ',' or ']', but got '<stream end>'"),
         ("a: \x01", ": no YAML: unacceptable character"),
         ("a: " + "[" * 100_000, ": no YAML: maximum recursion depth exceeded"),
-        ("a: *b", "line 1: no YAML: found undefined alias"),
-        ("a: 1\n---\nb: 2\n", "line 2: no YAML: but found another document"),
         (b"a: 1\nb: \xff\n", "line 2: not UTF-8"),
         ("#" * ((1 << 20) + 1), "is no web configuration: longer than 1,048,576 bytes"),
-        ("basic_auth_users: {}", "line 1: basic_auth_users names no user"),
-        ("basic_auth_users: x", "line 1: basic_auth_users has keys and values"),
-        (USERS + "secret", "line 2: prom: no bcrypt hash; make one by: htpasswd"),
-        (USERS, "line 2: prom is a text"),
-        (USERS + "[x]", "line 2: prom is a text"),
-        (USERS + HASH[:-1], "line 2: prom: no bcrypt hash"),
-        (USERS + HASH.replace("$2b$", "$2x$"), "line 2: prom: no bcrypt hash"),
-        (USERS + HASH.replace("$04$", "$03$"), "line 2: prom: cost 03; it is 4 to 14"),
-        (USERS + HASH.replace("$04$", "$31$"), "line 2: prom: cost 31; it is 4 to 14"),
-        (f"{USERS}{HASH}\n  prom: {HASH}", "line 3: prom is there twice"),
-        ("? [a]\n: 1\n", "line 1: a key is a text"),
-        ("http_server_config:\n  http2: true", "line 2: http2 cannot be honoured: HTTP/1.1 is"),
-        (HEADERS + "Server: x", "line 3: no Server in headers; there are Content-Security"),
-        (HEADERS + "X-Frame-Options: some", "line 3: X-Frame-Options: 'some'; it is deny or"),
-        (HEADERS + 'X-XSS-Protection: "1\\r\\nx: y"', "line 3: X-XSS-Protection: it has more"),
+        (f"basic_auth_users:\n  a: {HASH[:-1]}", "line 2: a has no bcrypt hash; make"),
+        (f"basic_auth_users:\n  a: {HASH.replace('$2b$', '$2x$')}", "line 2: a has no bcrypt hash"),
+        (f"basic_auth_users:\n  {'a' * 900}: x", "line 2: 'aaaaaaaa"),
+        ('basic_auth_users:\n  "\\ud800": x', "line 2: a key has a character that no text has"),
     ],
 )
-def test_a_bad_file(tmp_path: Path, text: str | bytes, words: str) -> None:
+def test_what_no_editor_writes(tmp_path: Path, text: str | bytes, words: str) -> None:
     path = written(tmp_path, text)
     done = check(tmp_path)
     assert done.exit_code == 2
     (line,) = done.output.splitlines()
     assert line.startswith(f"Error: {path}")
     assert words in line
+    assert len(line) < len(str(path)) + 300
+
+
+@settings(max_examples=50, deadline=None)
+@given(web_config.EXAMPLES)
+def test_what_nobody_writes(example: bytes) -> None:
+    web_config.attempt(example)
 
 
 def test_no_file(tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import bcrypt
 import pytest
 import trustme
 from exporter_web import HASH, basic, get
@@ -16,7 +18,8 @@ from prometheus_client import CollectorRegistry
 from nvscope.exporter.web import config, listen, pages
 from nvscope.exporter.web.config import WebConfig
 from nvscope.exporter.web.door import Door
-from nvscope.exporter.web.serving import serving
+from nvscope.exporter.web.message import Request
+from nvscope.exporter.web.server import Server
 from nvscope.probes.errors import InputError
 
 USERS = f"basic_auth_users:\n  prom: {HASH}\n"
@@ -26,7 +29,8 @@ HEADERS = "http_server_config:\n  headers:\n    X-Frame-Options: deny\n"
 @contextlib.contextmanager
 def served(door: Door) -> Iterator[int]:
     with listen.listen("127.0.0.1", 0) as sock:
-        http = serving(pages.application(CollectorRegistry()), sock, door)
+        app = door.around(pages.application(CollectorRegistry()))
+        http = Server(app, [sock], door.contexts())
         http.start()
         try:
             yield int(sock.getsockname()[1])
@@ -56,6 +60,31 @@ def test_users_and_headers_change(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no bcrypt hash"):
             door.reread()
         assert get(port, "/", basic("other", "right"))[0].status == 200
+
+
+def test_whoever_was_let_in_stays_so_when_headers_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "web.yml"
+    path.write_text(USERS)
+    door = Door(config.read(path), path)
+    with served(door) as port:
+        assert get(port, "/", basic("prom", "right"))[0].status == 200
+        path.write_text(USERS + HEADERS)
+        door.reread()
+        monkeypatch.setattr(bcrypt, "checkpw", lambda *_: pytest.fail("compared again"))
+        response, _ = get(port, "/", basic("prom", "right"))
+        assert (response.status, response.headers["X-Frame-Options"]) == (200, "deny")
+
+
+def test_our_own_scrapes_need_no_password() -> None:
+    door = Door(WebConfig(users={"prom": HASH}))
+    app = door.around(pages.application(CollectorRegistry()))
+
+    async def asked(*, own: bool) -> int:
+        return (await app(Request("GET", "/metrics", own=own))).status
+
+    assert [asyncio.run(asked(own=own)) for own in (True, False)] == [200, 401]
 
 
 def test_tls_waits_for_a_new_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

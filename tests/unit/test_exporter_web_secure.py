@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import logging
-import socket
 import ssl
-import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trustme
 from exporter_fakes import FakeSource
-from exporter_web import HASH, basic, client, get, serving
+from exporter_web import HASH, basic, get, raw, serving
 from exporter_web_tls import issue, speaking, trusting, web
-from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 from nvscope.exporter.collector import VmCollector
-from nvscope.exporter.web import limits, listen, pages
-from nvscope.exporter.web import serving as servers
-from nvscope.exporter.web.door import Door
+from nvscope.exporter.web import limits
 
 CLIENTS = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.pem\n"
 REFUSED = (ssl.SSLError, ConnectionError)
@@ -63,24 +53,9 @@ def test_pages(port: int, tls: ssl.SSLContext) -> None:
     assert get(port, "/metrics", method="POST", tls=tls)[0].status == 405
 
 
-def test_one_connection_for_many(port: int, tls: ssl.SSLContext) -> None:
-    with contextlib.closing(client(port, tls)) as connection:
-        for method in ("GET", "HEAD", "HEAD", "GET"):
-            connection.request(method, "/metrics")
-            response = connection.getresponse()
-            assert (response.status, bool(response.read())) == (200, method == "GET")
-            assert connection.sock is not None  # it stays open
-
-
 def test_a_header_that_is_too_long(port: int, tls: ssl.SSLContext) -> None:
     long = {"X": "a" * limits.HEADER_BYTES}
     assert get(port, "/metrics", long, tls=tls)[0].status == 431
-
-
-def test_a_body_that_is_too_long(port: int, tls: ssl.SSLContext) -> None:
-    with contextlib.closing(client(port, tls)) as connection:
-        connection.request("POST", "/", b"a" * (limits.BODY_BYTES + 1))
-        assert connection.getresponse().status == 400
 
 
 def test_passwords(folder: Path, tls: ssl.SSLContext) -> None:
@@ -138,9 +113,12 @@ def test_a_least_version(folder: Path, authority: trustme.CA) -> None:
         get(port, "/metrics", tls=tls)
 
 
-def test_plain_http_gets_nothing(port: int) -> None:
-    with pytest.raises((http.client.HTTPException, ConnectionError)):
-        get(port, "/healthz")
+def test_plain_http_is_told_at_once(port: int) -> None:
+    before = time.monotonic()
+    response, body = get(port, "/healthz")
+    assert (response.status, body) == (400, b"This port speaks TLS only: ask by https://.\n")
+    assert raw(port, b"nonsense").startswith(b"HTTP/1.1 400 ")
+    assert time.monotonic() - before < limits.CLIENT_SECONDS / 2
 
 
 def test_a_certificate_that_changes(
@@ -164,73 +142,3 @@ def test_a_certificate_that_changes(
 def _served(port: int, tls: ssl.SSLContext) -> bytes | None:
     with speaking(port, tls) as sock:
         return sock.getpeercert(binary_form=True)
-
-
-class _Broken(Collector):
-    def collect(self) -> Iterable[Metric]:
-        yield GaugeMetricFamily("half", "of it", value=1)
-        raise RuntimeError("half-way")
-
-
-def test_a_collector_that_fails_is_a_500(
-    folder: Path, tls: ssl.SSLContext, caplog: pytest.LogCaptureFixture
-) -> None:
-    with (
-        caplog.at_level(logging.CRITICAL),
-        serving(_Broken(), web(folder)) as port,
-    ):
-        response, body = get(port, "/metrics", tls=tls)
-    assert (response.status, body) == (500, b"")
-
-
-def test_stop_closes_open_connections_at_once(folder: Path, tls: ssl.SSLContext) -> None:
-    with contextlib.ExitStack() as stack:
-        with serving(VmCollector(FakeSource()), web(folder)) as port:
-            silent = stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
-            idle = stack.enter_context(contextlib.closing(client(port, tls)))
-            idle.request("GET", "/healthz")
-            assert idle.getresponse().read() == b"ok\n"
-            before = time.monotonic()
-        assert time.monotonic() - before < 5
-        assert silent.recv(1) == b""
-        assert idle.sock.recv(1) == b""
-    with listen.listen("127.0.0.1", port):
-        pass  # free again
-
-
-class _Slow(Collector):
-    """A scrape that takes until it is let go."""
-
-    def __init__(self) -> None:
-        self.asked, self.go = threading.Event(), threading.Event()
-
-    def describe(self) -> Iterable[Metric]:
-        return []
-
-    def collect(self) -> Iterable[Metric]:
-        self.asked.set()
-        self.go.wait(20)
-        yield GaugeMetricFamily("slow", "in the end", value=1)
-
-
-def test_stop_finishes_a_scrape(folder: Path, tls: ssl.SSLContext) -> None:
-    slow = _Slow()
-    bodies: list[bytes] = []
-    with serving(slow, web(folder)) as port:
-        scrape = threading.Thread(target=lambda: bodies.append(get(port, "/metrics", tls=tls)[1]))
-        scrape.start()
-        assert slow.asked.wait(10)
-        threading.Timer(0.5, slow.go.set).start()
-    scrape.join(10)
-    assert b"slow 1.0" in bodies[0]
-
-
-def test_whether_it_answers(folder: Path) -> None:
-    app = pages.application(CollectorRegistry())
-    with listen.listen("127.0.0.1", 0) as sock:
-        running = servers.serving(app, sock, Door(web(folder)))
-        assert not running.answers(0.1)
-        running.start()
-        assert running.answers(10)
-        running.stop()
-        assert not running.answers(0.1)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
-import http.client
 import logging
 import socket
-import threading
+import ssl
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 from exporter_fakes import FakeSource
-from exporter_web import get, serving
-from prometheus_client import Metric
+from exporter_web import get, raw, serving
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from nvscope.exporter.collector import VmCollector
-from nvscope.exporter.web import limits, listen
+from nvscope.exporter.web import limits, listen, pages, server
 
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
@@ -73,46 +73,111 @@ def test_head_is_get_without_a_body(port: int, path: str) -> None:
     assert int(response.headers["Content-Length"]) == pytest.approx(len(body), abs=200)
 
 
-def test_two_heads_on_one_connection(port: int) -> None:
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as client:
-        for path in ("/metrics", "/"):
-            client.request("HEAD", path)
-            response = client.getresponse()
-            assert (response.status, response.read()) == (200, b"")
+def test_an_answer_ends_its_connection(port: int) -> None:
+    """As it says; what was asked ahead is not answered."""
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    assert raw(port, request * 3).count(b"HTTP/1.1 200 OK") == 1
+    assert get(port, "/metrics")[0].headers["Connection"] == "close"
+
+
+@pytest.mark.parametrize("names", [["nvscope_up"], ["nvscope_build_info", "nvscope_up", "none"]])
+def test_some_metrics(port: int, names: list[str]) -> None:
+    """Of samples by their names, and of their families by theirs."""
+    query = "&".join(f"name[]={name}" for name in names)
+    _, body = get(port, f"/metrics?{query}")
+    found = [line.split("{")[0].split(" ")[0] for line in body.decode().splitlines()]
+    assert sorted({name for name in found if name != "#"}) == sorted({*names} - {"none"})
+
+
+class _Histogram(Collector):
+    def collect(self) -> Iterable[Metric]:
+        yield HistogramMetricFamily("long", "of it", [("1", 2), ("+Inf", 3)], sum_value=4)
+        yield GaugeMetricFamily("other", "of it", value=1)
+
+
+@pytest.mark.parametrize(
+    ("query", "lines"),
+    [
+        ("name[]=long", ['long_bucket{le="1"} 2.0', 'long_bucket{le="+Inf"} 3.0',
+                         "long_count 3.0", "long_sum 4.0"]),
+        ("name%5B%5D=long_count&name[]=long_sum", ["long_count 3.0", "long_sum 4.0"]),
+        ("name[]=long_sum&name[]=other", ["long_sum 4.0", "other 1.0"]),
+    ],
+)  # fmt: skip
+def test_a_part_of_a_family(query: str, lines: list[str]) -> None:
+    with serving(_Histogram()) as port:
+        text = get(port, f"/metrics?{query}", OPENMETRICS)[1].decode()
+    assert text.endswith("# EOF\n")
+    assert [line for line in text.splitlines() if line[0] != "#"] == lines
+
+
+def test_no_metric_of_a_name(port: int) -> None:
+    response, body = get(port, "/metrics?name[]=x", {"Accept-Encoding": "gzip"})
+    assert (response.status, body) == (200, b"")
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("application/openmetrics-text; version=abc", "text/plain; version=0.0.4"),
+        ("application/openmetrics-text;version=9.0.0,text/plain;q=0.5", "text/plain"),
+        ("application/openmetrics-text;version=0.0.1", "text/plain; version=0.0.4"),
+        ("application/openmetrics-text", "application/openmetrics-text; version=1.0.0"),
+        ("text/plain; version=;;=", "text/plain; version=0.0.4"),
+        ("*/*", "text/plain; version=0.0.4"),
+        ("\xff", "text/plain; version=0.0.4"),
+    ],
+)
+def test_what_a_client_accepts(port: int, accept: str, kind: str) -> None:
+    response, body = get(port, "/metrics", {"Accept": accept})
+    assert response.status == 200
+    assert response.headers["Content-Type"].startswith(kind)
+    assert b"nvscope_up 1.0" in body
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        (b"GET http://x:1/healthz HTTP/1.1", 200),
+        (b"GET http://x:1/healthz?a=b HTTP/1.1", 200),
+        (b"GET HTTPS://x HTTP/1.1", 200),
+        (b"GET /%68ealthz HTTP/1.1", 200),
+        (b"GET //healthz HTTP/1.1", 404),
+        (b"OPTIONS * HTTP/1.1", 404),
+        (b"GET http://[ HTTP/1.1", 400),
+        (b"GET /healthz?a&%ff=%zz&&=& HTTP/1.1", 200),
+        (b"GET / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked", 400),
+        (b"GET / HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 4", 400),
+        (b"GET / HTTP/2.0", 505),
+        (b"nonsense", 400),
+        (b"\x00\xff\xff", 400),
+    ],
+)
+def test_forms_of_requests(port: int, request_line: bytes, status: int) -> None:
+    answer = raw(port, request_line + b"\r\nHost: x\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer
+
+
+def test_a_body_that_nobody_needs(port: int) -> None:
+    """It is not waited for, and the answer is not lost."""
+    before = time.monotonic()
+    begun = raw(port, b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 999999\r\n\r\nabc")
+    assert begun.startswith(b"HTTP/1.1 405 ") and begun.endswith(b"Only GET and HEAD.\n")
+    assert time.monotonic() - before < limits.CLIENT_SECONDS / 2
+    assert get(port, "/metrics", method="POST", body=b"a" * 1_000_000)[0].status == 405
+
+
+def test_tls_on_a_plain_port(port: int) -> None:
+    before = time.monotonic()
+    answer = raw(port, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc")
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"http://" in answer
+    assert time.monotonic() - before < limits.CLIENT_SECONDS / 2
+    with pytest.raises(ssl.SSLError, match=r"(?i)wrong.version"):
+        get(port, "/metrics", tls=ssl.create_default_context())
 
 
 def test_a_header_that_is_too_long(port: int) -> None:
     assert get(port, "/metrics", {"X": "a" * limits.HEADER_BYTES})[0].status == 431
-
-
-def test_scrapes_amid_slow_clients(port: int) -> None:
-    beginnings = [
-        b"",
-        b"GET /metrics HTTP/1.1\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\na",
-    ]
-    with contextlib.ExitStack() as slow:
-        for number in range(200):
-            connection = slow.enter_context(socket.create_connection(("127.0.0.1", port)))
-            connection.sendall(beginnings[number % len(beginnings)])
-        for _ in range(5):
-            before = time.monotonic()
-            assert get(port, "/metrics")[0].status == 200
-            assert time.monotonic() - before < 2
-        assert threading.active_count() < 20
-
-
-def test_a_request_that_comes_a_byte_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "SILENCE_SECONDS", 2)
-    with serving(VmCollector(FakeSource())) as port:
-        slow = socket.create_connection(("127.0.0.1", port), timeout=0.2)
-        closed_by = time.monotonic() + 10
-        with pytest.raises(ConnectionError):
-            while time.monotonic() < closed_by:
-                slow.sendall(b"G")
-                with contextlib.suppress(TimeoutError):
-                    slow.recv(1)
-        slow.close()
 
 
 class _Broken(Collector):
@@ -127,19 +192,7 @@ def test_a_collector_that_fails_is_a_500(caplog: pytest.LogCaptureFixture) -> No
     with serving(_Broken()) as port, caplog.at_level(logging.CRITICAL):
         response, body = get(port, "/metrics")
     assert response.status == 500
-    assert b"nvscope_up" not in body
-
-
-def test_stop_closes_open_connections_at_once() -> None:
-    with serving(VmCollector(FakeSource())) as port:
-        idle = socket.create_connection(("127.0.0.1", port), timeout=10)
-        get(port, "/metrics")
-        before = time.monotonic()
-    assert time.monotonic() - before < 5
-    assert idle.recv(1) == b""
-    idle.close()
-    with listen.listen("127.0.0.1", port):
-        pass  # free again
+    assert body == b"The metrics cannot be read; the exporter's log says why.\n"
 
 
 def test_a_taken_port() -> None:
@@ -157,3 +210,25 @@ def test_url_of_an_ipv6_socket() -> None:
         pytest.skip("no IPv6 here")
     with sock:
         assert listen.url(sock) == f"http://[::1]:{sock.getsockname()[1]}/metrics"
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_a_unix_socket(tmp_path: Path, abstract: bool) -> None:
+    path = f"\0{tmp_path}/a" if abstract else f"{tmp_path}/a"
+    registry = CollectorRegistry()
+    registry.register(VmCollector(FakeSource()))
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(path)
+        sock.listen()
+        shown = path.replace("\0", "@")
+        assert listen.url(sock) == f"/metrics on unix:{shown}"
+        running = server.Server(pages.application(registry), [sock])
+        running.start()
+        try:
+            assert running.answers(10)
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(path)
+                client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+                assert b"nvscope_up 1.0" in client.makefile("rb").read()
+        finally:
+            running.stop()

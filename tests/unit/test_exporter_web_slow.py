@@ -1,4 +1,4 @@
-"""TLS: clients that are slow, silent or gone, and a scrape beside them."""
+"""Clients that are slow, silent or gone, over HTTP and over TLS, and a scrape beside them."""
 
 from __future__ import annotations
 
@@ -7,67 +7,62 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 import trustme
 from exporter_fakes import FakeSource
 from exporter_web import get, serving
-from exporter_web_tls import connections, issue, speaking, trusting, wait_for_connections, web
+from exporter_web_tls import connections, issue, trusting, wait_for_connections, web
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from nvscope.exporter.collector import VmCollector
-from nvscope.exporter.web import limits, secure
+from nvscope.exporter.web import limits, listen
 from nvscope.exporter.web.config import WebConfig
 
 REQUEST = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n"
 AUTHORITY = trustme.CA()
+GONE = (ConnectionError, ssl.SSLError, TimeoutError)
+
+
+@pytest.fixture(params=["http", "https"])
+def tls(request: pytest.FixtureRequest) -> ssl.SSLContext | None:
+    return trusting(AUTHORITY) if request.param == "https" else None
 
 
 @pytest.fixture
-def tls() -> ssl.SSLContext:
-    return trusting(AUTHORITY)
-
-
-@pytest.fixture
-def secured(tmp_path: Path) -> WebConfig:
+def asked(tls: ssl.SSLContext | None, tmp_path: Path) -> WebConfig:
+    if tls is None:
+        return WebConfig()
     issue(AUTHORITY, tmp_path)
     return web(tmp_path)
 
 
-def test_scrapes_amid_slow_clients(secured: WebConfig, tls: ssl.SSLContext) -> None:
-    """Half of these never say a word, not even of TLS; the others begin a request."""
-    beginnings = [b"POST / HTTP/1.1\r\n", POST + b"a"]
-    with serving(VmCollector(FakeSource()), secured) as port, contextlib.ExitStack() as stack:
-        for number in range(100):
-            stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
-            stack.enter_context(speaking(port, tls)).sendall(beginnings[number % 2])
-        for _ in range(5):
-            before = time.monotonic()
-            assert get(port, "/metrics", tls=tls)[0].status == 200
-            assert time.monotonic() - before < 2
-        assert connections(port) >= 200
-        assert threading.active_count() < 20
+@contextlib.contextmanager
+def speaking(port: int, tls: ssl.SSLContext | None, timeout: float = 10) -> Iterator[socket.socket]:
+    with contextlib.ExitStack() as stack:
+        sock = stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+        if tls:
+            sock = stack.enter_context(tls.wrap_socket(sock, server_hostname="127.0.0.1"))
+        sock.settimeout(timeout)
+        yield sock
 
 
 @pytest.mark.parametrize("beginning", [b"", b"GET / HTTP/1.1\r\nX: ", POST])
 def test_a_request_that_comes_a_byte_at_a_time(
-    monkeypatch: pytest.MonkeyPatch, secured: WebConfig, tls: ssl.SSLContext, beginning: bytes
+    monkeypatch: pytest.MonkeyPatch, asked: WebConfig, tls: ssl.SSLContext | None, beginning: bytes
 ) -> None:
-    monkeypatch.setattr(limits, "SILENCE_SECONDS", 1)
-    with (
-        serving(VmCollector(FakeSource()), secured) as port,
-        speaking(port, tls, 0.2) as sock,
-    ):
+    monkeypatch.setattr(limits, "CLIENT_SECONDS", 1)
+    with serving(VmCollector(FakeSource()), asked) as port, speaking(port, tls, 0.2) as sock:
         sock.sendall(beginning)
         assert _closed_within(sock, 10)
 
 
-def _closed_within(sock: ssl.SSLSocket, seconds: float) -> bool:
+def _closed_within(sock: socket.socket, seconds: float) -> bool:
     """Whether it is closed while bytes are sent."""
     until = time.monotonic() + seconds
     with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
@@ -80,17 +75,24 @@ def _closed_within(sock: ssl.SSLSocket, seconds: float) -> bool:
     return True
 
 
-def test_a_handshake_that_does_not_come(
-    monkeypatch: pytest.MonkeyPatch, secured: WebConfig, tls: ssl.SSLContext
+def test_the_silent_one_goes_where_there_is_no_room(
+    monkeypatch: pytest.MonkeyPatch, asked: WebConfig, tls: ssl.SSLContext | None
 ) -> None:
-    monkeypatch.setattr(limits, "SILENCE_SECONDS", 1)
-    monkeypatch.setattr(secure, "CONNECTIONS", 1)
-    with (
-        serving(VmCollector(FakeSource()), secured) as port,
-        socket.create_connection(("127.0.0.1", port), 8) as silent,
-    ):
-        assert silent.recv(1) == b""
+    """The one that came first, and at once."""
+    monkeypatch.setattr(limits, "CONNECTIONS", 2)
+    with serving(VmCollector(FakeSource()), asked) as port, contextlib.ExitStack() as stack:
+        first, second = (
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), 10)) for _ in "ab"
+        )
+        wait_for_connections(port, 2)
+        before = time.monotonic()
         assert get(port, "/healthz", tls=tls)[0].status == 200
+        with contextlib.suppress(ConnectionError):
+            assert first.recv(1) == b""
+        assert time.monotonic() - before < limits.CLIENT_SECONDS / 2
+        second.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            second.recv(1)
 
 
 class _Long(Collector):
@@ -102,19 +104,19 @@ class _Long(Collector):
 
 
 def test_clients_that_do_not_read(
-    monkeypatch: pytest.MonkeyPatch, secured: WebConfig, tls: ssl.SSLContext
+    monkeypatch: pytest.MonkeyPatch, asked: WebConfig, tls: ssl.SSLContext | None
 ) -> None:
-    """More of them than there are threads, which wait for none; they are closed in time."""
-    monkeypatch.setattr(limits, "SILENCE_SECONDS", 5)
-    with serving(_Long(), secured) as port, contextlib.ExitStack() as stack:
+    """They are closed in time, whatever they ask ahead."""
+    monkeypatch.setattr(limits, "CLIENT_SECONDS", 3)
+    with serving(_Long(), asked) as port, contextlib.ExitStack() as stack:
         before = time.monotonic()
-        for _ in range(2 * limits.THREADS):
+        for number in range(6):
             lazy = stack.enter_context(speaking(port, tls))
-            lazy.sendall(REQUEST * 2)  # asyncio itself has room for one page, however long
+            lazy.sendall(REQUEST * (1 + number % 2 * 200))
             assert lazy.recv(1) == b"H"
         assert get(port, "/healthz", tls=tls)[0].status == 200
-        assert time.monotonic() - before < limits.SILENCE_SECONDS
-        wait_for_connections(port, 0, seconds=limits.SILENCE_SECONDS * 1.6)
+        assert time.monotonic() - before < limits.CLIENT_SECONDS
+        wait_for_connections(port, 0, seconds=limits.CLIENT_SECONDS + 2)
 
 
 UPGRADE = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: "
@@ -139,32 +141,106 @@ ODD = {
 def test_clients_that_go_leave_nothing(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    secured: WebConfig,
-    tls: ssl.SSLContext,
+    asked: WebConfig,
+    tls: ssl.SSLContext | None,
     said: bytes,
     heard: bool,
 ) -> None:
     """Neither a socket, a place nor a word in the log; they have read a byte, or none."""
-    monkeypatch.setattr(secure, "CONNECTIONS", 1)
-    with serving(VmCollector(FakeSource()), secured) as port:
+    monkeypatch.setattr(limits, "CONNECTIONS", 1)
+    with serving(VmCollector(FakeSource()), asked) as port:
         with speaking(port, tls, 0.5) as sock:
             sock.sendall(said)
             if heard:
-                with contextlib.suppress(TimeoutError, ConnectionError, ssl.SSLError):
+                with contextlib.suppress(*GONE):
                     sock.recv(1)
         before = time.monotonic()
         assert get(port, "/healthz", tls=tls)[0].status == 200
         wait_for_connections(port, 0)
-        assert time.monotonic() - before < limits.SILENCE_SECONDS / 2
-    assert time.monotonic() - before < limits.SILENCE_SECONDS
+        assert time.monotonic() - before < limits.CLIENT_SECONDS / 2
+    assert time.monotonic() - before < limits.CLIENT_SECONDS
     assert not caplog.records
 
 
-def test_a_bound_on_connections(monkeypatch: pytest.MonkeyPatch, secured: WebConfig) -> None:
-    monkeypatch.setattr(secure, "CONNECTIONS", 2)
-    with serving(VmCollector(FakeSource()), secured) as port, contextlib.ExitStack() as stack:
-        for _ in range(4):
-            stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
-        wait_for_connections(port, 2)
-        with pytest.raises(AssertionError, match="2 connections, and not 3"):
-            wait_for_connections(port, 3, seconds=1)
+class _Slow(Collector):
+    """A scrape that takes until it is let go."""
+
+    def __init__(self) -> None:
+        self.asked, self.go, self.times = threading.Event(), threading.Event(), 0
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+    def collect(self) -> Iterable[Metric]:
+        self.times += 1
+        self.asked.set()
+        self.go.wait(20)
+        yield GaugeMetricFamily("slow", "in the end", value=self.times)
+
+
+def test_those_who_wait_share_a_reading(asked: WebConfig, tls: ssl.SSLContext | None) -> None:
+    """It is later than each of them, and whoever has gone meanwhile has no reading of their own."""
+    slow = _Slow()
+    bodies: list[bytes] = []
+    with serving(slow, asked) as port, contextlib.ExitStack() as stack:
+        for _ in range(10):
+            gone = stack.enter_context(speaking(port, tls))
+            gone.sendall(REQUEST * 95)
+        assert slow.asked.wait(10)
+        scrapes = [
+            threading.Thread(target=lambda: bodies.append(get(port, "/metrics", tls=tls)[1]))
+            for _ in range(5)
+        ]
+        for scrape in scrapes:
+            scrape.start()
+        wait_for_connections(port, 15)
+        stack.close()
+        time.sleep(0.2)  # the last requests are on their way
+        slow.go.set()
+        for scrape in scrapes:
+            scrape.join(10)
+        wait_for_connections(port, 0)
+    # Three, where the first reading began before all that are gone had asked.
+    assert slow.times in (2, 3)
+    assert {body.splitlines()[-1] for body in bodies} == {b"slow %d.0" % slow.times}
+
+
+def test_stop_finishes_a_scrape(asked: WebConfig, tls: ssl.SSLContext | None) -> None:
+    slow = _Slow()
+    bodies: list[bytes] = []
+    with serving(slow, asked) as port:
+        scrape = threading.Thread(target=lambda: bodies.append(get(port, "/metrics", tls=tls)[1]))
+        scrape.start()
+        assert slow.asked.wait(10)
+        threading.Timer(0.5, slow.go.set).start()
+    scrape.join(10)
+    assert b"slow 1.0" in bodies[0]
+
+
+def test_stop_waits_for_no_scrape_for_ever(asked: WebConfig, tls: ssl.SSLContext | None) -> None:
+    slow = _Slow()
+    with contextlib.ExitStack() as stack:
+        with serving(slow, asked) as port:
+            client = stack.enter_context(speaking(port, tls))
+            client.sendall(REQUEST)
+            assert slow.asked.wait(10)
+            before = time.monotonic()
+        assert time.monotonic() - before < limits.STOP_SECONDS + 1
+        slow.go.set()
+
+
+def test_stop_closes_open_connections_at_once(asked: WebConfig, tls: ssl.SSLContext | None) -> None:
+    with contextlib.ExitStack() as stack:
+        with serving(VmCollector(FakeSource()), asked) as port:
+            silent = stack.enter_context(socket.create_connection(("127.0.0.1", port), 10))
+            half = stack.enter_context(speaking(port, tls))
+            half.sendall(REQUEST[:20])
+            wait_for_connections(port, 2)
+            before = time.monotonic()
+        assert time.monotonic() - before < 2
+        for each in (silent, half):
+            with contextlib.suppress(*GONE):
+                assert each.recv(1) == b""
+    assert connections(port) == 0
+    with listen.listen("127.0.0.1", port):
+        pass  # free again

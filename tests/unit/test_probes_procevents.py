@@ -243,7 +243,7 @@ def test_pidfds_leave_files_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
 
 MEMORY = """
 import os, select, subprocess, sys
-import prometheus_client, psutil, waitress.server
+import prometheus_client, psutil, h11
 from nvscope.exporter import cli
 from nvscope.probes import procevents
 def resident():
