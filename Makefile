@@ -8,7 +8,7 @@ TREE := build/tree/nvscope
 WINGS := probes exporter analysis lab
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tools check lint unit live test-debug test-matrix man clean
+.PHONY: help demo test tools check lint unit live fuzz test-debug test-matrix man clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,12 +34,17 @@ live: $(STAMP) ## live tests alone; one of them: .venv/bin/pytest tests/live -k 
 	@$(BIN)/nvscope lab build --kernel stock
 	@$(BIN)/pytest tests/live -n 2 --dist loadgroup --durations=10
 
+fuzz: $(STAMP) ## made-up requests, configurations and files, FUZZ_SECONDS each (an hour in all)
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
 test-debug: $(STAMP) ## the workloads and KVM's selftests on a kernel with lockdep and KASAN (make test does not)
 	@$(BIN)/nvscope lab build --debug
 	@$(BIN)/pytest tests/debug
 
 # Beside those of `make live`; NVSCOPE_KERNELS in the environment names others.
 NVSCOPE_KERNELS ?= 6.16 6.17 6.18 6.19 7.0 7.1 7.2 7.3 6.18-rt 7.3-rt 6.18-16k 7.3-16k
+# For each target of `make fuzz`.
+FUZZ_SECONDS ?= 900
 
 test-matrix: $(STAMP) ## every kernel of the field from 6.16 on, two hours (make test has 6.18, 7.0 and 7.3)
 	@NVSCOPE_KERNELS="$(NVSCOPE_KERNELS)" $(BIN)/pytest tests/live/test_kernels.py -n 2 --dist loadgroup --timeout=3600
