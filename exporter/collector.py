@@ -127,11 +127,12 @@ class VmCollector(Collector):
             self._lives.set_bound(rows.capacity // len(LABELS))
         counts = _all_calls(snapshot)
         vms = self._lives.look(counts)
+        self._past = past = {key for key, vm in vms.items() if vm is OTHER}
+        folded = self._others.fold(snapshot, past, self._lives.hidden())
+        # Only after what is read has been added up: the kernel's rows go now.
         for ended in counts.keys() - vms.keys():
             self._source.forget(ended)
         self._ends.watch(self._lives.processes())
-        self._past = past = {key for key, vm in vms.items() if vm is OTHER}
-        folded = self._others.fold(snapshot, past, self._lives.hidden())
         shown = {key: vm for key, vm in vms.items() if key not in past} | self._other()
         host = self._source.host
         revmap = host.revmap if host else "none"

@@ -8,6 +8,7 @@ two later. So what has ended is hidden for as long as it is read, unless its cou
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
+from copy import copy
 from dataclasses import dataclass
 
 from nvscope.probes.identity import Identities, Process, Vm
@@ -44,24 +45,25 @@ class Lives:
         """Return those that are alive of the VMs that have counts.
 
         counts: VM -> how much it did so far, of any kind: it only grows while the VM lives.
+        Where it raises, nothing has changed.
         """
-        self._hidden = {
-            key: _Hidden(counts[key], seen=True)
-            for key, hidden in self._hidden.items()
-            if key in counts and not _moved(hidden, counts[key])
+        hidden = {
+            key
+            for key, last in self._hidden.items()
+            if key in counts and not _moved(last, counts[key])
         }
-        before, old = self._vms, self._counts
-        self._vms = self._identities.refresh(counts.keys() - self._hidden.keys())
-        ended = before.keys() - self._vms.keys()
+        before, old, identities = self._vms, self._counts, copy(self._identities)
+        vms = identities.refresh(counts.keys() - hidden)
+        ended = before.keys() - vms.keys()
         # Fewer than before: the kernel dropped that VM's counts, and these are another's.
         if any(key in counts and counts[key] < old[key] for key in ended):
-            self._hide(counts, {key for key in ended if counts.get(key, 0) >= old[key]})
-            self._vms = self._identities.refresh(counts.keys() - self._hidden.keys())
-        self._hide(counts, counts.keys() - self._vms.keys())
+            hidden |= {key for key in ended if key in counts and counts[key] >= old[key]}
+            vms = identities.refresh(counts.keys() - hidden)
+        self._identities, self._vms, self._counts = identities, vms, dict(counts)
+        self._hidden = {key: _Hidden(counts[key], seen=True) for key in counts.keys() - vms.keys()}
         self.ended += len(ended)
-        self.started += len(self._vms.keys() - (before.keys() - ended))
-        self._counts = dict(counts)
-        return dict(self._vms)
+        self.started += len(vms.keys() - (before.keys() - ended))
+        return dict(vms)
 
     def end(self, process: Process) -> set[VmKey]:
         """Take note that a process has ended; return its VMs, which are hidden from now on."""
@@ -80,10 +82,6 @@ class Lives:
     def hidden(self) -> Set[VmKey]:
         """VMs that have ended, and are still read."""
         return self._hidden.keys()
-
-    def _hide(self, counts: Mapping[VmKey, int], keys: Set[VmKey]) -> None:
-        for key in keys & counts.keys() - self._hidden.keys():
-            self._hidden[key] = _Hidden(counts[key], seen=True)
 
 
 def _moved(hidden: _Hidden, count: int) -> bool:

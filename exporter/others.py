@@ -47,12 +47,14 @@ class Others:
         """Return the snapshot with the rows of these VMs as rows of KEY.
 
         alive: those that are others now; ended: VMs that have, whose rows are still read.
+        Where it raises, nothing has been added.
         """
-        self._members = alive | (self._members & ended)
-        now = _counted(row for row in snapshot.rows() if row.vm in self._members)
+        members, sums = alive | (self._members & ended), dict(self._sums)
+        now = _counted(row for row in snapshot.rows() if row.vm in members)
         for (vm, kind), counted in now.items():
-            self._add(kind, counted, self._last.get((vm, kind), _NOTHING))
-        self._last = now
+            before = self._last.get((vm, kind), _NOTHING)
+            sums[kind] = _plus(sums.get(kind, _NOTHING), counted, before)
+        self._members, self._sums, self._last = members, sums, now
         return replace(
             snapshot,
             notifier_unmaps=self._merged(snapshot.notifier_unmaps, NotifierUnmaps),
@@ -61,15 +63,6 @@ class Others:
             revmap_records=self._merged(snapshot.revmap_records, RevmapRecords),
             broken=self._broken(snapshot.broken, alive),
         )
-
-    def _add(self, kind: Row, now: _Counted, before: _Counted) -> None:
-        """Add what came since the last look; all of it where the kernel began anew."""
-        durations, size_bytes = self._sums.get(kind, _NOTHING)
-        if now != before:
-            came = difference(now[0], before[0])
-            durations = total([durations, came])
-            size_bytes += now[1] if came is now[0] else now[1] - before[1]
-        self._sums[kind] = durations, size_bytes
 
     def _merged(self, rows: Iterable[_R], of: type[_R]) -> tuple[_R, ...]:
         own = [row for row in rows if row.vm not in self._members]
@@ -80,6 +73,15 @@ class Others:
         """A gauge: of VMs that run."""
         own = {vm: count for vm, count in broken.items() if vm not in self._members}
         return own | {KEY: sum(broken.get(vm, 0) for vm in alive)}
+
+
+def _plus(so_far: _Counted, now: _Counted, before: _Counted) -> _Counted:
+    """Add what came since the last look; all of it where the kernel began anew."""
+    if now == before:
+        return so_far
+    came = difference(now[0], before[0])
+    size_bytes = now[1] if came is now[0] else now[1] - before[1]
+    return total([so_far[0], came]), so_far[1] + size_bytes
 
 
 def _counted(rows: Iterable[Row]) -> dict[tuple[VmKey, Row], _Counted]:

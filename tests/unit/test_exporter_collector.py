@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -249,6 +250,42 @@ def test_a_snapshot_that_fails_is_no_half_page(
     page = scrape(registry)
     assert _value(page, "nvscope_up") == 1
     assert _value(page, "nvscope_notifier_unmap_duration_seconds_count", vm="web") == 7
+
+
+class RealSource(FakeSource):
+    """Drops the rows of a VM that is forgotten; fails at the second, once."""
+
+    failing = True
+
+    def forget(self, vm: VmKey) -> None:
+        if self.failing and self.forgotten:
+            self.failing = False
+            raise OSError(24, "Too many open files")
+        super().forget(vm)
+        faults = tuple(row for row in self.counts.s2_faults if row.vm != vm)
+        self.counts = Snapshot(s2_faults=faults, lost=LOST)
+
+
+def test_a_scrape_that_fails_half_way_loses_no_count_of_others(proc: FakeProc) -> None:
+    proc.start(60, b"vmm\0-name\0gone\0")
+    source = RealSource(_idle(WEB, "shadow"))
+    registry = CollectorRegistry()
+    registry.register(VmCollector(source, 1))
+    assert _value(_text(registry), "nvscope_up") == 1
+    source.counts = Snapshot(s2_faults=busy(DB, WEB, GONE).s2_faults, lost=LOST)
+    assert _value(_text(registry), "nvscope_vms", series="other") == 2
+    name = "nvscope_refaults_total"
+    assert _value(_text(registry), name, vm="other") == 2 * 4
+    more = (
+        replace(each, durations=durations({14: 10}, 100_000)) for each in source.counts.s2_faults
+    )
+    source.counts = Snapshot(s2_faults=tuple(more), lost=LOST)
+    proc.end(40)
+    proc.end(60)
+    assert _value(_text(registry), "nvscope_up") == 0
+    page = _text(registry)
+    assert _value(page, "nvscope_up") == 1
+    assert _value(page, name, vm="other") == 2 * 10
 
 
 @both_formats

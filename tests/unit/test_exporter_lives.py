@@ -167,6 +167,43 @@ def test_no_room_for_files_is_no_end(proc: FakeProc, monkeypatch: pytest.MonkeyP
     assert (lives.started, lives.ended) == (1, 0)
 
 
+@pytest.mark.parametrize("reads", range(1, 12))
+def test_a_look_that_fails_half_way_changes_nothing(
+    proc: FakeProc, monkeypatch: pytest.MonkeyPatch, reads: int
+) -> None:
+    """Whatever read of /proc is the first that finds no file left."""
+    start(proc, 40, "db")
+    start(proc, 50, "web")
+    lives = Lives()
+    lives.look({DB: 1, WEB: 1})
+    proc.end(50)
+    start(proc, 50, "web", 999)
+    start(proc, 60, "new", 400)
+    new = VmKey(3, 60)
+    left = iter(range(reads))
+    opened = open
+
+    def few(file: object, *rest: object, **named: object) -> object:
+        if str(file).startswith(str(proc.root)) and next(left, None) is None:
+            raise OSError(24, "Too many open files")
+        return opened(file, *rest, **named)  # type: ignore[call-overload]
+
+    before = (lives.processes(), set(lives.hidden()), lives.started, lives.ended)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", lambda path: few(path, "rb").read())  # type: ignore[attr-defined]
+        failed = False
+        try:
+            lives.look({DB: 0, WEB: 1, new: 1})
+        except OSError:
+            failed = True
+    if failed:
+        assert (lives.processes(), set(lives.hidden()), lives.started, lives.ended) == before
+        assert lives.end(Process(400, 60)) == set(), "what was not shown cannot end"
+    assert lives.end(Process(100, 50)) == ({WEB} if failed else set())
+    assert lives.look({DB: 0, WEB: 1, new: 1}).keys() == {DB, new}
+    assert (lives.started, lives.ended) == (3, 1)
+
+
 # What happens to each of three pids: nothing, an end, a start (of another process, where one ran);
 # whether that end is heard; and what is counted of each VM, or that nothing is read.
 _STEPS = st.lists(
