@@ -19,6 +19,8 @@ SOURCES = (Connector.name, PidFds.name, SCRAPE)
 
 log = logging.getLogger(__name__)
 
+_DEAF = "processes are not heard end any more; each scrape looks at them"
+
 
 def best_way() -> Way | None:
     """The best that this host has; None: a scrape will find out."""
@@ -42,7 +44,7 @@ class Ends:
         """ended is called in the thread; without a way there is none."""
         self.lost = 0
         self._way = way
-        self._deaf = way is None
+        self._failing = False  # watch() has said so
         self._ended = ended
         self._processes: dict[int, Process] = {}
         self._stop, self._stopping = os.pipe() if way else (-1, -1)
@@ -50,41 +52,56 @@ class Ends:
 
     @property
     def name(self) -> str:
-        """Of the way, one of SOURCES."""
-        return SCRAPE if self._way is None or self._deaf else self._way.name
+        """Of the way, one of SOURCES: that of no thread that has died, of whatever."""
+        return self._way.name if self._way and self._thread.is_alive() else SCRAPE
 
     def watch(self, processes: Set[Process]) -> None:
         """From now on these, and no others; may be called by any thread."""
         self._processes = {process.pid: process for process in processes}
-        if self._way:
+        if self._way is None or self.name == SCRAPE:
+            return
+        try:
             self._way.watch(self._processes.keys())
+        except Exception:
+            self.lost += 1
+            if not self._failing:
+                log.exception("not all ends of processes are heard; each scrape looks at all")
+            self._failing = True
+        else:
+            self._failing = False
 
     def __enter__(self) -> Self:
         if self._way:
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError:  # no more threads
+                log.exception(_DEAF)
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._way is None:
+            return
         if self._thread.ident:
             os.write(self._stopping, b".")
             self._thread.join()
-            os.close(self._stop)
-            os.close(self._stopping)
-        if self._way:
-            self._way.close()
+        os.close(self._stop)
+        os.close(self._stopping)
+        self._way.close()
 
     def _run(self) -> None:
+        try:
+            self._hear_all()
+        except Exception:
+            log.exception(_DEAF)
+
+    def _hear_all(self) -> None:
         way = self._way
         assert way is not None
         poll = select.poll()
         poll.register(way.fileno(), select.POLLIN)
         poll.register(self._stop, select.POLLIN)
-        try:
-            while all(file != self._stop for file, _ in poll.poll()):
-                self._hear(*way.read())
-        except OSError:
-            log.exception("cannot hear processes end any more; each scrape will look at them")
-            self._deaf = True
+        while all(file != self._stop for file, _ in poll.poll()):
+            self._hear(*way.read())
 
     def _hear(self, pids: Set[int], lost: bool) -> None:
         """A thread has ended of each of these processes; perhaps it was the last."""
@@ -100,3 +117,6 @@ class Ends:
                     self._ended(process)
             except OSError:  # too many open files, for one: the next scrape looks again
                 self.lost += 1
+            except Exception:
+                self.lost += 1
+                log.exception("process %d: its end waits for the next scrape", process.pid)

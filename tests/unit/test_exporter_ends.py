@@ -19,6 +19,7 @@ from nvscope.exporter import ends
 from nvscope.exporter.collector import VmCollector
 from nvscope.exporter.ends import SCRAPE, Ends
 from nvscope.probes import identity, procevents
+from nvscope.probes.errors import LackError
 from nvscope.probes.identity import Process
 from nvscope.probes.pidfds import PidFds
 from nvscope.probes.procevents import Connector, Heard
@@ -35,10 +36,10 @@ class FakeWay:
     def __init__(self) -> None:
         self.watched: Set[int] = frozenset()
         self.closed = False
-        self._said: queue.Queue[Heard | OSError] = queue.Queue()
+        self._said: queue.Queue[Heard | Exception] = queue.Queue()
         self._read, self._write = os.pipe()
 
-    def say(self, heard: Heard | OSError) -> None:
+    def say(self, heard: Heard | Exception) -> None:
         self._said.put(heard)
         os.write(self._write, b".")
 
@@ -51,7 +52,7 @@ class FakeWay:
     def read(self) -> Heard:
         os.read(self._read, 1)
         said = self._said.get()
-        if isinstance(said, OSError):
+        if isinstance(said, Exception):
             raise said
         return said
 
@@ -130,7 +131,7 @@ def test_nothing_will_be_heard_again(
         assert not heard._thread.is_alive()
         assert heard.name == SCRAPE
         heard.watch({Process(400, 40)})
-    assert "each scrape will look" in caplog.text
+    assert "each scrape looks" in caplog.text
 
 
 def test_a_look_that_fails_is_made_up_for_by_the_next_scrape(
@@ -154,6 +155,73 @@ def test_a_look_that_fails_is_made_up_for_by_the_next_scrape(
     way.say(({40}, False))
     assert told.get(timeout=WAIT_SECONDS).pid == 40
     assert heard.lost == 1
+
+
+@pytest.mark.parametrize("error", [KeyError("VmKey(1, 40)"), LackError("unloaded")])
+def test_a_listener_that_fails_is_no_end_of_hearing(
+    proc: FakeProc, way: FakeWay, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    told: list[int] = []
+    both = threading.Event()
+
+    def fails_first(process: Process) -> None:
+        told.append(process.pid)
+        if len(told) == 1:
+            raise error
+        both.set()
+
+    with Ends(way, fails_first) as heard:
+        heard.watch({Process(pid * 10, pid) for pid in (40, 50)})
+        for pid in (40, 50):
+            proc.end(pid)
+            way.say(({pid}, False))
+        assert both.wait(WAIT_SECONDS)
+        assert (heard.name, heard.lost, told) == ("connector", 1, [40, 50])
+    assert "process 40: its end waits for the next scrape" in caplog.text
+
+
+def test_a_thread_that_has_died_of_anything_is_seen(
+    proc: FakeProc, way: FakeWay, caplog: pytest.LogCaptureFixture
+) -> None:
+    collector = VmCollector(FakeSource(busy(VmKey(1, 40))))
+    with collector.hearing(way):
+        assert _shown(collector, "nvscope_process_events_source", source="connector") == [1]
+        way.say(MemoryError())
+        collector._ends._thread.join(WAIT_SECONDS)
+        assert _shown(collector, "nvscope_process_events_source", source="connector") == [0]
+        assert _shown(collector, "nvscope_process_events_source", source=SCRAPE) == [1]
+    assert "processes are not heard end any more" in caplog.text
+    assert "MemoryError" in caplog.text
+
+
+def test_no_more_threads(
+    way: FakeWay, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = RuntimeError("can't start new thread")
+    monkeypatch.setattr(threading.Thread, "start", lambda _: _refusing(error)())
+    with Ends(way, lambda _: None) as heard:
+        assert heard.name == SCRAPE
+    assert way.closed
+    assert "each scrape looks" in caplog.text
+
+
+def test_what_cannot_be_watched_is_counted_and_said_once(
+    proc: FakeProc, way: FakeWay, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    collector = VmCollector(FakeSource(busy(VmKey(1, 40))))
+    with collector.hearing(way):
+        with monkeypatch.context() as patch:
+            patch.setattr(way, "watch", lambda _: _refusing(OSError(28, "No space left"))())
+            for _ in range(2):
+                assert _shown(collector, "nvscope_up") == [1]
+            assert caplog.text.count("not all ends of processes are heard") == 1
+        assert _shown(collector, "nvscope_process_events_lost_total") == [2]
+        assert way.watched == {40}
+
+
+def _shown(collector: VmCollector, name: str, **labels: str) -> list[float]:
+    samples = [s for family in collector.collect() for s in family.samples]
+    return [s.value for s in samples if s.name == name and labels.items() <= s.labels.items()]
 
 
 def test_without_a_way_there_is_no_thread(told: queue.Queue[Process]) -> None:
@@ -234,20 +302,16 @@ def test_a_real_vms_counts_are_dropped_before_the_next_scrape(
     source = NoticedSource(VmKey(1, child.pid))
     collector = VmCollector(source)
 
-    def shown(name: str, **labels: str) -> list[float]:
-        samples = [s for family in collector.collect() for s in family.samples]
-        return [s.value for s in samples if s.name == name and labels.items() <= s.labels.items()]
-
     with child, collector.hearing(way):
-        assert shown("nvscope_vm_info", vm="db") == [1]
-        assert shown("nvscope_process_events_source", source=kind.name) == [1]
+        assert _shown(collector, "nvscope_vm_info", vm="db") == [1]
+        assert _shown(collector, "nvscope_process_events_source", source=kind.name) == [1]
         child.kill()
         assert source.dropped.wait(WAIT_SECONDS)
         assert source.forgotten == [VmKey(1, child.pid)]
         # Not yet reaped, and still read.
-        assert shown("nvscope_vm_info") == []
-        assert shown("nvscope_vm_events_total", kind="ended") == [1]
-        assert shown("nvscope_process_events_lost_total") == [0]
+        assert _shown(collector, "nvscope_vm_info") == []
+        assert _shown(collector, "nvscope_vm_events_total", kind="ended") == [1]
+        assert _shown(collector, "nvscope_process_events_lost_total") == [0]
 
 
 # Its first thread ends by the system call exit, which ends no other; the second when it has read.
