@@ -52,7 +52,8 @@ def _refuse_rate_limit(value: Value) -> None:
         raise table["burst"].wrong("is a whole number")
     if not _NO_TIME.fullmatch(table["interval"].text()):
         raise table["interval"].wrong(
-            "cannot be honoured: requests at the same time share one page, which is the limit; say 0"
+            "cannot be honoured: requests at the same time share one page, which is the limit;"
+            " say 0"
         )
 
 

@@ -10,15 +10,15 @@ from nvscope.probes.errors import InputError, LackError
 MOST_BYTES = 1 << 20
 
 
-def read_text(path: Path, too_long: str) -> str:
-    """too_long: what to say of one over MOST_BYTES. Raises InputError, LackError: one line."""
+def read_text(path: Path, too_long: str, most: int = MOST_BYTES) -> str:
+    """too_long: what to say of one over so many bytes. Raises InputError, LackError: one line."""
     try:
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(most + 1)
     except OSError as error:
         raise LackError(f"cannot read {path}: {error.strerror}") from None
-    if len(content) > MOST_BYTES:
-        raise InputError(f"{path} is {too_long} than {MOST_BYTES:,} bytes")
+    if len(content) > most:
+        raise InputError(f"{path} is {too_long} than {most:,} bytes")
     try:
         return content.decode()
     except UnicodeDecodeError as error:

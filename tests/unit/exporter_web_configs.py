@@ -54,9 +54,7 @@ def _flag(text: str, line: str, *, good: bool, elsewhere: bool | None = True) ->
 _HTTP2 = "line 2: http2 cannot be honoured: HTTP/1.1 is served; say false"
 _NO_FLAG = "line 2: http2 is true or false"
 _CERT = "line 2: cert_file is missing; both a certificate and its key are needed"
-_LIMIT = (
-    "interval cannot be honoured: requests at the same time share one page, which is the limit; say 0"
-)
+_LIMIT = "interval cannot be honoured: requests at the same time share one page, which is the limit; say 0"
 _CIPHERS = (
     "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,"
     " TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,"

@@ -93,4 +93,4 @@ def test_both_files_are_good_or_neither_is_taken(
     web.write_text("basic_auth_users:\n  prom: secret\n")
     reloads.reload({"max_series_vms": bounds.append})
     assert (bounds, successful(reloads)) == ([], 0)
-    assert caplog.messages[0].startswith(f"not reloaded: {web} line 2: prom: no bcrypt hash")
+    assert caplog.messages[0].startswith(f"not reloaded: {web} line 2: prom has no bcrypt hash")

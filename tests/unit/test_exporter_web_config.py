@@ -13,11 +13,9 @@ from click.testing import CliRunner, Result
 from exporter_web import HASH
 from exporter_web_configs import CASES, Case
 from exporter_web_tls import issue
-from hypothesis import given, settings
 
 from nvscope.exporter.cli import export
 from nvscope.exporter.web import config
-from tests.fuzz import web_config
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = f"""
@@ -97,14 +95,15 @@ def test_what_others_take_and_is_refused_is_documented() -> None:
     ("text", "words"),
     [
         ("a: \x01", ": no YAML: unacceptable character"),
-        ("a: " + "[" * 100_000, ": no YAML: maximum recursion depth exceeded"),
+        ("a: " + "[" * 10_000, ": no YAML: maximum recursion depth exceeded"),
         (b"a: 1\nb: \xff\n", "line 2: not UTF-8"),
-        ("#" * ((1 << 20) + 1), "is no web configuration: longer than 1,048,576 bytes"),
+        ("#" * ((1 << 16) + 1), "is no web configuration: longer than 65,536 bytes"),
         (f"basic_auth_users:\n  a: {HASH[:-1]}", "line 2: a has no bcrypt hash; make"),
         (f"basic_auth_users:\n  a: {HASH.replace('$2b$', '$2x$')}", "line 2: a has no bcrypt hash"),
         (f"basic_auth_users:\n  {'a' * 900}: x", "line 2: 'aaaaaaaa"),
         ('basic_auth_users:\n  "\\ud800": x', "line 2: a key has a character that no text has"),
     ],
+    ids=lambda given: str(given)[-20:],
 )
 def test_what_no_editor_writes(tmp_path: Path, text: str | bytes, words: str) -> None:
     path = written(tmp_path, text)
@@ -114,12 +113,6 @@ def test_what_no_editor_writes(tmp_path: Path, text: str | bytes, words: str) ->
     assert line.startswith(f"Error: {path}")
     assert words in line
     assert len(line) < len(str(path)) + 300
-
-
-@settings(max_examples=50, deadline=None)
-@given(web_config.EXAMPLES)
-def test_what_nobody_writes(example: bytes) -> None:
-    web_config.attempt(example)
 
 
 def test_no_file(tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Coroutine
 from typing import Any
 
 import pytest
+from exporter_web import HASH
 
 from nvscope.exporter.web import turns
 from nvscope.exporter.web.turns import BusyError, Turns
@@ -156,3 +159,19 @@ def test_no_more_threads_is_an_error_and_no_end(monkeypatch: pytest.MonkeyPatch)
         assert await queue.done("x", b"", job)
 
     run(story())
+
+
+def test_the_process_ends_well_within_a_comparison() -> None:
+    """bcrypt's compiled code would abort it, if its thread were one that is not waited for."""
+    dear = HASH.replace("$04$", "$12$")
+    code = f"""
+import asyncio, threading
+from nvscope.exporter.web.password import Passwords
+async def main():
+    asyncio.create_task(Passwords({{"prom": {dear!r}}}).fit(b"prom", b"wrong", ""))
+    await asyncio.sleep(0.1)
+    print([each.daemon for each in threading.enumerate() if each.name.startswith("turns")])
+asyncio.run(main())
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "[False]\n", "")
