@@ -8,12 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
-    HistogramMetricFamily,
     InfoMetricFamily,
 )
 from prometheus_client.metrics_core import Metric
 
-from nvscope.exporter.histogram import buckets, seconds
+from nvscope.exporter.histogram import Histograms, seconds
 from nvscope.probes.durations import total
 from nvscope.probes.identity import Vm
 from nvscope.probes.snapshot import (
@@ -152,13 +151,13 @@ def _histogram(
     name: str, text: str, labels: Labels, rows: Iterable[tuple[Labels, Durations]]
 ) -> Metric:
     """A histogram; rows with the same labels are added up (a second series would be invalid)."""
-    family = HistogramMetricFamily(name, text, labels=labels, unit="seconds")
+    family = Histograms(name, text, labels)
     grouped: dict[Labels, list[Durations]] = {}
     for values, durations in rows:
         grouped.setdefault(values, []).append(durations)
     for values, several in grouped.items():
-        one = total(several)
-        family.add_metric(values, buckets(one.slots), seconds(one.sum_ns))
+        one = several[0] if len(several) == 1 else total(several)
+        family.add(values, one.slots, one.sum_ns)
     return family
 
 

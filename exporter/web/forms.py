@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from prometheus_client.exposition import choose_encoder, gzip_accepted
 from prometheus_client.metrics_core import Metric
@@ -45,6 +46,14 @@ def _served(media_range: str) -> bool:
     return version is None or version[1].strip() in _VERSIONS
 
 
+@runtime_checkable
+class Worded(Protocol):
+    """A family that has its samples in words already."""
+
+    def lines(self) -> str:
+        """As all formats have them."""
+
+
 class Pages:
     """Pages of one reading of the metrics. What several have in common is made once."""
 
@@ -72,9 +81,16 @@ class Pages:
                 return b""
         key = (wanted.accept, number, names)
         if key not in self._texts:
-            encode, _ = choose_encoder(wanted.accept)
-            self._texts[key] = encode(_Single(family, names)).removesuffix(_EOF)
+            self._texts[key] = _text(wanted.accept, family, names)
         return self._texts[key]
+
+
+def _text(accept: str, family: Metric, names: frozenset[str]) -> bytes:
+    encode, _ = choose_encoder(accept)
+    if names or not isinstance(family, Worded):
+        return encode(_Single(family, names)).removesuffix(_EOF)
+    bare = Metric(family.name, family.documentation, family.type, family.unit)
+    return encode(_Single(bare, _ALL)).removesuffix(_EOF) + family.lines().encode()
 
 
 class _Single(Collector):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
+
 import pytest
 from exporter_fakes import durations
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
 
-from nvscope.exporter.histogram import buckets
+from nvscope.exporter.histogram import Histograms, buckets
 from nvscope.probes.durations import total
 from nvscope.probes.snapshot import SLOTS
 
@@ -34,3 +40,27 @@ def test_buckets_never_fall(slots: list[int]) -> None:
 def test_total() -> None:
     both = total([durations({3: 1}, 5), durations({3: 2, 39: 1}, 7)])
     assert (both.count, both.sum_ns, both.slots) == (4, 12, durations({3: 3, 39: 1}).slots)
+
+
+@pytest.mark.parametrize("generate", [generate_latest, openmetrics.generate_latest])
+@given(
+    st.lists(
+        st.tuples(
+            st.tuples(st.text(), st.text()),
+            st.lists(st.integers(0, 2**40) | st.just(0), min_size=SLOTS, max_size=SLOTS).map(tuple),
+            st.integers(0, 2**62),
+        ),
+        max_size=3,
+    )
+)
+def test_lines_are_those_of_prometheus_client(
+    generate: Callable[[Collector], bytes],
+    rows: list[tuple[tuple[str, str], tuple[int, ...], int]],
+) -> None:
+    family = Histograms("nvscope_x_seconds", "of y\n\\", ("vm", "scope"))
+    for labels, slots, sum_ns in rows:
+        family.add(labels, slots, sum_ns)
+    registry = SimpleNamespace(collect=lambda: [family])
+    page = generate(registry).decode()  # type: ignore[arg-type]
+    expected = [line for line in page.split("\n") if line[:1] != "#"]
+    assert family.lines().split("\n") == expected

@@ -7,18 +7,21 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
-from exporter_fakes import FakeSource
+from exporter_fakes import LOST, FakeProc, FakeSource, durations
 from exporter_web import get, raw, serving
-from prometheus_client import CollectorRegistry, Metric
+from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from nvscope.exporter.collector import VmCollector
 from nvscope.exporter.web import limits, listen, pages, server
+from nvscope.probes.snapshot import NotifierUnmaps, ShadowUnmaps, Snapshot, VmKey
 
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
@@ -232,3 +235,33 @@ def test_a_unix_socket(tmp_path: Path, abstract: bool) -> None:
                 assert b"nvscope_up 1.0" in client.makefile("rb").read()
         finally:
             running.stop()
+
+
+@pytest.mark.parametrize("generate", [generate_latest, openmetrics.generate_latest])
+def test_a_page_is_what_prometheus_client_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, generate: Callable[[Collector], bytes]
+) -> None:
+    """Byte for byte, whoever puts a family into words."""
+    proc = FakeProc(tmp_path / "proc")
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(proc.root))
+    proc.start(7, b'qemu\0-name\0a%s\\"\n\0')
+    vm = VmKey(1, 7)
+    counts = Snapshot(
+        notifier_unmaps=(NotifierUnmaps(vm, durations({3: 5, 12: 10**7})),),
+        shadow_unmaps=(ShadowUnmaps(vm, "full", "notifier", 1 << 50, durations({20: 3})),),
+        lost=LOST,
+    )
+    families = VmCollector(FakeSource(counts)).collect()
+    registry = CollectorRegistry()
+    registry.register(_Still(families))
+    kind = OPENMETRICS if generate is openmetrics.generate_latest else {}
+    with serving(_Still(families)) as port:
+        assert get(port, "/metrics", kind)[1] == generate(registry)
+
+
+class _Still(Collector):
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
