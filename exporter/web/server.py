@@ -114,7 +114,11 @@ class Server:
                 self._places.clear_one()
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
-            await self._places.taken()
+            try:
+                await self._places.taken()
+            except asyncio.CancelledError:
+                sock.close()
+                raise
             self._places.fill(self._loop.create_task(self._connected(sock)))
             await asyncio.sleep(0)  # those that are there go first
 

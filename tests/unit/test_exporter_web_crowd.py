@@ -16,9 +16,11 @@ import trustme
 from exporter_fakes import FakeSource
 from exporter_web import get, serving
 from exporter_web_tls import connections, issue, trusting, wait_for_connections, web
+from prometheus_client import CollectorRegistry
 
 from nvscope.exporter.collector import VmCollector
-from nvscope.exporter.web import limits
+from nvscope.exporter.web import limits, listen, pages, server
+from nvscope.exporter.web.door import Door
 
 NUMBER = 500
 AUTHORITY = trustme.CA()
@@ -83,3 +85,18 @@ def test_all_sorts_at_once() -> None:
         scrape(port, None)  # after those that came before it
         assert_scraped(port, None)
         wait_for_connections(port, 0, seconds=limits.CLIENT_SECONDS + 2)
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_the_stop_waits_for_no_crowd(tmp_path: Path, secure: bool) -> None:
+    issue(AUTHORITY, tmp_path)
+    registry = CollectorRegistry()
+    registry.register(VmCollector(FakeSource()))
+    contexts = Door(web(tmp_path)).contexts() if secure else None
+    with listen.listen("127.0.0.1", 0) as sock:
+        running = server.Server(pages.application(registry), [sock], contexts)
+        running.start()
+        with crowds(sock.getsockname()[1], ["idle", "unread", "pipelined"], secure=secure):
+            before = time.monotonic()
+            running.stop()
+            assert time.monotonic() - before < 5
