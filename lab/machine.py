@@ -65,6 +65,8 @@ def kernel_command_line(machine: Machine) -> str:
     words = [
         IN_MEMORY if machine.in_memory else ON_DISK,
         "console=ttyAMA0 panic=-1 oops=panic",
+        # An emulated CPU may need longer than 21 s for one full unmap: no stall, and no complaint.
+        "rcupdate.rcu_cpu_stall_timeout=300",
         f"kvm-arm.mode={machine.kernel_mode}",
         "" if machine.revmap else "kvm-arm.nested_revmap=0",
         SYSTEMD if machine.systemd else "",
