@@ -9,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 import nvscope
+from nvscope import ending
 from nvscope.probes.errors import LackError
 
 # Subcommand -> "module:attribute". Loaded on use, so that `nvscope export`
@@ -58,12 +59,18 @@ class _LazyGroup(click.Group):
             CompletionItem(name) for name in self.list_commands(ctx) if name.startswith(incomplete)
         ]
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's, of what comes before the subcommand."""
+        with ending.said():
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run a subcommand, which may import what it needs only now."""
-        try:
-            return super().invoke(ctx)
-        except ModuleNotFoundError as error:
-            raise LackError(_remedy(error)) from None
+        with ending.said():
+            try:
+                return super().invoke(ctx)
+            except ModuleNotFoundError as error:
+                raise LackError(_remedy(error)) from None
 
 
 class UnusableCommand(click.Command):
@@ -99,6 +106,7 @@ def _remedy(error: ModuleNotFoundError) -> str:
 def main() -> None:
     """See what nested virtualization costs a KVM/arm64 host.
 
-    Exit codes: 0 ok, 1 violations found or a command failed, 2 wrong usage,
-    3 the machine lacks something.
+    Exit codes: 0 ok, 1 violations found or a command failed, 2 wrong usage or a file that will not
+    do, 3 the machine lacks something, 70 a fault of nvscope's own, 130 interrupted, 141 nobody
+    reads the output any more.
     """

@@ -12,7 +12,7 @@ import nvscope
 from nvscope import roff
 from nvscope.cli import UnusableCommand
 from nvscope.helptext import Paragraph, sections, walk
-from nvscope.probes.errors import InputError
+from nvscope.probes.errors import InputError, shown
 
 _SUMMARY_LIMIT = 200  # characters: a first sentence, whole
 _SWITCH = re.compile(r"(?<![\w-])--?\w[\w-]*")
@@ -39,7 +39,7 @@ def man(context: click.Context, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, page in pages(root, "nvscope"):
             (folder / f"{name}.1").write_text(page, encoding="utf-8")
-            click.echo(folder / f"{name}.1")
+            click.echo(shown(folder / f"{name}.1"))
     except OSError as error:
         raise InputError(f"cannot write to {folder}: {error.strerror}") from None
 

@@ -17,8 +17,8 @@ import click
 from rich.console import Console
 
 import nvscope
-from nvscope.probes import features, session
-from nvscope.probes.errors import LackError
+from nvscope.probes import features, private, session
+from nvscope.probes.errors import LackError, notice
 from nvscope.probes.events import About
 from nvscope.probes.identity import Identities, require_initial_pid_namespace
 from nvscope.probes.options import (
@@ -211,7 +211,7 @@ def open_output(wanted: Wanted, number: int) -> IO[bytes]:
         return os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     path = rotated(wanted.output, number) if wanted.limits.rotate else wanted.output
     try:
-        return path.open("wb" if wanted.force else "xb")
+        return open(path, "wb" if wanted.force else "xb", opener=private.opener)
     except OSError as error:
         raise LackError(f"cannot write {path}: {error.strerror}") from None
 
@@ -280,10 +280,9 @@ def _lost(progress: Progress) -> str:
 def _summary(progress: Progress, wanted: Wanted, console: Console) -> None:
     where = "standard output" if wanted.output is None else str(wanted.output)
     files = f" ({progress.files} files)" if progress.files > 1 else ""
-    click.echo(
-        f"nvscope: {progress.events:,} events, {_lost(progress)},"
-        f" {progress.written_bytes:,} bytes in {where}{files}",
-        err=True,
+    notice(
+        f"{progress.events:,} events, {_lost(progress)},"
+        f" {progress.written_bytes:,} bytes in {where}{files}"
     )
     if "ring_full" in progress.lost:
         click.echo("nvscope: a larger --buffer loses less", err=True)

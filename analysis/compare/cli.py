@@ -9,6 +9,8 @@ import click
 
 from nvscope.analysis.compare.conditions import Condition, parse
 from nvscope.probes import complete
+from nvscope.probes.errors import notice
+from nvscope.probes.finite import Finite
 
 EXIT_FAILED = 1
 _FILE = click.Path(path_type=Path)
@@ -59,7 +61,7 @@ def _conditions(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -
 @click.option(
     "--confidence",
     metavar="PERCENT",
-    type=click.FloatRange(50, 99.9),
+    type=Finite(50, 99.9),
     default=95,
     show_default=True,
     help="Of the intervals.",
@@ -115,7 +117,7 @@ def compare(
     plan = Plan(share, resamples, seed)
     found = compare_runs(read(a), read(b), plan, conditions, merge=merge, strict=strict)
     for caveat in found.caveats:
-        click.echo(f"nvscope: {caveat}", err=True)
+        notice(caveat)
     if as_json:
         from nvscope.analysis.compare.asjson import as_dict
 

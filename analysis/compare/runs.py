@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import click
-
 from nvscope.analysis.units import name
 from nvscope.probes.durations import total
-from nvscope.probes.errors import InputError
+from nvscope.probes.errors import InputError, shown
 from nvscope.probes.snapshot import SLOTS, Durations
 
 # A run of a thousand VMs with five groups each has some 4 MB; what JSON makes of 8 MiB at worst,
@@ -80,7 +78,7 @@ def read(path: Path) -> Run:
     if len(raw) > MAX_BYTES:
         raise InputError(f"{path}: no run of a probe has more than {MAX_BYTES >> 20} MiB")
     try:
-        return parse(raw, click.format_filename(path))
+        return parse(raw, shown(path))
     except _MalformedError as error:
         raise InputError(f"{path}: no output of `nvscope probe NAME --json`: {error}") from None
 

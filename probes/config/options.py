@@ -12,11 +12,11 @@ from typing import Any
 import click
 
 from nvscope.probes.config import file
-from nvscope.probes.errors import InputError
+from nvscope.probes.errors import InputError, shown
 
 # Table -> options, by their parameters' names. What a command has not, is not for it.
 TABLES: Mapping[str, frozenset[str]] = {
-    "probes": frozenset({"mechanisms", "symbols", "strict", "max_vms"}),
+    "probes": frozenset({"mechanisms", "symbols", "strict", "max_vms", "group"}),
     "export": frozenset({"listen", "pinned", "max_series_vms", "web_config"}),
 }
 
@@ -124,5 +124,5 @@ def said_to_be_good(check: bool, path: Path | None) -> bool:
         return False
     if path is None:
         raise click.UsageError("--check-config needs --config FILE")
-    click.echo(f"{path} is good")
+    click.echo(f"{shown(path)} is good")
     return True

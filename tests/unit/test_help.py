@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 from analysis_compare_runs import durations, write
+from analysis_interop_texts import events, ftrace
 from click.testing import CliRunner
 from command_examples import ALL, EXAMPLES, LEAVES, parse, words_of
 
@@ -67,8 +69,11 @@ def test_an_example_can_be_parsed(
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """With the files that the examples speak of."""
-    for name in ("trace.arrows", "host.arrows", "host.nvtrace"):
+    for name in ("trace.arrows", "host.arrows"):
         shutil.copy(SAMPLES / "revmap.arrows", tmp_path / name)
+    trace = (SAMPLES / "revmap.arrows").read_bytes()
+    (tmp_path / "trace.arrows.gz").write_bytes(gzip.compress(trace))
+    (tmp_path / "nv.ftrace.gz").write_bytes(gzip.compress(ftrace(events()).encode()))
     for name in ("before.json", "after.json"):
         write(tmp_path / name, {"alpha": durations([1e5] * 500)})
     return tmp_path
@@ -159,8 +164,9 @@ Usage: nvscope [OPTIONS] COMMAND [ARGS]...
 
   See what nested virtualization costs a KVM/arm64 host.
 
-  Exit codes: 0 ok, 1 violations found or a command failed, 2 wrong usage, 3 the
-  machine lacks something.
+  Exit codes: 0 ok, 1 violations found or a command failed, 2 wrong usage or a
+  file that will not do, 3 the machine lacks something, 70 a fault of nvscope's
+  own, 130 interrupted, 141 nobody reads the output any more.
 
 Options:
   --version   Show the version and exit.

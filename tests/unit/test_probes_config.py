@@ -76,7 +76,10 @@ DEEP = "[probes]\nmechanism = " + "[" * 100_000
     ("text", "words"),
     [
         ("[probes]\nstrict = tru\n", "nvscope.toml: Invalid value (at line 2, column 10)"),
-        ("[probes]\n\nstrikt = true\n", "line 3: no strikt in [probes]; there are max-vms, mechan"),
+        (
+            "[probes]\n\nstrikt = true\n",
+            "line 3: no strikt in [probes]; there are group, max-vms, mechan",
+        ),
         ("[metrics]\n", "line 1: no table [metrics]; there are [probes], [export]"),
         ("probes = 1\n", "line 1: probes is a table: [probes]"),
         ("[probes]\nstrict = 1\n", "line 2: strict: 1 is not true or false"),
