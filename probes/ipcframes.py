@@ -11,6 +11,8 @@ from __future__ import annotations
 import struct
 from typing import IO
 
+from nvscope.probes import filetypes
+
 MAX_ROWS = 1 << 16  # of a batch: a reader need not believe in more
 MAX_METADATA_BYTES = 1 << 20  # the schema's is the largest: some KiB
 # 65,536 rows of 18 columns are some 7 MiB; a compressed body is no larger than that either.
@@ -20,6 +22,7 @@ MAX_WORDS = 1 << 15
 MAX_WORDS_BYTES = 1 << 22
 
 _CONTINUATION = 0xFFFFFFFF
+_MARKER = struct.pack("<I", _CONTINUATION)
 # enum MessageHeader of Message.fbs.
 _DICTIONARY, _BATCH = 2, 3
 # Fields of its tables, by their place there.
@@ -37,7 +40,8 @@ class Frames:
     """A stream that gives Arrow whole messages, each checked. Raises FrameError.
 
     ended: None while it goes on; else whether the writer had marked the end. cut: whether the end
-    came within a message. read_bytes: how much of the stream was read.
+    came within a message. read_bytes: how much of the stream was read. A stream that grows has
+    `read_now(size)`, which waits for nothing: by that is looked for what follows the end.
     """
 
     closed = False
@@ -46,6 +50,7 @@ class Frames:
         self.ended: bool | None = None
         self.cut = False
         self.read_bytes = 0
+        self._begun = False  # whether one message was whole
         self._stream = stream
         self._ready = memoryview(b"")
         self._words: dict[int, tuple[int, int]] = {}  # dictionary -> words, bytes
@@ -68,13 +73,17 @@ class Frames:
     def _message(self) -> bytes:
         """The next one, or nothing."""
         lead = self._take(8)
+        is_first = self.read_bytes == len(lead)
+        if is_first and not lead.startswith(_MARKER):
+            raise FrameError(self._stranger(lead))
         if len(lead) < 8:
             return self._end(cut=bool(lead))
         marker, length = struct.unpack("<II", lead)
         if marker != _CONTINUATION or length > MAX_METADATA_BYTES:
-            raise FrameError("this is no Arrow stream" if self._is_first() else "it is damaged")
+            raise FrameError("this is no Arrow stream" if is_first else "it is damaged")
         if length == 0:
             self.ended = True
+            self._require_nothing_more()
             return lead
         metadata = self._take(length)
         if len(metadata) < length:
@@ -87,17 +96,42 @@ class Frames:
         if len(body) < body_length:
             return self._end(cut=True)
         self._check(message, body)
+        self._begun = True
         return lead + metadata + body
 
-    def _is_first(self) -> bool:
-        return self.read_bytes <= 8
+    def _stranger(self, lead: bytes) -> str:
+        if not lead:
+            return "this is no Arrow stream: it is empty"
+        lead += self._take_now(filetypes.LEAD_BYTES - len(lead))
+        what = filetypes.foreign(lead) or filetypes.text(lead)
+        return f"this is no Arrow stream, but {what}" if what else "this is no Arrow stream"
+
+    def _require_nothing_more(self) -> None:
+        """Streams that were joined are not one: only the first would be read, and all believed."""
+        end = self.read_bytes
+        more = self._take_now(8)
+        if more.startswith(_MARKER):
+            raise FrameError(
+                f"another trace begins after its end, at byte {end:,}: traces that were joined"
+                " cannot be read; take the files that they were, one by one"
+            )
+        if more:
+            raise FrameError(f"it goes on after its end, at byte {end:,}, with what is no trace")
 
     def _take(self, size: int) -> bytes:
         data = self._stream.read(size)
         self.read_bytes += len(data)
         return data
 
+    def _take_now(self, size: int) -> bytes:
+        data: bytes = getattr(self._stream, "read_now", self._stream.read)(size)
+        self.read_bytes += len(data)
+        return data
+
     def _end(self, *, cut: bool) -> bytes:
+        if not self._begun:
+            size = self.read_bytes
+            raise FrameError(f"this is no Arrow stream, or not even its head: it has {size} bytes")
         self.ended, self.cut = False, cut
         return b""
 

@@ -7,19 +7,22 @@ reads Arrow reads it: the columns are those of events.Event. pyarrow is imported
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Protocol, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from nvscope.probes.events import COLUMNS, SCHEMA_VERSION, About, Event
+from nvscope.probes.about import ABOUT_KEY, AboutError, dumped, parsed
+from nvscope.probes.errors import shown
+from nvscope.probes.events import COLUMNS, About, Event
 from nvscope.probes.ipcframes import MAX_ROWS, FrameError, Frames
 
-ABOUT_KEY = b"nvscope"  # of the schema's metadata; the value is JSON
 MAX_BATCH_ROWS = MAX_ROWS
+# Longest word, in characters: a VM's name has no more (names.NAME_LIMIT), a task's has 15. Longer
+# ones are cut: written out for each row, as Parquet may have to, they make GiBs of a small file.
+MAX_WORD = 128
 COMPRESSION = "zstd"
 
 _WORDS = pa.dictionary(pa.int16(), pa.string())
@@ -50,8 +53,7 @@ class Writer:
     """
 
     def __init__(self, stream: IO[bytes], about: About) -> None:
-        text = json.dumps({"schema": SCHEMA_VERSION} | asdict(about))
-        schema = SCHEMA.with_metadata({ABOUT_KEY: text.encode()})
+        schema = SCHEMA.with_metadata({ABOUT_KEY: dumped(about)})
         options = pa.ipc.IpcWriteOptions(compression=COMPRESSION, emit_dictionary_deltas=True)
         self._stream = stream
         self._writer = pa.ipc.new_stream(stream, schema, options=options)
@@ -125,7 +127,7 @@ class Reader:
                     raise TraceError(f"a batch is damaged ({_one_line(error)})") from None
                 self._end()  # dictionaries without their batch
                 return
-            yield _checked(batch)
+            yield sound(batch, SCHEMA)
 
     def events(self) -> Iterator[Event]:
         """Row by row. Slow: for small traces and for tests."""
@@ -175,13 +177,9 @@ def _about(schema: pa.Schema) -> About:
     if text is None:
         raise TraceError("this is an Arrow stream, but no trace of nvscope's")
     try:
-        said = json.loads(text)
-        version = said.pop("schema")
-        if version != SCHEMA_VERSION:
-            raise TraceError(f"its format has version {version!r:.20}, not {SCHEMA_VERSION}")
-        about = About(**said)
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise TraceError("what it says of itself cannot be read") from None
+        about = parsed(text)
+    except AboutError as error:
+        raise TraceError(str(error)) from None
     _require_columns(schema)
     return about
 
@@ -193,14 +191,31 @@ def _require_columns(schema: pa.Schema) -> None:
         raise TraceError(f"its columns are not a trace's: {', '.join(wrong) or 'there are more'}")
 
 
-def _checked(batch: pa.RecordBatch) -> pa.RecordBatch:
+def sound(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The same rows, by this schema, all of whose values are there and are what they ought to be.
+
+    Words that are longer than any recorder's are cut to MAX_WORD characters. Raises TraceError.
+    """
     try:
         batch.validate(full=True)
     except pa.ArrowInvalid as error:
         raise TraceError(f"a batch is damaged ({_one_line(error)})") from None
-    if any(column.null_count for column in batch.columns):
+    columns = [batch.column(name) for name in schema.names]
+    columns = [_short(c) if pa.types.is_dictionary(c.type) else c for c in columns]
+    if any(column.null_count for column in columns):
         raise TraceError("a batch is damaged (a value is missing)")
-    return batch.select(list(COLUMNS))
+    return pa.record_batch(columns, schema=schema)
+
+
+def _short(column: pa.DictionaryArray) -> pa.DictionaryArray:
+    words = column.dictionary
+    if words.null_count:
+        raise TraceError("a batch is damaged (a word is missing)")
+    if (pc.max(pc.binary_length(words)).as_py() or 0) <= MAX_WORD:
+        return column
+    return pa.DictionaryArray.from_arrays(
+        column.indices, pc.utf8_slice_codeunits(words, 0, MAX_WORD)
+    )
 
 
 @contextlib.contextmanager
@@ -214,4 +229,4 @@ def _as_trace_error(what: str) -> Iterator[None]:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+    return shown(" ".join(str(error).split())[:200])

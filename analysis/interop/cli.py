@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
 import click
 
 from nvscope.analysis.interop import formats
-from nvscope.probes.errors import InputError
+from nvscope.probes.errors import notice, shown
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,9 +23,13 @@ Examples:
   nvscope convert host.arrows host.parquet      # to keep
   nvscope convert host.arrows host.json.gz      # for ui.perfetto.dev
   nvscope convert nv.ftrace host.arrows         # recorded without nvscope
+  zcat nv.ftrace.gz | nvscope convert - host.arrows
   nvscope convert --partition host.arrows fleet # into a data set of many hosts' traces
   nvscope convert --recipe ftrace > record.sh   # how to do that, on this kernel
 """
+
+
+_STDIO = Path("-")
 
 
 class _Sink(Protocol):
@@ -75,12 +81,14 @@ def convert(
     """Convert the trace IN to OUT.
 
     Written are traces, Parquet, and JSON for Perfetto. Read are traces, Parquet, and texts of
-    trace-cmd, ftrace and perf of the kprobe events that --recipe prints.
+    trace-cmd, ftrace and perf of the kprobe events that --recipe prints. IN can be a pipe, or -
+    for standard input; OUT can be - for standard output.
 
     A data set, which --partition writes, holds the traces of any number of hosts; `nvscope
     validate` judges its VMs apart from one another, in many processes or on a Dask cluster.
 
-    Exit codes: 0 ok, 2 IN cannot be read or OUT cannot be written, 3 no recipe for this kernel.
+    Exit codes: 0 ok, 2 IN cannot be read or OUT cannot be written, 3 no recipe for this kernel, or
+    no room on the disk.
     """
     if tool:
         _print_recipe(tool)
@@ -89,27 +97,39 @@ def convert(
         raise click.UsageError("IN and OUT are both needed")
     if partition and target_format:
         raise click.UsageError("--partition writes Parquet: it goes without --to")
+    if partition and target == _STDIO:
+        raise click.UsageError("--partition writes into a folder: name one as OUT")
     # Imported here: the help needs no pyarrow.
-    from nvscope.analysis.interop.errors import said_in_a_line
+    from nvscope.analysis.interop.errors import require_another, said_in_a_line
     from nvscope.analysis.interop.sources import notes_of, open_source
 
-    if target.exists() and source.exists() and target.samefile(source):
-        raise InputError(f"{target} is what is to be read: name another file")
+    if target != _STDIO:
+        require_another(target, source)
     with said_in_a_line(), open_source(source, source_format or "", revmap or "") as opened:
         if partition:
-            rows = _partition(opened, source.stem, target)
+            rows = _partition(opened, "stdin" if source == _STDIO else source.stem, target)
         else:
             rows = _convert(opened, target, target_format or "")
     for note in notes_of(opened):
-        click.echo(f"nvscope: {note}", err=True)
-    click.echo(f"{target}: {rows} rows")
+        notice(note)
+    click.echo(f"{shown(target)}: {rows} rows", err=target == _STDIO)
 
 
 def _convert(source: Source, target: Path, to: str) -> int:
-    from nvscope.analysis.interop.errors import writing
-
-    with writing(target) as stream:
+    with _writing(target) as stream:
         return _copy(source, _sink(stream, target, to, source.about))
+
+
+@contextlib.contextmanager
+def _writing(target: Path) -> Iterator[IO[bytes]]:
+    from nvscope.analysis.interop import errors, pipes
+
+    with (
+        pipes.writing_stdout()
+        if target == _STDIO
+        else errors.writing(target, private=True) as stream
+    ):
+        yield stream
 
 
 def _partition(source: Source, name: str, target: Path) -> int:

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 from nvscope.analysis.interop.recipe import HEADER
 from nvscope.analysis.interop.text import MAX_LINE
+from nvscope.probes.errors import shown
 
 MAX_HEADER = 1 << 16  # bytes
 _RECORD = re.compile(rb"[\s:](?:record|fallback)_?\w*: ")
@@ -21,7 +22,10 @@ REVMAPS = ("none", "maple", "tracking")
 
 @dataclass(frozen=True)
 class Header:
-    """See recipe.Recipe. found: whether there was one; the rest is empty where it was not."""
+    """See recipe.Recipe. found: whether there was one; the rest is empty where it was not.
+
+    Its texts may be shown anywhere as they are.
+    """
 
     found: bool = False
     kernel: str = ""
@@ -36,7 +40,9 @@ class Header:
 
 def read(stream: IO[bytes]) -> Header:
     """The header of a text: among the comments that it begins with. Leaves the stream anywhere."""
-    while (line := stream.readline(MAX_HEADER)).lstrip()[:1] in (b"#", b"") and line:
+    while line := stream.readline(MAX_HEADER):
+        if line.lstrip()[:1] not in (b"#", b""):
+            break
         if line.startswith(HEADER.encode()):
             return parse(line[len(HEADER) :].decode("utf-8", "replace"))
     return Header()
@@ -78,7 +84,7 @@ def parse(text: str) -> Header:
         {
             key: value
             for key, value in _items(said.get("offsets"))
-            if isinstance(value, int) and 0 <= value < 1 << 20
+            if type(value) is int and 0 <= value < 1 << 20
         },
     )
 
@@ -88,7 +94,7 @@ def _items(value: Any) -> list[tuple[str, Any]]:
 
 
 def _text(value: Any) -> str:
-    return value[:200] if isinstance(value, str) else ""
+    return shown(value[:200]) if isinstance(value, str) else ""
 
 
 def _texts(value: Any) -> dict[str, str]:
@@ -96,4 +102,4 @@ def _texts(value: Any) -> dict[str, str]:
 
 
 def _page_bytes(value: Any) -> int:
-    return value if value in (4096, 16384, 65536) else 4096
+    return value if type(value) is int and value in (4096, 16384, 65536) else 4096

@@ -11,6 +11,7 @@ with Hive, whose way of naming folders this is.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from urllib.parse import quote
@@ -28,6 +29,7 @@ ROWS_KEY = b"nvscope.rows"  # of the whole trace; in the last file of share=all
 _VM = re.compile(r"0x[0-9a-f]{16}")
 _FILE = re.compile(r"\d{1,9}\.parquet")
 _LONGEST = 80  # of a name, before quoting
+_LONGEST_QUOTED = 200  # the name of a folder has 255 bytes (NAME_MAX)
 
 
 def trace_folder(data_set: Path, boot_id: str, name: str) -> Path:
@@ -36,8 +38,14 @@ def trace_folder(data_set: Path, boot_id: str, name: str) -> Path:
     >>> trace_folder(Path("fleet"), "", "../a b").as_posix()
     'fleet/boot=unknown/trace=..%2Fa%20b'
     """
-    boot, trace = (quote(word[:_LONGEST], safe="") for word in (boot_id or "unknown", name))
+    boot, trace = (_quoted(word[:_LONGEST]) for word in (boot_id or "unknown", name))
     return data_set / f"{BOOT}{boot}" / f"{TRACE}{trace}"
+
+
+def _quoted(word: str) -> str:
+    """A part of a path, whatever the word is: also a file's name that is no UTF-8."""
+    found = quote(os.fsencode(word), safe="")
+    return re.sub("%.?$", "", found[:_LONGEST_QUOTED])
 
 
 def share_folder(trace: Path, share: str) -> Path:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import os
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nvscope.probes.events import SCHEMA_VERSION, About
-from nvscope.probes.tracefile import ABOUT_KEY, MAX_BATCH_ROWS, SCHEMA, TraceError
+from nvscope.analysis.interop import pages
+from nvscope.analysis.interop.layout import NUMBER
+from nvscope.analysis.interop.pages import PageError
+from nvscope.probes.about import ABOUT_KEY, AboutError, dumped, parsed
+from nvscope.probes.errors import shown
+from nvscope.probes.events import About
+from nvscope.probes.ipcframes import MAX_WORDS, MAX_WORDS_BYTES
+from nvscope.probes.tracefile import MAX_BATCH_ROWS, SCHEMA, TraceError, sound
 
 ENDING_KEY = b"nvscope.ending"  # how the trace ended, "" of a complete one
 # Rows are gathered into groups of this many: what a reader has to hold at one time.
 GROUP_ROWS = 1 << 18
 # What reading a damaged file raises; a text in it may be none.
 _DAMAGES = (pa.ArrowException, OSError, ValueError)
-_MAX_METADATA = 1 << 20  # bytes of one text, or elements of one list, in a file's footer
+_MAX_ENDING = 256  # characters
+# Of the pages of a column, at one time: not all of a group has to be in memory.
+_BUFFER_BYTES = 1 << 17
 
 
 class Sink:
@@ -29,7 +33,7 @@ class Sink:
 
     def __init__(self, stream: IO[bytes], about: About) -> None:
         self._schema = SCHEMA.with_metadata(said_of(about))
-        self._writer = pq.ParquetWriter(stream, self._schema, compression="zstd")
+        self._writer = _Writer(stream, self._schema, compression="zstd")
         self._waiting: list[pa.RecordBatch] = []
         self._rows = 0
 
@@ -55,28 +59,38 @@ class Sink:
             self._waiting, self._rows = [], 0
 
 
+class _Writer(pq.ParquetWriter):  # type: ignore[misc]
+    """One that is given up, for what is read is damaged, writes nothing to a closed file."""
+
+    def __del__(self) -> None:
+        pass
+
+
 class Source:
     """Reads such a file, as tracefile.Reader does. Raises TraceError.
 
     schema: the columns that it has to have. rows: how many it has; said: all of its metadata.
+    Memory is bounded, whatever the file claims: see pages.
     """
 
     def __init__(self, path: Path, schema: pa.Schema = SCHEMA) -> None:
+        # Opened here: Arrow takes no names that are no UTF-8.
         try:
-            self._file = pq.ParquetFile(
-                path,
-                thrift_string_size_limit=_MAX_METADATA * 16,
-                thrift_container_size_limit=_MAX_METADATA,
-            )
-            found = self._file.schema_arrow
-        except _DAMAGES as error:
-            raise TraceError(_why_unreadable(error)) from None
-        self.said: dict[bytes, bytes] = self._file.metadata.metadata or {}
-        self.about = _about(self.said.get(ABOUT_KEY), found, schema)
+            self._stream = path.open("rb")
+        except IsADirectoryError:
+            raise TraceError("this is no Parquet file, but a folder") from None
+        except OSError as error:
+            raise TraceError(error.strerror or str(error)) from None
+        try:
+            self._footer, self._file = _opened(self._stream, schema)
+            self.said: dict[bytes, bytes] = self._file.metadata.metadata
+            self.about = _about(self.said[ABOUT_KEY])
+        except BaseException:
+            self._stream.close()
+            raise
         self.rows: int = self._file.metadata.num_rows
-        self.ending = self.said.get(ENDING_KEY, b"it does not say how it ends").decode(
-            "utf-8", "replace"
-        )
+        ending = self.said.get(ENDING_KEY, b"it does not say how it ends")
+        self.ending = shown(ending.decode("utf-8", "replace")[:_MAX_ENDING])
         self.complete = not self.ending
         self.read_bytes = 0
         self._schema = schema
@@ -84,39 +98,77 @@ class Source:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows."""
+        rows = 0
         try:
-            rows = 0
-            for batch in self._file.iter_batches(batch_size=MAX_BATCH_ROWS):
-                rows += batch.num_rows
-                self.read_bytes = self._size * rows // max(self.rows, 1)  # about
-                yield _as_trace(batch, self._schema)
+            for group in range(self._file.num_row_groups):
+                self._footer.check_group(group)
+                for batch in self._file.iter_batches(MAX_BATCH_ROWS, row_groups=[group]):
+                    rows += batch.num_rows
+                    self.read_bytes = self._size * rows // max(self.rows, 1)  # about
+                    yield _as_trace(batch, self._schema)
+        except PageError as error:
+            raise TraceError(str(error)) from None
         except _DAMAGES as error:
             raise TraceError(f"it is damaged ({_one_line(error)})") from None
+        if rows != self.rows:
+            raise TraceError(
+                f"it is damaged (it has {rows:,} rows, and ought to have {self.rows:,})"
+            )
 
     def close(self) -> None:
         """No more of it will be read."""
         self._file.close()
+        self._stream.close()
+
+
+def _opened(stream: IO[bytes], schema: pa.Schema) -> tuple[pages.Footer, pq.ParquetFile]:
+    """Raises TraceError."""
+    try:
+        footer = pages.Footer(stream, [_column_of(each) for each in schema])
+        found = pq.ParquetFile(
+            stream,
+            thrift_string_size_limit=pages.MAX_FOOTER_BYTES,
+            thrift_container_size_limit=pages.MAX_GROUPS,
+        )
+        _require_trace(found, schema)
+        return footer, pq.ParquetFile(
+            stream,
+            metadata=found.metadata,
+            buffer_size=_BUFFER_BYTES,
+            pre_buffer=False,
+            # Words as they are stored: each once. By themselves they would be there for each row.
+            read_dictionary=[each.name for each in schema if pa.types.is_dictionary(each.type)],
+        )
+    except PageError as error:
+        raise TraceError(str(error)) from None
+    except _DAMAGES as error:
+        raise TraceError(f"this is no Parquet file ({_one_line(error)})") from None
+
+
+def _column_of(field: pa.Field) -> pages.Column:
+    is_words = pa.types.is_dictionary(field.type)
+    encodings = pages.USUAL | ({pages.DELTA_BINARY_PACKED} if field.name == NUMBER else set())
+    return pages.Column(field.name, is_words, encodings)
 
 
 def said_of(about: About) -> dict[bytes, bytes]:
     """What a trace says of itself, as metadata of a file."""
-    return {ABOUT_KEY: json.dumps({"schema": SCHEMA_VERSION} | asdict(about)).encode()}
+    return {ABOUT_KEY: dumped(about)}
 
 
-def _about(text: bytes | None, found: pa.Schema, wanted: pa.Schema) -> About:
-    if text is None:
+def _require_trace(found: pq.ParquetFile, wanted: pa.Schema) -> None:
+    if ABOUT_KEY not in (found.metadata.metadata or {}):
         raise TraceError("this is a Parquet file, but no trace of nvscope's")
-    if found.names != wanted.names or not all(map(_is_as, found.types, wanted.types)):
+    there = found.schema_arrow
+    if there.names != wanted.names or not all(map(_is_as, there.types, wanted.types)):
         raise TraceError("its columns are not a trace's")
+
+
+def _about(text: bytes) -> About:
     try:
-        said = json.loads(text)
-        version = said.pop("schema")
-        about = About(**said)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise TraceError("what it says of itself cannot be read") from None
-    if version != SCHEMA_VERSION:
-        raise TraceError(f"its format has version {version!r:.20}, not {SCHEMA_VERSION}")
-    return about
+        return parsed(text)
+    except AboutError as error:
+        raise TraceError(str(error)) from None
 
 
 def _is_as(found: pa.DataType, wanted: pa.DataType) -> bool:
@@ -126,29 +178,22 @@ def _is_as(found: pa.DataType, wanted: pa.DataType) -> bool:
 
 
 def _as_trace(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    if any(column.null_count for column in batch.columns):
-        raise TraceError("it is damaged (a value is missing)")
-    return pa.record_batch(
-        [_column(column, each.type) for column, each in zip(batch.columns, schema, strict=True)],
-        schema=schema,
-    )
+    columns = [_column(column, each) for column, each in zip(batch.columns, schema, strict=True)]
+    return sound(pa.record_batch(columns, schema=schema), schema)
 
 
-def _column(column: pa.Array, wanted: pa.DataType) -> pa.Array:
-    if column.type == wanted:
+def _column(column: pa.Array, field: pa.Field) -> pa.Array:
+    if not pa.types.is_dictionary(field.type):
         return column
-    if pa.types.is_dictionary(wanted):
-        # Parquet numbers its words anew, with wider numbers.
-        column = column.cast(pa.string()).dictionary_encode()
-    return column.cast(wanted)
-
-
-def _why_unreadable(error: Exception) -> str:
-    # Arrow's own errors are OSErrors as well, and have no errno.
-    if isinstance(error, OSError) and error.errno and error.errno != errno.EISDIR:
-        return os.strerror(error.errno)
-    return f"this is no Parquet file ({_one_line(error)})"
+    # Parquet numbers its words anew, with wider numbers.
+    words = column.dictionary
+    if len(words) > MAX_WORDS or words.nbytes > 2 * MAX_WORDS_BYTES:
+        raise TraceError(
+            f"{field.name} claims to have {len(words):,} different words, {words.nbytes:,} bytes"
+        )
+    numbers = column.indices.cast(field.type.index_type)
+    return pa.DictionaryArray.from_arrays(numbers, words.cast(field.type.value_type))
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+    return shown(" ".join(str(error).split())[:200])

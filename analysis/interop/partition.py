@@ -142,6 +142,10 @@ def writing(data_set: Path, boot_id: str, name: str) -> Iterator[Path]:
 
 
 def _refuse(data_set: Path, target: Path) -> None:
+    try:
+        str(target).encode()
+    except UnicodeEncodeError:  # Arrow's writer takes no such name
+        raise InputError(f"cannot write {data_set}: its name is no UTF-8") from None
     if target.exists():
         raise InputError(f"{target} is there already: name another data set, or remove it")
     if data_set.exists() and not data_set.is_dir():

@@ -150,6 +150,16 @@ MOVES = (
     " mmus=+{arch}(+{kvm}($arg1)):x64"
 )
 
+# All events of a recipe, without their group.
+EVENTS = frozenset(
+    ["mmus"]
+    + [
+        name
+        for each in WANTED
+        for name in ([f"{each.event}_begin", f"{each.event}_end"] if each.back else [each.event])
+    ]
+)
+
 # Enums whose values stand in the text: our word -> the kernel's name; enum -> these.
 WORDS: Mapping[str, Mapping[str, str]] = {
     "kvm_revmap_record": {

@@ -7,29 +7,32 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nvscope.analysis.interop.text import Lost, Raw
+from nvscope.analysis.interop.gaps import Gap
+from nvscope.analysis.interop.text import Mark, Raw
+from nvscope.analysis.interop.values import (
+    S32,
+    TRACEPOINT,
+    WORDS,
+    canonical,
+    is_full,
+    is_ours,
+    is_possible,
+    is_whole,
+    number,
+    pointer,
+    result,
+    word,
+)
 from nvscope.probes.events import Event
 
 PAGE_BYTES = 4096  # of a gfn, where a header does not say otherwise
 MAX_TASKS = 1 << 16  # in the middle of something at one time
-_U64, _S32 = (1 << 64) - 1, (1 << 31) - 1
-_T0SZ = 0x3F  # VTCR_EL2.T0SZ, bits 5:0: the IPA space is 2**(64 - T0SZ) bytes
-# Without a VTCR: no IPA space is smaller (Arm ARM, T0SZ of at most 39 with a 4 KiB granule).
-_LEAST_FULL = 1 << 32
+_U64, _U32 = (1 << 64) - 1, (1 << 32) - 1
 _WITHIN = {"tlbi_vmid": "tlbi", "tlbi_all": "tlbi", "recycle": "recycling"}
 _SKIPPED = frozenset({"kvm_unmap_hva_range", "kvm_age_hva", "kvm_test_age_hva"})
-
-# enum -> value -> word, where a header does not say it: the lab's kernel patch.
-WORDS: Mapping[str, Mapping[str, str]] = {
-    "kvm_revmap_record": {
-        "0": "stored",
-        "1": "unchanged",
-        "2": "overlapped",
-        "3": "failed",
-        "4": "skipped",
-    },
-    "kvm_revmap_fallback": {"0": "broken", "1": "unknown_ipa", "2": "raced"},
-}
+# Ends that say nothing of the state of an MMU: without their begins they are left out.
+_HARMLESS = {"fault", *_WITHIN}
+_OTHER_NAMES = "events of other names"
 
 
 @dataclass
@@ -41,7 +44,11 @@ class Task:
 
 
 class Rows:
-    """Takes raw events in their order and gives rows. dropped: why -> how many events."""
+    """Takes raw events in their order and gives rows.
+
+    dropped: why -> how many events; known: how many are of a recipe; ties: how many have the time
+    of the one before, on another CPU.
+    """
 
     def __init__(
         self,
@@ -50,12 +57,14 @@ class Rows:
         page_bytes: int = PAGE_BYTES,
     ) -> None:
         self.dropped: Counter[str] = Counter()
+        self.known = 0
         self.ties = 0
         self._words = words or WORDS
         self._offsets = offsets or {}
         self._page_bytes = page_bytes
         self._tasks: dict[int, Task] = {}
         self._last = (0, 0)  # time and CPU
+        self._gap_ns = 0  # until when events are missing
         self._pids: dict[int, int] = {}
         self._mmus: dict[int, int] = {}  # struct kvm * -> its array of shadow MMUs; 0: none yet
         self._begins: dict[str, Callable[[Raw, Task], Iterator[Event]]] = {
@@ -71,42 +80,78 @@ class Rows:
             "record": self._record,
         }
 
-    def rows(self, item: Raw | Lost) -> Iterator[Event]:
-        """The rows that follow from an event."""
-        if isinstance(item, Lost):
-            yield from self._lost(item)
+    def rows(self, item: Raw | Mark | Gap) -> Iterator[Event]:
+        """The rows that follow from an event, or from events that are missing."""
+        if isinstance(item, Raw):
+            yield from self._events(item)
             return
+        if isinstance(item, Gap) or not item.event or is_ours(item.event):
+            self._tasks.clear()  # the ends of these may be missing
+        if isinstance(item, Gap):
+            self._gap_ns = max(self._gap_ns, item.until_ns)
+            yield self._loss(max(self._last[0], item.until_ns), item.cause, item.count)
+
+    def _events(self, item: Raw) -> Iterator[Event]:
+        if not is_ours(item.event):
+            host = item.event in _SKIPPED
+            why = f"{item.event} has host virtual addresses only" if host else _OTHER_NAMES
+            self.dropped[why] += 1
+            return
+        self.known += 1
         if item.time_ns < self._last[0]:
             self.dropped["its time is before that of the line above"] += 1
             return
         self.ties += item.time_ns == self._last[0] and item.cpu != self._last[1]
         self._last = (item.time_ns, item.cpu)
+        if item.tid <= 0:
+            # All tasks of other PID namespaces have this number: calls cannot be told apart.
+            yield from self._missed(item, "no_task", "the task is not known")
+        elif not is_whole(item):
+            yield from self._missed(item, "not_understood", "a value is missing")
+        else:
+            for row in self._of_task(item):
+                if is_possible(row):
+                    yield row
+                else:
+                    yield from self._missed(item, "not_understood", "no such range can be")
+
+    def _of_task(self, item: Raw) -> Iterator[Event]:
+        if self._gap_ns and item.time_ns >= self._gap_ns:
+            self._tasks.clear()
+            self._gap_ns = 0
         if len(self._tasks) >= MAX_TASKS:
             self._tasks.clear()
-            self.dropped["too many tasks at one time"] += 1
+            yield from self._missed(item, "too_many_tasks", "too many tasks at one time")
         task = self._tasks.setdefault(item.tid, Task())
         name, _, which = item.event.rpartition("_")
-        if which == "begin" and name in self._begins.keys() | self._ends.keys() | _WITHIN.keys():
+        if which == "begin":
             task.calls[name] = item
             if name in self._begins:
                 yield from self._begins[name](item, task)
-        elif which == "end" and name in self._ends.keys() | _WITHIN.keys():
+        elif which == "end":
             yield from self._end(name, item, task)
         else:
             yield from self._single(item, task)
+        if not task.calls and task.canonical_ipa is None:
+            self._tasks.pop(item.tid, None)
 
     def _end(self, name: str, item: Raw, task: Task) -> Iterator[Event]:
         begin = task.calls.pop(name, None)
-        if begin is None:
+        if begin is None and name in _HARMLESS:
             self.dropped[f"{name}_end without its begin"] += 1
+        elif begin is None:
+            yield from self._missed(item, "no_begin", f"{name}_end without its begin")
         elif name in self._ends:
             yield from self._ends[name](item, begin, task)
 
-    def _lost(self, item: Lost) -> Iterator[Event]:
-        if item.count:
-            # What is lost may be the ends of these.
-            self._tasks.clear()
-            yield Event("loss", self._last[0], detail=item.cause, count=min(item.count, 0xFFFFFFFF))
+    def _missed(self, item: Raw, cause: str, why: str) -> Iterator[Event]:
+        """An event of which no row can be made: it is as if it were lost."""
+        self.dropped[why] += 1
+        yield self._loss(item.time_ns, cause, 1)
+
+    @staticmethod
+    def _loss(time_ns: int, cause: str, count: int) -> Event:
+        return Event("loss", time_ns, detail=cause, count=min(count, _U32))
 
     def _single(self, item: Raw, task: Task) -> Iterator[Event]:
         event = item.event
@@ -120,23 +165,20 @@ class Rows:
             self._mmus.pop(self._kvm(item), None)
         elif event == "mmus":
             yield from self._moved(item)
-        elif event in ("broken", "kvm_nested_revmap_broken"):
-            yield self._row("broken", item, mmu=self._mmu(item))
+        elif event in ("broken", TRACEPOINT):
+            of = pointer if event == TRACEPOINT else number
+            yield self._row("broken", item, mmu=of(item, "mmu"))
         elif event == "fallback":
-            word = self._word("kvm_revmap_fallback", item, "reason")
-            yield self._row("fallback", item, mmu=_int(item, "mmu"), detail=word)
-        elif event in _SKIPPED:
-            self.dropped[f"{event} has host virtual addresses only"] += 1
-        else:
-            self.dropped["events of other names"] += 1
+            why = word(self._words, "fallback", item, "reason")
+            yield self._row("fallback", item, mmu=number(item, "mmu"), detail=why)
 
     def _moved(self, item: Raw) -> Iterator[Event]:
         """A vCPU was initialised: are the VM's shadow MMUs where they were?"""
-        kvm, now = self._kvm(item), _int(item, "mmus")
+        kvm, now = self._kvm(item), number(item, "mmus")
         if len(self._mmus) >= MAX_TASKS:
             self._mmus.clear()
         if self._mmus.get(kvm) not in (0, now):
-            yield Event("loss", item.time_ns, detail="mmus_moved", count=1)
+            yield self._loss(item.time_ns, "mmus_moved", 1)
         self._mmus[kvm] = now
 
     # ---- calls
@@ -148,11 +190,11 @@ class Rows:
         yield self._after("notifier_end", item, begin, **self._range(begin))
 
     def _range(self, item: Raw) -> dict[str, Any]:
-        start, end = _int(item, "start"), _int(item, "end")
+        start, end = number(item, "start"), number(item, "end")
         return {
             "canonical_ipa": start * self._page_bytes & _U64,
             "size": max(0, end - start) * self._page_bytes & _U64,
-            "may_block": bool(_int(item, "may_block")),
+            "may_block": bool(number(item, "may_block")),
         }
 
     def _unmap_begin(self, item: Raw, task: Task) -> Iterator[Event]:
@@ -167,43 +209,43 @@ class Rows:
         within = next((word for name, word in _WITHIN.items() if name in task.calls), "other")
         return {
             "mmu": self._shadow(begin),
-            "nested_ipa": _int(begin, "start"),
-            "size": _int(begin, "size"),
-            "full": _is_full(begin),
+            "nested_ipa": number(begin, "start"),
+            "size": number(begin, "size"),
+            "full": is_full(begin),
             "detail": "notifier" if "notifier" in task.calls else within,
         }
 
     def _fault_begin(self, item: Raw, task: Task) -> Iterator[Event]:
-        task.canonical_ipa = _canonical(item)
+        task.canonical_ipa = canonical(item)
         return iter(())
 
     def _fault_end(self, item: Raw, begin: Raw, task: Task) -> Iterator[Event]:
         task.canonical_ipa = None
-        mmu, ipa = self._shadow(begin), _int(begin, "ipa")
-        where = {"canonical_ipa": _canonical(begin) if mmu else ipa}
+        mmu, ipa = self._shadow(begin), number(begin, "ipa")
+        where = {"canonical_ipa": canonical(begin) if mmu else ipa}
         where |= {"mmu": mmu, "nested_ipa": ipa} if mmu else {}
-        yield self._after("fault", item, begin, result=_result(item), **where)
+        yield self._after("fault", item, begin, result=result(item), **where)
 
     def _record(self, item: Raw, begin: Raw, task: Task) -> Iterator[Event]:
-        task.canonical_ipa = _int(begin, "canonical")
+        task.canonical_ipa = number(begin, "canonical")
         yield self._after(
             "record",
             item,
             begin,
-            mmu=_int(begin, "mmu"),
-            nested_ipa=_int(begin, "nested"),
+            mmu=number(begin, "mmu"),
+            nested_ipa=number(begin, "nested"),
             canonical_ipa=task.canonical_ipa,
-            size=_int(begin, "size"),
-            detail=self._word("kvm_revmap_record", item, "result"),
+            size=number(begin, "size"),
+            detail=word(self._words, "record", item, "result"),
         )
 
     def _map(self, item: Raw, begin: Raw, task: Task) -> Iterator[Event]:
-        mmu, size = self._shadow(begin), _int(begin, "size")
+        mmu, size = self._shadow(begin), number(begin, "size")
         if not mmu:
             return
         if task.canonical_ipa is None:
             # As the recorder does: that something is mapped is known, but not where it leads.
-            yield Event("loss", item.time_ns, detail="no_canonical", count=1)
+            yield self._loss(item.time_ns, "no_canonical", 1)
             return
         mask = ~(size - 1) & _U64 if size else _U64
         yield self._row(
@@ -211,10 +253,10 @@ class Rows:
             item,
             begin,
             mmu=mmu,
-            nested_ipa=_int(begin, "addr") & mask,
+            nested_ipa=number(begin, "addr") & mask,
             canonical_ipa=task.canonical_ipa & mask,
             size=size,
-            result=_result(item),
+            result=result(item),
         )
 
     # ---- rows
@@ -229,7 +271,7 @@ class Rows:
         if len(self._pids) >= MAX_TASKS:
             self._pids.clear()
         if isinstance(pid, int) and pid > 0:
-            self._pids[kvm] = min(pid, _S32)
+            self._pids[kvm] = min(pid, S32)
         elif kind == "mmu_init":
             self._pids.setdefault(kvm, item.tid)  # not set yet where a VM begins
         pid = self._pids.get(kvm, 0)
@@ -243,53 +285,13 @@ class Rows:
 
     def _kvm(self, item: Raw) -> int:
         if "kvm" in item.values:
-            return _int(item, "kvm")
-        return max(0, _int(item, "arch") - self._offsets.get("arch", 0))
+            return number(item, "kvm")
+        return max(0, number(item, "arch") - self._offsets.get("arch", 0))
 
     def _shadow(self, item: Raw) -> int:
         """The MMU's address, 0 of the canonical one."""
-        mmu = _int(item, "mmu")
+        mmu = number(item, "mmu")
         arch, canonical = (self._offsets.get(name) for name in ("arch", "canonical"))
         if arch is None or canonical is None:
             return mmu
         return 0 if mmu == self._kvm(item) + arch + canonical else mmu
-
-    def _mmu(self, item: Raw) -> int:
-        # The tracepoint prints a pointer without its 0x.
-        value = item.values.get("mmu", 0)
-        if isinstance(value, int) and item.event == "broken":
-            return _int(item, "mmu")
-        try:
-            return int(str(value), 16) & _U64
-        except ValueError:
-            return 0
-
-    def _word(self, enum: str, item: Raw, name: str) -> str:
-        return self._words.get(enum, {}).get(str(item.values.get(name)), "unknown")
-
-
-def _int(item: Raw, name: str) -> int:
-    value = item.values.get(name, 0)
-    return value & _U64 if isinstance(value, int) else 0
-
-
-def _result(item: Raw) -> int:
-    value = item.values.get("result", 0)
-    if not isinstance(value, int):
-        return 0
-    value &= 0xFFFFFFFF
-    return value - (1 << 32) if value > _S32 else value
-
-
-def _canonical(item: Raw) -> int:
-    """Where a fault leads: what the guest's own stage 2 says, if it is on."""
-    return _int(item, "output") if _int(item, "nested") else _int(item, "ipa")
-
-
-def _is_full(item: Raw) -> bool:
-    if "full" in item.values:
-        return bool(_int(item, "full"))
-    start, size, t0sz = _int(item, "start"), _int(item, "size"), _int(item, "vtcr") & _T0SZ
-    if t0sz:
-        return start == 0 and size >= 1 << (64 - t0sz)
-    return start == 0 and size >= _LEAST_FULL and not size & (size - 1)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
@@ -12,8 +14,11 @@ import pyarrow as pa
 
 import nvscope
 from nvscope.analysis.interop import content, header, parquet
+from nvscope.analysis.interop.gaps import survey
+from nvscope.analysis.interop.pipes import settled
 from nvscope.analysis.interop.rows import Rows
 from nvscope.analysis.interop.text import FORMATS, Seen, parse
+from nvscope.analysis.interop.values import is_ours
 from nvscope.probes.events import About, Event
 from nvscope.probes.tracefile import SCHEMA, Source, TraceError, columns_of, open_trace
 
@@ -46,22 +51,35 @@ class TextSource:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows. Raises TraceError, after the last, if there was none."""
-        count = 0
+        rows = 0
         with _opened(self._path) as stream:
             for batch in batched(self._events(stream)):
-                count += batch.num_rows
+                if not self._rows.known:
+                    continue  # losses alone
+                rows += batch.num_rows
                 self.read_bytes = stream.tell()
                 yield batch
-        if not count:
+        if not rows:
             first = self._seen.first_unknown
+            left_out = ", ".join(f"{count} {why}" for why, count in self._rows.dropped.items())
             raise TraceError(
                 f"there is no event in it that is known (see RECIPES.md); {self._seen.lines} lines"
                 + (f", the first that is not understood: {first!r}" if first else "")
+                + (f", events: {left_out}" if left_out else "")
+                + "; `nvscope convert --recipe` prints how to record those that are needed"
             )
 
     def _events(self, stream: IO[bytes]) -> Iterator[Event]:
+        with _opened(self._path) as whole:
+            seen = Seen()
+            items = parse(whole, self._format, seen, values=False)
+            gaps = deque(survey(items, seen, is_ours))
         for item in parse(stream, self._format, self._seen):
+            while gaps and gaps[0].after < self._seen.lines:
+                yield from self._rows.rows(gaps.popleft())
             yield from self._rows.rows(item)
+        for gap in gaps:
+            yield from self._rows.rows(gap)
 
     def notes(self) -> Iterator[str]:
         """What was left out, and what that means."""
@@ -70,6 +88,8 @@ class TextSource:
         if self._seen.unknown:
             first = self._seen.first_unknown
             yield f"{self._seen.unknown} lines were not understood, the first: {first!r}"
+        if self._seen.is_cut:
+            yield "its last line has no end: something may be missing"
         for why, count in self._rows.dropped.items():
             yield f"{count} events were left out: {why}"
         if self._rows.ties:
@@ -86,25 +106,30 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise TraceError(error.strerror or str(error)) from None
     with stream:
+        if stream.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:  # of editors on Windows
+            stream.seek(0)
         yield stream
 
 
 @contextlib.contextmanager
 def open_source(path: Path, name: str = "", revmap: str = "") -> Iterator[Source]:
-    """Open a file. name: a format of formats.SOURCES, by default what its content says.
+    """Open a file, or a pipe, which is read to its end first.
+
+    name: a format of formats.SOURCES, by default what its content says.
 
     Raises TraceError, whose message names the file; so do the source's batches().
     """
     try:
-        name = name or _format_of(path)
-        if name == "trace":
-            with open_trace(path) as reader:
-                yield reader
-        elif name == "parquet":
-            with contextlib.closing(parquet.Source(path)) as source:
-                yield source
-        else:
-            yield TextSource(path, name, revmap)
+        with settled(path) as there:
+            name = name or _format_of(there)
+            if name == "trace":
+                with open_trace(there) as reader:
+                    yield reader
+            elif name == "parquet":
+                with contextlib.closing(parquet.Source(there)) as source:
+                    yield source
+            else:
+                yield TextSource(there, name, revmap)
     except TraceError as error:
         said = str(error)
         raise TraceError(said if said.startswith(f"{path}: ") else f"{path}: {said}") from None

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from nvscope.probes import complete
-from nvscope.probes.errors import InputError
+from nvscope.probes.errors import InputError, shown
 
 _EXAMPLES = """\b
 Examples:
-  nvscope report host.nvtrace
-  nvscope report host.nvtrace -o /var/www/html/host.html --no-validate
+  nvscope report host.arrows
+  nvscope report host.arrows -o /var/www/html/host.html --no-validate
 """
 
 
@@ -39,19 +39,21 @@ def report(file: Path, output: Path | None, validate: bool) -> None:
     Exit codes: 0 ok, whatever the verdicts are; 2 FILE is no trace, or the page cannot be written.
     """
     # Imported here: the help needs no pyarrow.
-    from nvscope.analysis.interop.errors import said_in_a_line, writing
+    from nvscope.analysis.interop.errors import require_another, said_in_a_line, writing
+    from nvscope.analysis.interop.pipes import is_pipe
     from nvscope.analysis.interop.sources import open_source
     from nvscope.analysis.report import verdicts
     from nvscope.analysis.report.gather import gather
     from nvscope.analysis.report.page import render
 
-    target = output or file.with_suffix(".html")
-    if target == file or (target.exists() and file.exists() and target.samefile(file)):
-        raise InputError(f"{target} is the trace itself: name another file with -o")
+    if is_pipe(file):
+        raise InputError(f"{file}: a report reads it twice: a pipe will not do, a file will")
+    target = output or file.parent / f"{file.stem}.html"
+    require_another(target, file)
     with said_in_a_line():
         with open_source(file) as reader:
             found = gather(reader)
         judged = verdicts.read(file) if validate else None
     with writing(target) as stream:
         stream.write(render(found, file.name, judged).encode())
-    click.echo(target)
+    click.echo(shown(target))

@@ -10,7 +10,7 @@ from nvscope.analysis.model.variants import VARIANTS
 from nvscope.analysis.validate import formats
 from nvscope.analysis.validate.findings import PASS, VIOLATION, Result
 from nvscope.probes import complete
-from nvscope.probes.errors import LackError
+from nvscope.probes.errors import LackError, notice
 
 EXIT_PASS, EXIT_VIOLATION, EXIT_UNREADABLE, EXIT_UNKNOWN = 0, 1, 2, 3
 EXIT_INTERRUPTED = 130  # as of a shell: 128 + SIGINT
@@ -28,6 +28,7 @@ Examples:
   nvscope validate --format sarif -o findings.sarif *.arrows
   nvscope validate --follow trace.arrows
   nvscope validate - < trace.arrows    # or from ssh host nvscope record -
+  zcat trace.arrows.gz | nvscope validate -
   nvscope validate --scheduler tcp://10.0.0.1:8786 /shared/fleet
 """
 
@@ -69,7 +70,10 @@ Examples:
 @click.option(
     "--scheduler",
     metavar="ADDRESS",
-    help="Judge data sets on the Dask cluster of this scheduler (tcp://host:8786).",
+    help=(
+        "Judge data sets on the Dask cluster of this scheduler (tcp://host:8786). Trusted ones"
+        " only: what they send is unpickled here, and can run anything."
+    ),
 )
 @click.option(
     "--follow",
@@ -101,12 +105,12 @@ def validate(
     try:
         judged = dispatch.judged(files, dispatch.How(variant, jobs, scheduler, follow))
     except KeyboardInterrupt:
-        click.echo("nvscope: interrupted", err=True)
+        notice("interrupted")
         raise SystemExit(EXIT_INTERRUPTED) from None
     _write(formats.FORMATS[form](judged), output)
     for _, result in judged:
         if isinstance(result, str):
-            click.echo(f"nvscope: {result}", err=True)
+            notice(result)
     raise SystemExit(exit_code(judged))
 
 
@@ -129,6 +133,6 @@ def _write(said: str, output: Path | None) -> None:
         click.echo(said, nl=False)
         return
     try:
-        output.write_text(said)
+        output.write_bytes(said.encode("utf-8", "replace"))
     except OSError as error:
         raise LackError(f"cannot write {output}: {error.strerror}") from None

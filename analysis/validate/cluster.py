@@ -1,4 +1,9 @@
-"""Parts judged on a Dask cluster: one task each, which shares nothing with the others."""
+"""Parts judged on a Dask cluster: one task each, which shares nothing with the others.
+
+The protocol is Dask's: both sides unpickle what the other sends, which can run anything. So the
+scheduler's address, and the network on the way, have to be trusted; Dask's own configuration has
+TLS for that (distributed.comm.tls).
+"""
 
 from __future__ import annotations
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import click
 
+from nvscope.analysis.interop.pipes import is_pipe
 from nvscope.analysis.validate import formats, run
 from nvscope.analysis.validate.cluster import Cluster, connected
 from nvscope.analysis.validate.findings import Finding, Result
 from nvscope.analysis.validate.follow import follow
 from nvscope.analysis.validate.local import running
-from nvscope.analysis.validate.pipe import is_pipe
-from nvscope.analysis.validate.progress import shown
+from nvscope.analysis.validate.progress import showing
+from nvscope.probes.errors import notice
 from nvscope.probes.tracefile import TraceError
 
 
@@ -67,10 +68,12 @@ def _judged(path: Path, how: How, cluster: Cluster | None) -> list[formats.Judge
         jobs = min(jobs, sum(len(trace.parts) for trace in traces)) or 1
         with contextlib.ExitStack() as stack:
             executor = cluster or stack.enter_context(running(jobs))
-            progress = stack.enter_context(shown(path, traces, executor))
+            progress = stack.enter_context(showing(path, traces, executor))
             outcomes = run.judge_all(traces, executor, progress)
     except TraceError as error:
         return [(str(path), str(error))]
+    except OSError as error:  # of the file's name: too long, or in a folder of others
+        return [(str(path), f"{path}: {error.strerror or error}")]
     return [
         (trace.name, outcome if isinstance(outcome, Result) else str(outcome))
         for trace, outcome in zip(traces, outcomes, strict=True)
@@ -78,7 +81,7 @@ def _judged(path: Path, how: How, cluster: Cluster | None) -> list[formats.Judge
 
 
 def _tell(found: Finding) -> None:
-    click.echo(f"nvscope: {found.invariant}: {formats.message(found)}", err=True)
+    notice(f"{found.invariant}: {formats.message(found)}")
 
 
 def _hush(found: Finding) -> None:
@@ -86,4 +89,4 @@ def _hush(found: Finding) -> None:
 
 
 def _warn(what: str) -> None:
-    click.echo(f"nvscope: {what}: its verdicts may differ", err=True)
+    notice(f"{what}: its verdicts may differ")

@@ -10,11 +10,14 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Protocol
 
+from nvscope.analysis.interop.content import STREAM
+from nvscope.analysis.interop.pipes import copied, is_pipe, opened
 from nvscope.analysis.interop.stored import Numbered
 from nvscope.analysis.validate import pipe
 from nvscope.analysis.validate.engine import Engine
 from nvscope.analysis.validate.findings import Finding, Result
 from nvscope.analysis.validate.parts import note_ending, numbered, variant_of
+from nvscope.analysis.validate.run import validate
 from nvscope.analysis.validate.subtrace import Traced, sub_traces, to_be_traced
 from nvscope.probes.tracefile import Reader, TraceError, open_trace
 
@@ -52,20 +55,41 @@ class Growing:
             data += self._stream.read(size - len(data))
         return data
 
+    def read_now(self, size: int) -> bytes:
+        """What is there already: behind the end of a trace there is nothing to wait for."""
+        return self._stream.read(size)
+
 
 def follow(path: Path, variant: str | None, tell: Callable[[Finding], None]) -> Result:
     """Judge a file or a pipe batch by batch, until its recorder ends it or a signal comes.
 
+    What comes out of a pipe and is no trace, a text or Parquet, is judged once it is all there.
     tell: is told of each finding as soon as it is made. Raises TraceError.
     """
     with _opened(path) as stream:
         try:
-            if pipe.is_pipe(path):
+            if is_pipe(path):
                 with contextlib.closing(pipe.Piped(stream)) as piped:
+                    if not _is_trace(piped):
+                        return _judged_whole(piped, path, variant)
                     return _judged(piped, piped.again, variant, tell)
             return _judged(Growing(stream), lambda: _again(path), variant, tell)
         except TraceError as error:
             raise TraceError(f"{path}: {error}") from None
+
+
+def _is_trace(piped: pipe.Piped) -> bool:
+    with _stopping(piped):
+        return piped.starts_with(STREAM)
+
+
+def _judged_whole(piped: pipe.Piped, path: Path, variant: str | None) -> Result:
+    piped.close()  # it is kept here
+    with copied(piped, path) as copy:
+        try:
+            return validate(copy, variant=variant)
+        except TraceError as error:
+            raise TraceError(str(error).removeprefix(f"{copy}: ")) from None
 
 
 def _judged(
@@ -100,8 +124,8 @@ def _again(path: Path) -> Iterator[Numbered]:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    if pipe.is_pipe(path):
-        yield pipe.opened(path)
+    if is_pipe(path):
+        yield opened(path)
         return
     try:
         stream = path.open("rb")

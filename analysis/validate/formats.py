@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree
+
+import click
 
 import nvscope
 from nvscope.analysis.validate import text
 from nvscope.analysis.validate.findings import INVARIANTS, PASS, UNKNOWN, Finding, Result
+from nvscope.probes.errors import shown
 
 # A file and what came out: a result, or the line that says why there is none.
 Judged = tuple[str, Result | str]
@@ -25,11 +30,15 @@ def as_text(files: Sequence[Judged]) -> str:
 
 
 def as_json(files: Sequence[Judged]) -> str:
-    """{"files": [{"file", "verdict", ...}]}; addresses are numbers, rows count from 0."""
+    """{"files": [{"file", "verdict", ...}]}; addresses are numbers, rows count from 0.
+
+    Of a file's name, what is no UTF-8 is U+FFFD: JSON has no other bytes.
+    """
     return json.dumps({"files": [_json(*judged) for judged in files]}, indent=2) + "\n"
 
 
-def _json(name: str, result: Result | str) -> dict[str, Any]:
+def _json(file: str, result: Result | str) -> dict[str, Any]:
+    name = click.format_filename(file)
     if isinstance(result, str):
         return {"file": name, "verdict": None, "error": result}
     found = asdict(result)
@@ -50,14 +59,16 @@ def as_junit(files: Sequence[Judged]) -> str:
     """A suite per file, a case per invariant; what is unknown is a skipped case."""
     suites = ElementTree.Element("testsuites")
     for name, result in files:
-        suite = ElementTree.SubElement(suites, "testsuite", name=name)
+        suite = ElementTree.SubElement(suites, "testsuite", name=shown(name))
         cases = _error_case(suite, result) if isinstance(result, str) else _cases(suite, result)
         for kind in ("failure", "error", "skipped"):
             count = sum(len(case.findall(kind)) > 0 for case in cases)
             suite.set(f"{kind}s" if kind != "skipped" else kind, str(count))
         suite.set("tests", str(len(cases)))
     ElementTree.indent(suites)
-    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+    # Of ASCII, with all else as references: it is the same in whichever encoding it is written.
+    text: bytes = ElementTree.tostring(suites, "us-ascii", xml_declaration=True)
+    return text.decode() + "\n"
 
 
 def _error_case(suite: ElementTree.Element, why: str) -> list[ElementTree.Element]:
@@ -105,11 +116,11 @@ def as_sarif(files: Sequence[Judged]) -> str:
 
 
 def _note(level: str, name: str, what: str) -> dict[str, Any]:
-    return {"level": level, "message": {"text": what}, "locations": [_location(name)]}
+    return {"level": level, "message": {"text": shown(what)}, "locations": [_location(name)]}
 
 
 def _location(name: str) -> dict[str, Any]:
-    return {"physicalLocation": {"artifactLocation": {"uri": name}}}
+    return {"physicalLocation": {"artifactLocation": {"uri": quote(os.fsencode(name))}}}
 
 
 def _sarif_result(name: str, found: Finding) -> dict[str, Any]:

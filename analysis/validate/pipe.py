@@ -4,43 +4,21 @@ from __future__ import annotations
 
 import os
 import select
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO
-
-import click
 
 from nvscope.analysis.interop.stored import Numbered
 from nvscope.analysis.validate.parts import numbered
-from nvscope.probes.tracefile import Reader, TraceError
+from nvscope.probes.tracefile import Reader
 
-STDIN = Path("-")
 POLL_SECONDS = 0.2
 # After Ctrl-C, which the recorder at the other end got as well: until its last rows are here.
 GRACE_SECONDS = 5.0
 # What is kept for a second pass: of the compressed rows of a hundred million events.
 MAX_KEPT_BYTES = 1 << 30
 _CHUNK = 1 << 16  # the capacity of a pipe (pipe(7))
-
-
-def is_pipe(path: Path) -> bool:
-    """Whether it is one, or another thing that has no end yet and no beginning to go back to."""
-    return path == STDIN or (path.exists() and not path.is_file() and not path.is_dir())
-
-
-def opened(path: Path) -> IO[bytes]:
-    """The stream. Raises TraceError, click.UsageError."""
-    if path == STDIN:
-        if sys.stdin is None or sys.stdin.isatty():
-            raise click.UsageError("standard input is a terminal: a trace has to come from a pipe")
-        return sys.stdin.buffer
-    try:
-        return path.open("rb", buffering=0)
-    except OSError as error:
-        raise TraceError(f"{path}: {error.strerror}") from None
 
 
 class Piped:
@@ -56,6 +34,13 @@ class Piped:
         self._grace_seconds = grace_seconds
         self._deadline: float | None = None
         self._kept: IO[bytes] | None = tempfile.TemporaryFile()  # noqa: SIM115
+        self._lead = b""  # looked at, and not read yet
+
+    def starts_with(self, lead: bytes) -> bool:
+        """Whether it does: waits for as much, and reads nothing."""
+        while len(self._lead) < len(lead) and (data := self._next(len(lead) - len(self._lead))):
+            self._lead += data
+        return self._lead.startswith(lead)
 
     def stop(self) -> None:
         """Somebody wants it to end."""
@@ -84,6 +69,12 @@ class Piped:
             self._kept = None
 
     def _some(self, size: int) -> bytes:
+        if self._lead:
+            data, self._lead = self._lead[:size], self._lead[size:]
+            return data
+        return self._next(size)
+
+    def _next(self, size: int) -> bytes:
         while self._deadline is None or time.monotonic() < self._deadline:
             if select.select([self._file], [], [], POLL_SECONDS)[0]:
                 return os.read(self._file, min(size, _CHUNK))

@@ -7,17 +7,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nvscope.analysis.validate import parts
 from nvscope.analysis.validate.run import Executor, Trace
+from nvscope.probes.errors import shown
 
 # Of what it takes a while to say anything: a second or so.
 _LARGE_BYTES, _LARGE_ROWS = 1 << 22, 1 << 18
 
 
 @contextlib.contextmanager
-def shown(path: Path, traces: Sequence[Trace], executor: Executor) -> Iterator[parts.Progress]:
+def showing(path: Path, traces: Sequence[Trace], executor: Executor) -> Iterator[parts.Progress]:
     """A bar for what takes long. How many rows a data set has is known; of a file, its bytes."""
     console = Console(stderr=True)
     rows = sum(trace.rows for trace in traces)
@@ -27,12 +29,13 @@ def shown(path: Path, traces: Sequence[Trace], executor: Executor) -> Iterator[p
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        task, seen = bar.add_task(path.name, total=rows or size), 0
+        name = escape(shown(path.name))
+        task, seen = bar.add_task(name, total=rows or size), 0
 
         def show(more: int, read_bytes: int) -> None:
             nonlocal seen
             seen += more
             done = seen if rows else read_bytes
-            bar.update(task, completed=done, description=f"{path.name}: {seen:,} rows")
+            bar.update(task, completed=done, description=f"{name}: {seen:,} rows")
 
         yield show

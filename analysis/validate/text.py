@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator
 
 from nvscope.analysis.validate.findings import INVARIANTS, PASS, Finding, Result, StateView
+from nvscope.probes.errors import shown
 from nvscope.probes.events import Event
 
 WIDTH = 80
@@ -28,7 +29,7 @@ def lines(name: str, result: Result) -> Iterator[str]:
     if result.unjudged:
         yield "  not judged:"
         for why, count in reasons(result):
-            yield from _wrapped(f"    {count:>7,}  ", why)
+            yield from _wrapped(f"    {count:>7,}  ", plain(why))
     for note in result.notes:
         yield from _wrapped("  note: ", plain(note))
     for number, found in enumerate(result.findings, 1):
@@ -52,7 +53,7 @@ def headline(name: str, result: Result) -> str:
         what = f" ({count:,} finding{'s' if count > 1 else ''})"
     elif result.verdict != PASS:
         what = " (not all could be judged)" if result.unjudged else " (there is nothing to judge)"
-    return f"{name}: {result.verdict}{what}"
+    return f"{shown(name)}: {result.verdict}{what}"
 
 
 def finding_lines(number: int, found: Finding) -> Iterator[str]:

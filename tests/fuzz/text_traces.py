@@ -18,7 +18,6 @@ from nvscope.analysis.interop.cli import convert
 from nvscope.analysis.interop.recipe import EVENTS
 from nvscope.analysis.validate.findings import PASS
 from nvscope.analysis.validate.run import validate
-from nvscope.probes.tracefile import TraceError
 from tests.unit import analysis_interop_texts as texts
 
 NOT_UNDERSTOOD = "lines were not understood"
@@ -182,9 +181,4 @@ def _check_left_out(stderr: str, verdict: str) -> None:
 
 
 def _verdict(path: Path) -> str:
-    """Or why there is none: rows can say what no kernel does."""
-    try:
-        return validate(path).verdict
-    except TraceError as error:
-        (line,) = str(error).splitlines()
-        return line.removeprefix(f"{path}: ")
+    return validate(path).verdict

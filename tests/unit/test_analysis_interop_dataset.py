@@ -103,6 +103,18 @@ def test_traces_of_hosts_and_boots_are_told_apart(tmp_path: Path) -> None:
     assert "is there already" in again.stderr
 
 
+def test_any_name_and_any_boot_has_a_folder(tmp_path: Path) -> None:
+    """Also of a file whose name is no UTF-8, and where quoting makes a name too long."""
+    names = (b"a\xff\x1b.arrows", ("ü" * 100).encode() + b".arrows", b"..arrows")
+    for number, name in enumerate(names):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        path.write_bytes(written(LIVES[0], boot_id="\U0001f600" * 90))
+        assert run("--partition", path, tmp_path / "fleet").exit_code == 0
+        assert len(trace_folders(tmp_path / "fleet")) == number + 1
+        path.unlink()
+    assert CliRunner().invoke(validate, ["-j1", str(tmp_path / "fleet")]).exit_code in (0, 3)
+
+
 @pytest.mark.parametrize(
     ("target", "words"),
     [
@@ -111,6 +123,8 @@ def test_traces_of_hosts_and_boots_are_told_apart(tmp_path: Path) -> None:
         ("other", "there is something else in this folder"),
         ("file/x", "cannot write"),
         ("/dev/null", "it is no folder"),
+        ("x\udcff", "its name is no UTF-8"),
+        ("x" * 300, "File name too long"),
     ],
 )
 def test_where_no_data_set_can_be(target: str, words: str, fleet: Path) -> None:

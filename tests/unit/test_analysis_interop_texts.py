@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from nvscope.analysis.interop import header
 from nvscope.analysis.interop.cli import convert
 from nvscope.analysis.interop.rows import Rows
-from nvscope.analysis.interop.text import FORMATS, Lost, Raw, Seen, parse
+from nvscope.analysis.interop.text import FORMATS, Mark, Raw, Seen, parse
 from nvscope.analysis.validate.run import validate
 from nvscope.probes.events import KINDS as EVENT_KINDS
 from nvscope.probes.events import About, Event
@@ -48,7 +48,7 @@ def read(tmp_path: Path) -> tuple[About, list[Event]]:
         return reader.about, rows
 
 
-def parsed(text: str, tool: str) -> tuple[list[Raw | Lost], Seen]:
+def parsed(text: str, tool: str) -> tuple[list[Raw | Mark], Seen]:
     seen = Seen()
     return list(parse(io.BytesIO(text.encode()), FORMATS[tool], seen)), seen
 
@@ -218,7 +218,9 @@ def test_unknown_lines_are_counted_and_said(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "2 lines were not understood, the first: 'what is this'" in result.stderr
     _, rows = read(tmp_path)
-    assert [row.kind for row in rows] == KINDS
+    # Each may have been an event: before the first one, and after the last.
+    assert [row.kind for row in rows] == ["loss", *KINDS, "loss"]
+    assert {row.detail for row in rows if row.kind == "loss"} == {"not_understood"}
 
 
 def test_the_tracepoint_and_host_addresses(tmp_path: Path) -> None:
@@ -280,8 +282,10 @@ def test_times_that_go_back_and_ties() -> None:
     ("text", "words"),
     [
         (b"", "no event in it that is known"),
-        (b"\0" * 100_000, "no event in it that is known"),
-        (b"\xff\xfe" * 50_000, "no event in it that is known"),
+        (b"\0" * 100_000, "this is nothing but zeros"),
+        (b"\xff\xfe" * 50_000, "this is a text in UTF-16"),
+        (b"\0\1" * 50_000, "no event in it that is known"),
+        (b"\xfe\xfd" * 50_000, "no event in it that is known"),
         (b"# nvscope: " + b"[" * 60_000, "no event in it that is known"),
         (b"x" * 5_000_000, "no event in it that is known"),
         (b"a-1 [000] .... 1.000000: foo: bar\n", "no event in it that is known"),

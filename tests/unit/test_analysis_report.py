@@ -36,7 +36,7 @@ def found(rows: list[Event], about: About = ABOUT) -> Findings:
 
 
 def page(rows: list[Event], about: About = ABOUT) -> str:
-    return render(found(rows, about), "host.nvtrace", None)
+    return render(found(rows, about), "host.arrows", None)
 
 
 class Parsed(HTMLParser):
@@ -265,13 +265,13 @@ def test_verdicts_of_the_validator() -> None:
 
 
 def test_the_command(tmp_path: Path) -> None:
-    trace = tmp_path / "host.nvtrace"
+    trace = tmp_path / "host.arrows"
     trace.write_bytes(written(story()))
     result = CliRunner().invoke(report, [str(trace)])
     assert (result.exit_code, result.stderr) == (0, "")
     html = (tmp_path / "host.html").read_text()
     assert "safety" in html
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["host.html", "host.nvtrace"]
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["host.arrows", "host.html"]
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_the_command(tmp_path: Path) -> None:
     [
         (None, [], "No such file"),
         (b"", [], "no Arrow stream"),
-        (b"<html>", [], "no Arrow stream"),
+        (b"<html>", [], "this is a web page"),
         (b"\xff" * 4096, [], "no Arrow stream"),
         (written(story()), ["-o", "/nonexistent/x.html"], "cannot write /nonexistent/x.html"),
     ],
@@ -287,7 +287,7 @@ def test_the_command(tmp_path: Path) -> None:
 def test_what_will_not_do(
     content: bytes | None, arguments: list[str], words: str, tmp_path: Path
 ) -> None:
-    trace = tmp_path / "bad.nvtrace"
+    trace = tmp_path / "bad.arrows"
     if content is not None:
         trace.write_bytes(content)
     result = CliRunner().invoke(report, [str(trace), *arguments])
@@ -299,7 +299,7 @@ def test_what_will_not_do(
 
 def test_damaged_traces(tmp_path: Path) -> None:
     data = written(story())
-    trace = tmp_path / "bad.nvtrace"
+    trace = tmp_path / "bad.arrows"
     for at in range(0, 3000, 13):
         bad = bytearray(data)
         bad[at] ^= 0xFF

@@ -43,7 +43,7 @@ console.log("probe ran");
 
 def seen(tmp_path: Path, width: int) -> tuple[dict[str, object], str]:
     """What the browser laid out, and what it said on its console."""
-    html = render(gather(reader(story())), "host.nvtrace", None)
+    html = render(gather(reader(story())), "host.arrows", None)
     assert "script" not in html.split("</style>")[1]
     html = html.replace("style-src", "script-src 'unsafe-inline'; style-src")
     page = tmp_path / "page.html"

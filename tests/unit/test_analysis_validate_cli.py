@@ -122,7 +122,8 @@ def test_what_is_no_trace_is_one_line(files: Path) -> None:
     result = run("none.arrows", "missing.arrows")
     assert result.stdout == ""
     assert result.stderr == (
-        "nvscope: none.arrows: this is no Arrow stream\n"
+        "nvscope: none.arrows: this is no Arrow stream, but a text without an event of ftrace's or"
+        " perf's: `nvscope convert --recipe` has such\n"
         "nvscope: missing.arrows: No such file or directory\n"
     )
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
+from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
@@ -13,6 +17,7 @@ from hypothesis import strategies as st
 
 from nvscope.analysis.model.variants import VARIANTS
 from nvscope.analysis.validate.cli import validate
+from nvscope.cli import main
 from nvscope.probes.events import DETAILS, KINDS, Event
 from tests.unit.analysis_kernel import PAGE
 from tests.unit.analysis_profiles import PROFILE
@@ -94,6 +99,50 @@ def test_what_a_name_may_hold(tmp_path: Path) -> None:
         said = CliRunner().invoke(validate, ["--format", form, str(path)])
         assert said.exit_code == 1
         assert not {"\x1b", "\x00", "\u202e"} & set(said.stdout)
+
+
+@pytest.mark.parametrize("name", [b"a\xff\x1b[2J\n.arrows", "ü<&.arrows".encode()])
+def test_what_a_files_name_may_hold(name: bytes, tmp_path: Path) -> None:
+    """Results are well formed, and terminals obey nothing, whatever the file is called."""
+    path = Path(os.fsdecode(os.path.join(os.fsencode(tmp_path), name)))  # noqa: PTH118
+    path.write_bytes(written(booted().events))
+    for content in (path.read_bytes(), b"none"):
+        path.write_bytes(content)
+        said = {
+            form: CliRunner().invoke(main, ["validate", "--format", form, str(path)])
+            for form in ("text", "json", "junit", "sarif")
+        }
+        for form, done in said.items():
+            assert done.exit_code == (3 if content != b"none" else 2)
+            assert "\x1b" not in done.output + done.stderr
+            assert done.stderr.count("\n") == (content == b"none")
+            done.stdout.encode("utf-8")  # no surrogates
+            if form == "junit":
+                suites = ElementTree.fromstring(done.stdout.encode())
+                assert suites[0].attrib["name"].startswith(str(tmp_path))
+        (found,) = json.loads(said["json"].stdout)["files"]
+        assert (
+            found["file"].encode()
+            == str(path).encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode()
+        )
+        (note,) = json.loads(said["sarif"].stdout)["runs"][0]["invocations"][0][
+            "toolExecutionNotifications"
+        ]
+        uri = note["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+        assert unquote_to_bytes(uri) == os.fsencode(path)
+        assert uri.isascii() and uri.isprintable()
+
+
+def test_the_output_is_utf_8_whatever_the_locale(tmp_path: Path) -> None:
+    path = tmp_path / "ü.arrows"
+    path.write_bytes(written(booted().events))
+    out = tmp_path / "out.xml"
+    command = ["-m", "nvscope", "validate", "--format", "junit", "-o", str(out), str(path)]
+    env = {**os.environ, "PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
+    ran = subprocess.run([sys.executable, *command], env=env, check=False, timeout=60)
+    assert ran.returncode == 3
+    (suite,) = ElementTree.fromstring(out.read_bytes())
+    assert suite.attrib["name"].endswith(".arrows")
 
 
 _PEAK = """

@@ -71,8 +71,13 @@ def test_a_full_disk_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_is_no_trace(tmp_path: Path) -> None:
-    with pytest.raises(TraceError, match="fifo: this is no Arrow stream"):
+    with pytest.raises(TraceError, match="fifo: this is a web page"):
         judged(b"<html>404</html>", tmp_path)
+
+
+def test_what_is_nothing(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match="fifo: "):
+        judged(b"", tmp_path)
 
 
 def test_after_ctrl_c_the_recorder_has_some_time_to_end_it() -> None:

@@ -145,7 +145,7 @@ def test_a_large_file_has_a_bar_on_a_terminal(
 
     monkeypatch.setattr(progress, "Console", console)
     monkeypatch.setattr(progress, "_LARGE_BYTES", 0)
-    with progress.shown(path, traces_of(path), Here()) as told:
+    with progress.showing(path, traces_of(path), Here()) as told:
         validate(path, progress=told)
     assert f"{len(long_story())} rows" in terminal.getvalue()
     assert terminal.getvalue().count("\n") <= 2

@@ -184,6 +184,31 @@ def really_large() -> bytes:
     return stream.getvalue()
 
 
+def with_batches(*batches: pa.RecordBatch, schema: pa.Schema = tracefile.SCHEMA) -> bytes:
+    """A trace by Arrow's own writer, whatever is in it."""
+    said = pa.ipc.open_stream(TRACE).schema.metadata
+    stream = io.BytesIO()
+    with pa.ipc.new_stream(stream, schema.with_metadata(said)) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return stream.getvalue()
+
+
+def with_column(name: str, values: pa.Array) -> bytes:
+    (batch, *_) = Reader(io.BytesIO(TRACE)).batches()
+    at = batch.schema.get_field_index(name)
+    return with_batches(batch.set_column(at, batch.schema.field(at), values))
+
+
+def words(*each: str | None) -> pa.DictionaryArray:
+    numbers = pa.array([n % len(each) for n in range(len(EVENTS))], pa.int16())
+    return pa.DictionaryArray.from_arrays(numbers, pa.array(each, pa.string()))
+
+
+def joined() -> bytes:
+    return TRACE + TRACE
+
+
 LIES = [
     (claims_long_metadata, "no Arrow stream"),
     (claims_long_body, "claims to have 1,099,511,627,776 bytes"),
@@ -192,6 +217,10 @@ LIES = [
     (claims_to_become_negative, "claims to become"),
     (buffer_outside, "lies outside"),
     (really_large, "claims to have 1,048,576 rows"),
+    (joined, f"another trace begins after its end, at byte {len(TRACE):,}"),
+    (lambda: TRACE + b"\0", f"it goes on after its end, at byte {len(TRACE):,}, with what is no"),
+    (lambda: TRACE + TRACE[:3], "it goes on after its end"),
+    (lambda: with_column("vm", words("a", None)), "a word is missing"),
 ]
 
 
@@ -222,6 +251,43 @@ def test_dictionaries_do_not_grow_for_ever(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(ipcframes, "MAX_WORDS", 12)
     with pytest.raises(TraceError, match="13 different words"):
         read(stream.getvalue())
+
+
+def test_joined_traces_of_a_file_that_grows() -> None:
+    """Behind the end nothing is waited for."""
+
+    class Growing(io.BytesIO):
+        def read_now(self, size: int) -> bytes:
+            return super().read(size)
+
+        def read(self, size: int | None = -1) -> bytes:
+            data = super().read(size)
+            assert len(data) == size, "it would wait without end"
+            return data
+
+    def rows(content: bytes) -> int:
+        return sum(b.num_rows for b in Reader(Growing(content)).batches())
+
+    assert rows(TRACE) == 80
+    with pytest.raises(TraceError, match="another trace begins"):
+        rows(TRACE + TRACE)
+
+
+def test_long_words_are_cut() -> None:
+    """Parquet may have to write them out for each row."""
+    reader = Reader(io.BytesIO(with_column("vm", words("é" * 5000, "db"))))
+    (batch,) = reader.batches()
+    assert batch["vm"].to_pylist()[:2] == ["é" * tracefile.MAX_WORD, "db"]
+    assert batch.schema == tracefile.SCHEMA
+
+
+def test_columns_that_are_never_null_are_as_good() -> None:
+    schema = pa.schema([field.with_nullable(False) for field in tracefile.SCHEMA])
+    (batch, *_) = Reader(io.BytesIO(TRACE)).batches()
+    content = with_batches(pa.record_batch(batch.columns, schema=schema), schema=schema)
+    (again,) = Reader(io.BytesIO(content)).batches()
+    assert again.equals(batch)
+    assert again.schema == tracefile.SCHEMA
 
 
 def test_text_that_is_no_text() -> None:
