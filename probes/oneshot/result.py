@@ -4,6 +4,9 @@ Columns of CSV: `unix_seconds`, when the interval ended; `seconds`, its length; 
 axis asked for; `count` and `sum_ns`, of the calls that ended in it; `p50_low_ns` and `p50_high_ns`,
 bounds of the percentile (low <= percentile < high), likewise p90, p99, p99.9; `lost`, events lost
 in the interval, by all causes, of all groups. An interval without calls has no row.
+
+Spreadsheets take a text for a formula that begins with = + - @, also after blanks: whoever names a
+VM would have it run. Such a text gets an apostrophe before it ('=1+1), which they do not show.
 """
 
 from __future__ import annotations
@@ -11,11 +14,13 @@ from __future__ import annotations
 import csv
 import json
 import time
+import unicodedata
 from collections.abc import Sequence
 from typing import IO, Any
 
 import nvscope
 from nvscope.probes.durations import PERCENTILES, percentile
+from nvscope.probes.errors import shown
 from nvscope.probes.features import Host
 from nvscope.probes.oneshot.meter import Asked, Interval
 from nvscope.probes.oneshot.slow import Slow
@@ -75,12 +80,26 @@ class Rows:
         now, lost = f"{time.time():.3f}", sum(interval.lost.values())
         for labels, durations in sorted(interval.groups.items()):
             bounds = [edge for each in _percentiles(durations).values() for edge in each]
-            head = [now, f"{interval.seconds:.6f}", *labels, durations.count, durations.sum_ns]
+            texts = map(plain_text, labels)
+            head = [now, f"{interval.seconds:.6f}", *texts, durations.count, durations.sum_ns]
             self._write([*head, *bounds, lost])
 
     def _write(self, row: Sequence[object]) -> None:
         self._writer.writerow(row)
         self._stream.flush()
+
+
+def plain_text(text: str) -> str:
+    """What a spreadsheet takes for a text, too.
+
+    Fullwidth forms are as good as the others to some (OWASP, "CSV Injection").
+
+    >>> plain_text("db"), plain_text("=1+1"), plain_text("\\uff1d1"), plain_text(" -x")
+    ('db', "'=1+1", "'\uff1d1", "' -x")
+    """
+    text = shown(text)  # no tab and no end of a line is left
+    begun = unicodedata.normalize("NFKC", text).lstrip()
+    return f"'{text}" if begun.startswith(("=", "+", "-", "@")) else text
 
 
 def _group(durations: Durations) -> dict[str, Any]:

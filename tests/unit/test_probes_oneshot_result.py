@@ -16,6 +16,7 @@ from oneshot_fakes import ALPHA, BETA, HOST, Script, busy, calls, unmaps
 import nvscope
 from nvscope.probes import decode
 from nvscope.probes.durations import total
+from nvscope.probes.errors import shown
 from nvscope.probes.oneshot import result, slow, top
 from nvscope.probes.oneshot.changes import Changes
 from nvscope.probes.oneshot.kinds import KINDS
@@ -114,6 +115,23 @@ def test_csv() -> None:
     assert alpha[1:8] == ["2.500000", "alpha", "vmm", "4", str(27 + (1 << 20)), "8", "16"]
     assert beta[2:6] == ["b,eta", "vmm", "1", "300"]
     assert (alpha[-1], beta[-1]) == ("2", "2")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ['=HYPERLINK("http://x","y")', "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\uff1d1"],
+)
+def test_csv_has_no_formulas(name: str) -> None:
+    """A guest names itself, and a spreadsheet runs what begins like one."""
+    stream = io.StringIO()
+    result.Rows(stream, ASKED.by).add(Interval(1.0, {(name, "vmm"): calls(9)}))
+    _, row = csv.reader(io.StringIO(stream.getvalue(), newline=""))
+    assert row[2:4] == [f"'{shown(name)}", "vmm"]
+
+
+def test_other_names_are_as_they_are_in_csv() -> None:
+    for name in ("", "db", "a=1", "1-1", "'x", "ä@b", "db@7"):
+        assert result.plain_text(name) == name
 
 
 def event(vm: VmKey, stack: tuple[int, ...] = (1, 1, 2, 3), **values: Any) -> bytes:
