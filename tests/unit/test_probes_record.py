@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,22 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     done = CliRunner().invoke(record, [str(tmp_path / "no" / "x")])
     assert done.exit_code == 3
     assert "cannot write" in done.output
+
+
+def test_traces_are_for_their_owner_alone(tmp_path: Path) -> None:
+    """Addresses of the kernel are in them; also over a file that was open to all."""
+    (tmp_path / "old").touch(mode=0o644)
+    before = os.umask(0)
+    try:
+        for name, force in (("new", False), ("old", True)):
+            output = tmp_path / name
+            wanted = Wanted(output, force, None, Limits(), (), {}, False, 0)
+            open_output(wanted, 1).close()
+            assert output.stat().st_mode & 0o777 == 0o600
+        open_output(Wanted(Path(os.devnull), True, None, Limits(), (), {}, False, 0), 1).close()
+    finally:
+        os.umask(before)
+    assert Path(os.devnull).stat().st_mode & 0o777 == 0o666
 
 
 def test_a_later_file_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
