@@ -60,7 +60,8 @@ class Run:
 
     def __str__(self) -> str:
         grown = (_peak_bytes() - self.base_bytes) >> 20
-        return f"{self.examples} examples, the slowest {self.slowest_seconds:.2f} s of CPU, {grown} MiB more"
+        slowest = f"the slowest {self.slowest_seconds:.2f} s of CPU"
+        return f"{self.examples} examples, {slowest}, {grown} MiB more"
 
 
 def _peak_bytes() -> int:
