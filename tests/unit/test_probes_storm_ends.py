@@ -45,7 +45,8 @@ class Storms:
     @contextlib.contextmanager
     def started(self, **how: Any) -> Iterator[subprocess.Popen[str]]:
         """One that has switched on; how: as for Popen."""
-        how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | how
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        how = pipes | {"preexec_fn": _ignoring_nothing} | how
         with subprocess.Popen(self._command, **how) as process:
             try:
                 self.await_value("1")
@@ -97,6 +98,12 @@ def test_signals_that_end_nothing_are_none(storms: Storms) -> None:
     assert storms.value() == "0"
 
 
+def _ignoring_nothing() -> None:
+    """These tests themselves may run under nohup, or in a shell's background."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def _nohup() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
@@ -122,6 +129,7 @@ def test_the_terminal_is_gone(storms: Storms) -> None:
 
 
 def _take_terminal() -> None:
+    _ignoring_nothing()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
