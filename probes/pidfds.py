@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import resource
 import select
@@ -10,21 +12,34 @@ from collections.abc import Set
 
 from nvscope.probes.procevents import Heard
 
-# Files that pidfds leave to others: the server's connections (500), the maps, and some more.
-_FILES_LEFT = 600
+# Files that pidfds leave to others: the server's connections (exporter/web/limits.py), maps and
+# programs, /proc.
+FILES_LEFT = 280
 _FILES_WANTED = 16384
+
+log = logging.getLogger(__name__)
 
 
 class PidFds:
-    """A file descriptor for each process, which is readable when that has ended, all of it."""
+    """A file descriptor for each process, which is readable when that has ended, all of it.
+
+    Of processes past the limit of open files (RLIMIT_NOFILE) nothing is heard, which is said once.
+    """
 
     name = "pidfd"
 
     def __init__(self) -> None:
-        """Raises OSError where the kernel (before 5.3) or a seccomp filter has none."""
+        """Raises OSError where the kernel (before 5.3) or a seccomp filter has none, or where no
+        file is left for them.
+        """
         os.close(os.pidfd_open(os.getpid()))
-        self._most = _files() - _FILES_LEFT
+        files = _files()
+        self._most = files - FILES_LEFT
+        if self._most < 1:
+            _say(f"with a limit of {files} open files none is left for the ends of processes")
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         self._files: dict[int, int] = {}
+        self._unheard = False  # has been said
         self._poll = select.epoll()
         self._lock = threading.Lock()
 
@@ -36,15 +51,28 @@ class PidFds:
         with self._lock:
             for pid in self._files.keys() - pids:
                 os.close(self._files.pop(pid))
-            for pid in sorted(pids - self._files.keys())[: self._most - len(self._files)]:
-                try:
-                    file = os.pidfd_open(pid)
-                except ProcessLookupError:  # it has just ended
-                    continue
-                except OSError:  # the host has no more files, either
-                    return
-                self._files[pid] = file
-                self._poll.register(file, select.EPOLLIN)
+            if not self._open(sorted(pids - self._files.keys())):
+                self._say_unheard()
+
+    def _open(self, pids: list[int]) -> bool:
+        """Whether there were files for all of them."""
+        for pid in pids:
+            if len(self._files) == self._most:
+                return False
+            try:
+                file = os.pidfd_open(pid)
+            except ProcessLookupError:  # it has just ended
+                continue
+            except OSError:  # the host has no more files, either
+                return False
+            self._files[pid] = file
+            self._poll.register(file, select.EPOLLIN)
+        return True
+
+    def _say_unheard(self) -> None:
+        if not self._unheard:
+            _say(f"there are files for the ends of {len(self._files)} processes, and not of all")
+        self._unheard = True
 
     def read(self) -> Heard:
         with self._lock:
@@ -57,6 +85,10 @@ class PidFds:
     def close(self) -> None:
         self.watch(frozenset())
         self._poll.close()
+
+
+def _say(what: str) -> None:
+    log.warning("%s; each scrape looks at the others (more: LimitNOFILE=, ulimit -n)", what)
 
 
 def _files() -> int:
