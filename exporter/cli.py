@@ -125,7 +125,7 @@ Examples:
 @click.option(
     "--pinned",
     metavar="[DIR]",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, readable=False, path_type=Path),
     is_flag=False,
     flag_value=bpffs.DEFAULT,
     help="Attach nothing: read what `nvscope load` has pinned, and wait for it. This needs no"

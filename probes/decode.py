@@ -62,6 +62,9 @@ LOSSES = (
     "ring_full",
     "no_canonical",
 )
+# Of these, two are counted by point, at 2 * point + edge.
+EDGES = ("entry", "exit")
+MISSED = tuple(f"missed_{edge}" for edge in EDGES)
 STACK_DEPTH = 48
 
 # Counted by the kernel, per program, where it skipped one that was running already.
@@ -207,6 +210,25 @@ def snapshot(
     return Snapshot(
         tuple(notifier), tuple(faults), tuple(unmaps), tuple(records), _broken(mmus), dict(lost)
     )
+
+
+def missed(counts: Sequence[int], skipped: Mapping[str, int]) -> dict[str, int]:
+    """Cause -> ends of calls that were missed for another reason than that the kernel skipped their
+    program: those are in RECURSION, if the call's other end has noticed it or not.
+
+    counts: of each point, as in MISSED; skipped: program -> how often.
+
+    >>> counts = [0] * (2 * len(POINTS))
+    >>> counts[POINTS.index("s2_fault") * 2 + 1] = 5
+    >>> missed(counts, {"s2_fault_exit": 3, "s2_fault_entry": 9})
+    {'missed_entry': 0, 'missed_exit': 2}
+    """
+    found = dict.fromkeys(MISSED, 0)
+    for index, count in enumerate(counts):
+        edge = index % len(EDGES)
+        program = f"{POINTS[index // len(EDGES)]}_{EDGES[edge]}"
+        found[MISSED[edge]] += max(0, count - skipped.get(program, 0))
+    return found
 
 
 def _vm(of: Key | Mmu) -> VmKey:

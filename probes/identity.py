@@ -94,7 +94,8 @@ class Identities:
     def refresh(self, keys: Iterable[VmKey]) -> dict[VmKey, Vm]:
         """Return those of keys whose process is alive; what is not among keys is forgotten.
 
-        Where it raises OSError, nothing has changed; a shallow copy's refresh changes the copy only.
+        Where it raises OSError, nothing has changed; a shallow copy's refresh changes the copy
+        alone.
         O(n) reads of /proc for n VMs, two more for each new one.
         """
         wanted = set(keys)

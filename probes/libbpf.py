@@ -15,13 +15,14 @@ SONAME = "libbpf.so.1"
 # struct bpf_prog_info (uapi/linux/bpf.h): its size, and where run_time_ns lies, then run_cnt and
 # recursion_misses.
 PROG_INFO_BYTES = 232
+PROG_INFO_ID = 4
 PROG_INFO_RUN_TIME_NS = 192
 # struct bpf_map_info: its size, and where max_entries lies.
 MAP_INFO_BYTES = 88
 MAP_INFO_MAX_ENTRIES = 16
 
 # uapi/linux/bpf.h: of enum bpf_attach_type, of enum bpf_map_type, of BPF_OBJ_GET's flags.
-PERF_EVENT = 41
+TRACE_ITER, PERF_EVENT = 28, 41
 MAP_TYPE_ARRAY = 2
 F_RDONLY = 1 << 3
 
@@ -99,6 +100,11 @@ def write_array(fd: int, index: int, value: int) -> None:
     _checked(library().bpf_map_update_elem(fd, ctypes.byref(key), ctypes.byref(cell), 0))
 
 
+def write_hash(fd: int, key: int, value: int) -> None:
+    """Set one value of a hash map of u32 -> u64."""
+    write_array(fd, key, value)  # whose keys are as wide
+
+
 def read_value(fd: int, size: int) -> bytes:
     """The one value of an array map of one, in full."""
     value = ctypes.create_string_buffer(size)
@@ -128,7 +134,7 @@ class _ObjGetOpts(ctypes.Structure):
 
 
 def open_pinned(path: Path) -> int:
-    """The fd of a pinned map, for reading alone, or of a program."""
+    """The fd of a pinned map, for reading alone."""
     options = _ObjGetOpts(sz=ctypes.sizeof(_ObjGetOpts), file_flags=F_RDONLY)
     return _checked(library().bpf_obj_get_opts(os.fsencode(path), ctypes.byref(options)))
 
@@ -147,6 +153,11 @@ def run_stats(prog_fd: int) -> tuple[int, int, int]:
     return runs, time_ns, misses
 
 
+def program_id(prog_fd: int) -> int:
+    """By which the kernel tells programs apart."""
+    return ctypes.c_uint32.from_buffer(_info(prog_fd, PROG_INFO_BYTES), PROG_INFO_ID).value
+
+
 def capacity(map_fd: int) -> int:
     """How many entries a map has room for."""
     info = _info(map_fd, MAP_INFO_BYTES)
@@ -162,6 +173,11 @@ def _info(fd: int, size: int) -> ctypes.Array[ctypes.c_char]:
 def link_perf_event(prog_fd: int, event_fd: int) -> int:
     """Run a program at a perf event for as long as the link that is returned is open, or pinned."""
     return _checked(int(library().bpf_link_create(prog_fd, event_fd, PERF_EVENT, None)))
+
+
+def link_iterator(prog_fd: int) -> int:
+    """The fd of a link that, once pinned, runs an iterator when its pin is read."""
+    return _checked(int(library().bpf_link_create(prog_fd, 0, TRACE_ITER, None)))
 
 
 # int (*)(void *context, void *data, size_t size), libbpf.h: ring_buffer_sample_fn

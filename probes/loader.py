@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from nvscope.probes import features, libbpf, perf, programs, software
+from nvscope.probes import features, libbpf, mapmemory, perf, programs, software, stats
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME, applicable
 from nvscope.probes.counters import MAPS, Counters
@@ -32,6 +32,7 @@ class Module:
     programs: dict[str, int] = field(default_factory=dict)
     links: dict[str, int] = field(default_factory=dict)
     own: dict[str, int] = field(default_factory=dict)  # of links, those that bcc does not know of
+    iterator: int | None = None  # a link's fd: see stats.py
 
     def map(self, name: str) -> int:
         """The fd of a map."""
@@ -50,6 +51,9 @@ class Module:
                 os.close(self.own.pop(name))
             for name in list(self.bpf.kfunc_entry_fds):
                 self.bpf.detach_kfunc(name)
+            if self.iterator is not None:
+                os.close(self.iterator)
+                self.iterator = None
 
     def discard(self) -> None:
         """Detach all of it, and let it go."""
@@ -64,11 +68,18 @@ class Loaded:
     """Attached programs and their counters. Use it as a context manager, or call close().
 
     All methods may be called from any thread. armed_ns: when all was attached, CLOCK_MONOTONIC;
-    counters: for who keeps them beyond this process; links: name -> fd of what attaches a program.
+    counters: for who keeps them beyond this process; links: name -> fd of what attaches a program;
+    programs: name -> the kernel's id; iterator: fd of what tells readers of them (stats.py), None
+    where none was asked for or `untold` says why there is none.
     """
 
     def __init__(
-        self, module: Module, attachments: Sequence[Attachment], mode: Mode, host: features.Host
+        self,
+        module: Module,
+        attachments: Sequence[Attachment],
+        mode: Mode,
+        host: features.Host,
+        untold: str = "",
     ) -> None:
         self.attachments = tuple(attachments)
         self.host = host
@@ -77,7 +88,10 @@ class Loaded:
         self._mode = mode
         self._lock = threading.Lock()
         maps = {name: module.map(name) for name in MAPS}
-        self.counters = Counters(maps, dict(module.programs), notifier_seen(attachments))
+        told = stats.by_descriptors(dict(module.programs))
+        self.counters = Counters(maps, told, notifier_seen(attachments))
+        self.programs = {name: libbpf.program_id(fd) for name, fd in module.programs.items()}
+        self.iterator, self.untold = module.iterator, untold
         self.armed_ns = libbpf.read_array(module.map("armed"), 1)[0]
         self._ring = libbpf.Ring(module.map("events")) if mode.events else None
 
@@ -151,6 +165,7 @@ def load(
     max_vms: int = 1024,
     ring_bytes: int = 0,
     probing: Probing | None = None,
+    for_readers: bool = False,
 ) -> Loaded:
     """Attach probe points, each by the first hook and mechanism that works.
 
@@ -158,9 +173,10 @@ def load(
     symbols: point -> the function to hook instead of the catalog's. max_vms: VMs that can have
     counters. ring_bytes: record a trace as well, through a ring buffer of so many bytes (a power of
     two times the page size). probing: attach for a one-shot probe, whose slow calls go through that
-    buffer in place of a trace. Takes a second or so: bcc compiles; stdout and stderr are set aside
-    meanwhile. Raises LackError when the host cannot be traced, when nothing can be attached or,
-    with `strict`, when a point cannot; ValueError for an unknown point.
+    buffer in place of a trace. for_readers: tell others of the programs (stats.py), where that can
+    be had. Takes a second or so: bcc compiles; stdout and stderr are set aside meanwhile. Raises
+    LackError when the host cannot be traced or has no room for so many VMs' maps, when nothing can
+    be attached or, with `strict`, when a point cannot; ValueError for an unknown point.
     """
     symbols = symbols or {}
     unknown = [name for name in (*(points or ()), *symbols) if name not in BY_NAME]
@@ -168,21 +184,30 @@ def load(
         raise ValueError(f"no probe point {unknown[0]}; there are {', '.join(BY_NAME)}")
     host = features.read_host()
     features.require_tracing(host)
-    btf = Btf()
     mode = Mode(trace=ring_bytes > 0 and probing is None, probing=probing)
+    sizes = Sizes(max_vms, ring_bytes)
+    mapmemory.require(sizes, mode, libbpf.possible_cpus())
+    btf = Btf()
     default = applicable(features.revmap(btf), trace=mode.trace)
     names = dict.fromkeys(default if points is None else points) | dict.fromkeys(symbols)
-    plans = Plans(Wanted(list(names), mechanisms, symbols, mode), btf, Kallsyms())
-    module = _attach_best(plans, Sizes(max_vms, ring_bytes), mode, host, strict)
+    kallsyms = Kallsyms()
+    plans = Plans(Wanted(list(names), mechanisms, symbols, mode), btf, kallsyms)
+    telling = stats.telling(btf, kallsyms.address) if for_readers else stats.NOTHING
+    module = _attach_best(plans, sizes, mode, host, strict, telling)
     attachments = plans.attachments()
     if module is None:
         failed = [f"{a.point}: {a.problem}" for a in attachments if not a.mechanism]
         raise LackError("; ".join(failed) or "no probe points asked for")
-    return Loaded(module, attachments, mode, host)
+    return Loaded(module, attachments, mode, host, _tell(module, telling))
 
 
 def _attach_best(
-    plans: Plans, sizes: Sizes, mode: Mode, host: features.Host, strict: bool
+    plans: Plans,
+    sizes: Sizes,
+    mode: Mode,
+    host: features.Host,
+    strict: bool,
+    telling: stats.Telling,
 ) -> Module | None:
     """A module with all that attaches (strict: with all), or None. The plans then say what it is.
 
@@ -192,7 +217,7 @@ def _attach_best(
     while chosen := plans.chosen():
         if strict and not plans.complete:
             return None
-        module = Module(_compile(chosen, sizes, mode, host))
+        module = Module(_compile(chosen, sizes, mode, telling))
         problems = {program.point: _attach(module, program, host) for program in chosen}
         if not any(problems.values()):
             libbpf.write_array(module.map("armed"), 0, time.monotonic_ns())
@@ -204,11 +229,12 @@ def _attach_best(
     return None
 
 
-def _compile(chosen: Sequence[Program], sizes: Sizes, mode: Mode, host: features.Host) -> Any:
-    flags = programs.compiler_flags(chosen, sizes, mode)
+def _compile(chosen: Sequence[Program], sizes: Sizes, mode: Mode, telling: stats.Telling) -> Any:
+    flags = [*programs.compiler_flags(chosen, sizes, mode), *telling.flags]
+    text = programs.source(chosen, telling.sources)
     with Quiet() as quiet:
         try:
-            return _module_class()(text=programs.source(chosen), cflags=flags)
+            return _module_class()(text=text, cflags=flags)
         except Exception as error:  # noqa: BLE001 (bcc raises nothing more precise)
             said = f"{quiet.text()}\n{error}"
     raise LackError(f"bcc cannot compile the probes: {first_useful_line(said)}")
@@ -266,6 +292,19 @@ def _attach_kprobe(module: Module, program: Program, name: str, edge: str) -> No
     link = perf.attach_kprobe(program.symbol, fd, at_return=edge == "exit")
     module.programs[f"{program.point}_{edge}"] = fd
     module.links[f"{program.point}_{edge}"] = module.own[f"{program.point}_{edge}"] = link
+
+
+def _tell(module: Module, telling: stats.Telling) -> str:
+    """Let readers of the pins be told of the programs; "", or why they are not."""
+    if not telling.sources:
+        return telling.problem
+    with Quiet() as quiet:
+        try:
+            iterator = module.bpf.load_func(stats.PROGRAM, module.bpf.TRACING).fd
+            module.iterator = stats.attach(iterator, module.map(stats.OURS), module.programs)
+        except Exception as error:  # noqa: BLE001 (bcc raises nothing more precise)
+            return first_useful_line(f"{quiet.text()}\n{error}")
+    return ""
 
 
 def _hint(why: str, host: features.Host) -> str:

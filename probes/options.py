@@ -57,7 +57,8 @@ max_vms_option = click.option(
     metavar="N",
     default=DEFAULT_MAX_VMS,
     show_default=True,
-    help="VMs that can be told apart; what others do is counted in nvscope_events_lost_total.",
+    help="VMs that can be told apart; what others do is counted in nvscope_events_lost_total. Their"
+    " counts may take a quarter of this host's memory at most.",
 )
 
 _MAX_SECONDS = 1e9  # 30 years; what waits for them takes no more

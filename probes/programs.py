@@ -219,9 +219,12 @@ def _in_mode(point: ProbePoint, mode: Mode) -> ProbePoint:
     return replace(point, hooks=hooks, members=members, kind=kind)
 
 
-def source(programs: Sequence[Program]) -> str:
-    """The module's source. Joined, not included: bcc rewrites map calls in the main text only."""
-    files = [HEADER, *(SOURCES / f"{program.point}.c" for program in programs)]
+def source(programs: Sequence[Program], others: Sequence[Path] = ()) -> str:
+    """The module's source. Joined, not included: bcc rewrites map calls in the main text only.
+
+    others: what is beside the points' programs.
+    """
+    files = [HEADER, *(SOURCES / f"{program.point}.c" for program in programs), *others]
     return "".join(f'#line 1 "{path.name}"\n{path.read_text()}\n' for path in files)
 
 
@@ -240,8 +243,8 @@ def compiler_flags(programs: Sequence[Program], sizes: Sizes, mode: Mode = COUNT
     page_bytes = os.sysconf("SC_PAGESIZE")
     flags = [
         f"-I{SOURCES}",
-        f"-DNV_ROWS={sizes.vms * len(decode.LABELS) * _keys_per_label(mode)}",
-        f"-DNV_MMUS={sizes.vms * MMUS_PER_VM}",
+        f"-DNV_ROWS={rows(sizes, mode)}",
+        f"-DNV_MMUS={mmus(sizes)}",
         f"-DNV_TRACE={int(mode.trace)}",
         *_probing_flags(mode.probing),
         f"-DNV_RING_PAGES={sizes.ring_bytes // page_bytes}",
@@ -251,9 +254,15 @@ def compiler_flags(programs: Sequence[Program], sizes: Sizes, mode: Mode = COUNT
     return [*flags, *sorted({flag for program in programs for flag in program.flags})]
 
 
-def _keys_per_label(mode: Mode) -> int:
+def rows(sizes: Sizes, mode: Mode) -> int:
+    """How many rows the VMs can have."""
     triggers = mode.probing is not None and mode.probing.triggers
-    return len(decode.TRIGGERS) if triggers else 1
+    return sizes.vms * len(decode.LABELS) * (len(decode.TRIGGERS) if triggers else 1)
+
+
+def mmus(sizes: Sizes) -> int:
+    """How many shadow MMUs there is room for."""
+    return sizes.vms * MMUS_PER_VM
 
 
 def _probing_flags(probing: Probing | None) -> list[str]:

@@ -197,10 +197,11 @@ class Snapshot:
 
     broken: VM -> its shadow MMUs whose reverse map is broken now, of those that broke since the
     probes were attached; VMs that have none may be missing.
-    Causes: start_full, vm_full, mmu_full (no memory or no room), missed_exit, missed_entry (half
-    of a call was not seen), recursion (the kernel skipped a program that was running on that CPU
-    already). One event can be under two causes, never under none: take "not 0" as the signal, and
-    the sum as an upper bound. A missed exit shows when its task makes its next call.
+    Causes: start_full, vm_full, mmu_full (no memory or no room), recursion (the kernel skipped a
+    program that was running on that CPU already; not there where nobody tells), missed_exit,
+    missed_entry (half of a call was not seen for another reason). One event can be under two
+    causes, never under none: take "not 0" as the signal, and the sum as an upper bound. A missed
+    exit shows when its task makes its next call.
     room: the maps that can be full, by name; runs: the programs, by name.
     """
 

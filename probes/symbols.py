@@ -94,9 +94,19 @@ class Kallsyms:
 
     def __call__(self, function: str) -> list[str]:
         """The names with an ending that a function has; none where nobody tells."""
+        return variants_in(self._read(), [function])[function]
+
+    def address(self, symbol: str) -> int:
+        """Where a symbol of the kernel itself is; 0 where nobody tells."""
+        found = re.search(
+            rb"^(\w+) \w %s$" % re.escape(symbol.encode()), self._read(), re.MULTILINE
+        )
+        return int(found[1], 16) if found else 0
+
+    def _read(self) -> bytes:
         if self._content is None:
             try:
                 self._content = self._path.read_bytes()
             except OSError:
                 self._content = b""
-        return variants_in(self._content, [function])[function]
+        return self._content

@@ -7,12 +7,12 @@
 
 int NV_MMU_RECYCLE_ENTRY(unsigned long long *ctx)
 {
-	nv_mark(NV_MMU_RECYCLE, 1);
+	nv_mark(NV_MMU_RECYCLE, NV_MMU_RECYCLE_TYPED, ctx, 0); /* the vCPU */
 	return 0;
 }
 
 int NV_MMU_RECYCLE_EXIT(unsigned long long *ctx)
 {
-	nv_mark(NV_MMU_RECYCLE, 0);
+	nv_unmark(NV_MMU_RECYCLE);
 	return 0;
 }

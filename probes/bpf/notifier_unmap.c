@@ -5,8 +5,11 @@
  */
 #include "nvscope.h"
 
+/* The range, a struct on its caller's stack. */
+#define NV_NOTIFIER_FRAME NV_FRAME_ARGUMENT(1, NV_NOTIFIER_UNMAP_RETURN)
+
 #if NV_EVENTS
-nv_inline void nv_emit_notifier(int kind, const nv_u64 *args, nv_u64 ns)
+nv_inline void nv_emit_notifier(int kind, const nv_u64 *args, nv_u32 labels, nv_u64 ns)
 {
 	const int typed = NV_NOTIFIER_UNMAP_TYPED;
 	nv_u64 range = nv_value(typed, args, NV_NOTIFIER_UNMAP_RANGE_ARG,
@@ -19,7 +22,7 @@ nv_inline void nv_emit_notifier(int kind, const nv_u64 *args, nv_u64 ns)
 		.may_block = nv_load8(typed, range, NV_OFFSET_RANGE_MAY_BLOCK),
 		.duration_ns = ns,
 	};
-	struct nv_key vm = {};
+	struct nv_key vm = { .labels = labels };
 
 	vm.kvm = nv_value(typed, args, NV_NOTIFIER_UNMAP_KVM_ARG, NV_NOTIFIER_UNMAP_KVM_AT);
 	vm.pid = nv_load32(typed, vm.kvm, NV_OFFSET_KVM_PID);
@@ -29,10 +32,17 @@ nv_inline void nv_emit_notifier(int kind, const nv_u64 *args, nv_u64 ns)
 
 int NV_NOTIFIER_UNMAP_ENTRY(unsigned long long *ctx)
 {
+	const int typed = NV_NOTIFIER_UNMAP_TYPED;
+	struct nv_inflight *task;
+
 #if NV_TRACE
-	nv_emit_notifier(NV_EVENT_NOTIFIER_BEGIN, ctx, 0);
+	nv_emit_notifier(NV_EVENT_NOTIFIER_BEGIN, ctx, 0, 0);
 #endif
-	nv_begin(NV_NOTIFIER_UNMAP, NV_NOTIFIER_UNMAP_TYPED, ctx, 0);
+	task = nv_enter(NV_NOTIFIER_UNMAP, typed, ctx);
+	if (!task)
+		return 0;
+	nv_keep_frame(task, NV_NOTIFIER_UNMAP, typed, ctx, NV_NOTIFIER_FRAME);
+	nv_start(task, NV_NOTIFIER_UNMAP, 0);
 	return 0;
 }
 
@@ -48,14 +58,14 @@ int NV_NOTIFIER_UNMAP_EXIT(unsigned long long *ctx)
 	if (!task)
 		return 0;
 	args = typed ? ctx : task->args[NV_NOTIFIER_UNMAP];
-#if NV_EVENTS
-	if (NV_EMITS_END(NV_NOTIFIER_UNMAP, ns))
-		nv_emit_notifier(NV_EVENT_NOTIFIER_END, args, ns);
-#endif
 	kvm = nv_value(typed, args, NV_NOTIFIER_UNMAP_KVM_ARG, NV_NOTIFIER_UNMAP_KVM_AT);
 	key.kvm = kvm;
 	key.pid = nv_load32(typed, kvm, NV_OFFSET_KVM_PID);
-	key.labels = NV_NOTIFIER_UNMAP << NV_POINT_SHIFT | NV_TRIGGER_LABEL(kvm);
+	key.labels = NV_NOTIFIER_UNMAP << NV_POINT_SHIFT | NV_TRIGGER_LABEL(kvm, ctx);
+#if NV_EVENTS
+	if (NV_EMITS_END(NV_NOTIFIER_UNMAP, ns))
+		nv_emit_notifier(NV_EVENT_NOTIFIER_END, args, key.labels, ns);
+#endif
 	nv_count(&key, ns);
 	return 0;
 }

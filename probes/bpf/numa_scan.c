@@ -7,12 +7,12 @@
 
 int NV_NUMA_SCAN_ENTRY(unsigned long long *ctx)
 {
-	nv_mark(NV_NUMA_SCAN, 1);
+	nv_mark(NV_NUMA_SCAN, NV_NUMA_SCAN_TYPED, ctx, 0); /* the work, in the task */
 	return 0;
 }
 
 int NV_NUMA_SCAN_EXIT(unsigned long long *ctx)
 {
-	nv_mark(NV_NUMA_SCAN, 0);
+	nv_unmark(NV_NUMA_SCAN);
 	return 0;
 }

@@ -96,7 +96,9 @@ enum nv_trigger {
 	NV_TRIGGERS,
 };
 
-/* Why an event is not in the rows: the index into the map "lost". */
+/* Why an event is not in the rows: the index into the map "lost". The two missed ones are counted
+ * by point, in the map "missed".
+ */
 enum nv_loss {
 	NV_LOST_START_FULL,   /* no memory to note a call's start */
 	NV_LOST_VM_FULL,      /* no room for another VM's row */
@@ -106,6 +108,13 @@ enum nv_loss {
 	NV_LOST_RING_FULL,    /* traces, slow calls: the reader was too slow */
 	NV_LOST_NO_CANONICAL, /* traces: what a shadow mapping leads to was not seen */
 	NV_LOSSES,
+};
+
+/* The index into the map "missed": 2 * point + edge. */
+enum nv_edge {
+	NV_EDGE_ENTRY,
+	NV_EDGE_EXIT,
+	NV_EDGES,
 };
 
 struct nv_key {
@@ -179,6 +188,15 @@ struct nv_event {
 	nv_u32 count; /* NV_EVENT_LOSS only */
 };
 
+/* What the kernel tells of one of our programs: a record of the pin "stats". */
+struct nv_stats {
+	nv_u64 runs;
+	nv_u64 time_ns;
+	nv_u64 misses; /* not run, for it was running already on that CPU */
+	nv_u32 id;
+	nv_u32 unused;
+};
+
 #define NV_STACK_DEPTH 48
 
 /* A call that took longer than a one-shot probe allows. */
@@ -200,8 +218,17 @@ struct nv_slow {
 /* Start times: zero when the task is not inside that point's function. */
 #define NV_SKIP 1 /* inside, in a call that is not counted */
 
+/* A call whose end was missed leaves its start time. So what is told by being inside a call also
+ * keeps a word that lies on the task's stack for as long as the call runs, and where: see nv_inside.
+ */
+struct nv_frame {
+	nv_u64 at;
+	nv_u64 word;
+};
+
 struct nv_inflight {
 	nv_u64 start_ns[NV_POINTS];
+	struct nv_frame frames[NV_POINTS];
 	nv_u64 args[NV_POINTS][NV_ARGS]; /* kprobes only: a return probe has none */
 	nv_u32 reason;     /* enum nv_reason, inside revmap_fallback */
 	nv_u32 was_broken; /* the MMU's map, when its shadow unmap began */
@@ -222,6 +249,7 @@ BPF_F_TABLE("percpu_hash", struct nv_key, struct nv_row, rows, NV_ROWS, BPF_F_NO
 BPF_F_TABLE("percpu_hash", struct nv_key, struct nv_row, spare, NV_SPARE_ROWS, 0);
 BPF_F_TABLE("hash", nv_u64, struct nv_mmu, mmus, NV_MMUS, BPF_F_NO_PREALLOC);
 BPF_ARRAY(lost, nv_u64, NV_LOSSES);
+BPF_ARRAY(missed, nv_u64, NV_EDGES * NV_POINTS);
 #if NV_EVENTS
 BPF_RINGBUF_OUTPUT(events, NV_RING_PAGES);
 #endif
@@ -274,16 +302,21 @@ nv_inline void nv_lose(int cause)
 	lost.atomic_increment(cause);
 }
 
-/* The task was inside already: its last exit was missed, unless that call
- * began before everything was attached.
+nv_inline void nv_miss(int point, int edge)
+{
+	missed.atomic_increment(NV_EDGES * point + edge);
+}
+
+/* The task is not inside the call that began then: its exit was missed, unless
+ * that call began before everything was attached, or was not to be counted.
  */
-nv_inline void nv_stale(nv_u64 start_ns)
+nv_inline void nv_stale(int point, nv_u64 start_ns)
 {
 	int zero = 0;
 	nv_u64 *armed_ns = armed.lookup(&zero);
 
 	if (armed_ns && *armed_ns && start_ns >= *armed_ns)
-		nv_lose(NV_LOST_MISSED_EXIT);
+		nv_miss(point, NV_EDGE_EXIT);
 }
 
 /* The current task's state; NULL, and counted, where there is no memory for it. */
@@ -306,34 +339,99 @@ nv_inline struct nv_inflight *nv_task_inside(int point)
 	return task && task->start_ns[point] ? task : 0;
 }
 
-/* The current task enters or leaves a function that only matters to what is called in it. */
-nv_inline struct nv_inflight *nv_mark(int point, int inside)
+#define NV_REGS_SP 31     /* struct pt_regs of arm64, in words: sp behind x0..x30 */
+#define NV_RECORD_LINK 8  /* of a frame record (AAPCS64), in bytes: the return address */
+
+/* The argument to keep of a function with so many: `wanted`, where it has that. */
+#define NV_FRAME_ARGUMENT(wanted, slots) ((wanted) < (slots) ? (wanted) : 0)
+
+/* Keep a word that tells that a call is under way. Of fentry it is an argument (by its index), which
+ * lies in the trampoline's frame: a pointer to something of this call's own, as no other call has it
+ * there. Of a kprobe it is the caller's return address, in the frame record where the stack ends.
+ */
+nv_inline void nv_keep_frame(struct nv_inflight *task, int point, int typed, const nv_u64 *ctx,
+			     int argument)
+{
+	struct nv_frame *frame = &task->frames[point];
+
+	if (typed) {
+		frame->at = (nv_u64)(ctx + argument);
+		frame->word = ctx[argument];
+	} else {
+		frame->at = ctx[NV_REGS_SP] + NV_RECORD_LINK;
+		frame->word = nv_load64(0, frame->at, 0);
+	}
+}
+
+/* Whether the task is inside a call whose frame was kept. ctx: the asking program's own, on the same
+ * stack. A call that is under way lies further up, and its word with it. One that ended unseen lay
+ * below us, or other calls have put their own words there since.
+ */
+nv_inline int nv_inside(struct nv_inflight *task, int point, const nv_u64 *ctx)
+{
+	struct nv_frame *frame = &task->frames[point];
+	nv_u64 start_ns = task->start_ns[point];
+
+	if (!start_ns)
+		return 0;
+	if (frame->at > (nv_u64)ctx && nv_load64(0, frame->at, 0) == frame->word)
+		return 1;
+	nv_stale(point, start_ns);
+	task->start_ns[point] = 0;
+	return 0;
+}
+
+/* The current task enters a function that only matters to what is called in it. */
+nv_inline struct nv_inflight *nv_mark(int point, int typed, const nv_u64 *ctx, int argument)
+{
+	struct nv_inflight *task = nv_task();
+
+	if (task) {
+		nv_keep_frame(task, point, typed, ctx, argument);
+		task->start_ns[point] = NV_SKIP;
+	}
+	return task;
+}
+
+/* And leaves it. */
+nv_inline void nv_unmark(int point)
 {
 	struct nv_inflight *task = nv_task();
 
 	if (task)
-		task->start_ns[point] = inside ? NV_SKIP : 0;
-	return task;
+		task->start_ns[point] = 0;
 }
 
-/* A call begins; the task's state, or NULL. The clock is read last, so that this is not in the
- * duration.
- */
-nv_inline struct nv_inflight *nv_begin(int point, int typed, const nv_u64 *ctx, int skip)
+/* A call is entered; the task's state, or NULL. */
+nv_inline struct nv_inflight *nv_enter(int point, int typed, const nv_u64 *ctx)
 {
 	struct nv_inflight *task = nv_task();
 
 	if (!task)
 		return 0;
 	if (task->start_ns[point])
-		nv_stale(task->start_ns[point]);
+		nv_stale(point, task->start_ns[point]);
 	if (!typed) {
 		task->args[point][0] = ctx[0];
 		task->args[point][1] = ctx[1];
 		task->args[point][2] = ctx[2];
 		task->args[point][3] = ctx[3];
 	}
+	return task;
+}
+
+/* It begins. The clock is read last, so that nothing of ours is in the duration. */
+nv_inline void nv_start(struct nv_inflight *task, int point, int skip)
+{
 	task->start_ns[point] = skip ? NV_SKIP : bpf_ktime_get_ns();
+}
+
+nv_inline struct nv_inflight *nv_begin(int point, int typed, const nv_u64 *ctx, int skip)
+{
+	struct nv_inflight *task = nv_enter(point, typed, ctx);
+
+	if (task)
+		nv_start(task, point, skip);
 	return task;
 }
 
@@ -347,7 +445,7 @@ nv_inline struct nv_inflight *nv_end(int point, nv_u64 *ns)
 		(void *)bpf_get_current_task_btf(), 0, 0);
 
 	if (!task || !task->start_ns[point]) {
-		nv_lose(NV_LOST_MISSED_ENTRY);
+		nv_miss(point, NV_EDGE_ENTRY);
 		return 0;
 	}
 	start_ns = task->start_ns[point];
@@ -441,7 +539,7 @@ nv_inline struct nv_mmu *nv_mmu_state(nv_u64 id, const struct nv_key *vm)
 #if NV_TRIGGER
 
 /* Who it is: a kernel thread has no mm, and a name that no program can take. */
-nv_inline nv_u32 nv_trigger(nv_u64 kvm)
+nv_inline nv_u32 nv_trigger(nv_u64 kvm, const nv_u64 *ctx)
 {
 	nv_u64 self = (nv_u64)bpf_get_current_task_btf();
 	nv_u64 mm = nv_load64(0, self, NV_OFFSET_TASK_MM);
@@ -450,7 +548,7 @@ nv_inline nv_u32 nv_trigger(nv_u64 kvm)
 #if NV_HAS_NUMA_SCAN
 	struct nv_inflight *task = nv_task();
 
-	if (task && task->start_ns[NV_NUMA_SCAN])
+	if (task && nv_inside(task, NV_NUMA_SCAN, ctx))
 		return NV_TRIGGER_NUMA;
 #endif
 	if (mm)
@@ -467,9 +565,9 @@ nv_inline nv_u32 nv_trigger(nv_u64 kvm)
 	return NV_TRIGGER_OTHER;
 }
 
-#define NV_TRIGGER_LABEL(kvm) (nv_trigger(kvm) << NV_TRIGGER_SHIFT)
+#define NV_TRIGGER_LABEL(kvm, ctx) (nv_trigger(kvm, ctx) << NV_TRIGGER_SHIFT)
 #else
-#define NV_TRIGGER_LABEL(kvm) 0
+#define NV_TRIGGER_LABEL(kvm, ctx) 0
 #endif
 
 #if NV_TRACE
@@ -484,7 +582,7 @@ nv_inline nv_u32 nv_trigger(nv_u64 kvm)
 
 /* Puts an event into the ring buffer. All go through one ring, whose order is
  * that of the locks under which they are put there. Fields that the caller has
- * no value for are 0 in `from`.
+ * no value for are 0 in `from`. vm: of a slow call with its labels, for the trigger.
  */
 nv_inline void nv_emit(int kind, const struct nv_key *vm, struct nv_event *from)
 {
@@ -504,7 +602,7 @@ nv_inline void nv_emit(int kind, const struct nv_key *vm, struct nv_event *from)
 	/* Not bpf_get_stackid(): arm64 has none for it in a task that runs a vCPU. */
 	slow->stack_bytes = bpf_get_task_stack(bpf_get_current_task_btf(), slow->stack,
 					       sizeof(slow->stack), 0);
-	slow->trigger = NV_TRIGGER_LABEL(vm->kvm) >> NV_TRIGGER_SHIFT;
+	slow->trigger = vm->labels >> NV_TRIGGER_SHIFT;
 #endif
 	*event = *from;
 	event->time_ns = bpf_ktime_get_ns();

@@ -19,7 +19,7 @@ nv_inline nv_u32 nv_fallback_reason(int reason)
 int NV_REVMAP_FALLBACK_ENTRY(unsigned long long *ctx)
 {
 	const int typed = NV_REVMAP_FALLBACK_TYPED;
-	struct nv_inflight *task = nv_mark(NV_REVMAP_FALLBACK, 1);
+	struct nv_inflight *task = nv_mark(NV_REVMAP_FALLBACK, typed, ctx, 0); /* the MMU */
 	nv_u32 reason = nv_fallback_reason(nv_value(typed, ctx, NV_REVMAP_FALLBACK_REASON_ARG,
 						    NV_REVMAP_FALLBACK_REASON_AT));
 
@@ -38,6 +38,6 @@ int NV_REVMAP_FALLBACK_ENTRY(unsigned long long *ctx)
 
 int NV_REVMAP_FALLBACK_EXIT(unsigned long long *ctx)
 {
-	nv_mark(NV_REVMAP_FALLBACK, 0);
+	nv_unmark(NV_REVMAP_FALLBACK);
 	return 0;
 }

@@ -9,13 +9,13 @@
 #define NV_VTCR_T0SZ 0x3f /* VTCR_EL2.T0SZ, bits 5:0: the IPA space is 2^(64 - T0SZ) */
 
 /* A notifier unmap comes first: nothing else that is told apart runs within another. */
-nv_inline nv_u32 nv_within(const struct nv_inflight *task)
+nv_inline nv_u32 nv_within(struct nv_inflight *task, const nv_u64 *ctx)
 {
-	if (task->start_ns[NV_NOTIFIER_UNMAP])
+	if (nv_inside(task, NV_NOTIFIER_UNMAP, ctx))
 		return NV_WITHIN_NOTIFIER;
-	if (task->start_ns[NV_TLBI_VMID] || task->start_ns[NV_TLBI_ALL])
+	if (nv_inside(task, NV_TLBI_VMID, ctx) || nv_inside(task, NV_TLBI_ALL, ctx))
 		return NV_WITHIN_TLBI;
-	return task->start_ns[NV_MMU_RECYCLE] ? NV_WITHIN_RECYCLING : NV_WITHIN_OTHER;
+	return nv_inside(task, NV_MMU_RECYCLE, ctx) ? NV_WITHIN_RECYCLING : NV_WITHIN_OTHER;
 }
 
 nv_inline int nv_full(int typed, nv_u64 mmu, nv_u64 start, nv_u64 size)
@@ -26,7 +26,7 @@ nv_inline int nv_full(int typed, nv_u64 mmu, nv_u64 start, nv_u64 size)
 }
 
 #if NV_EVENTS
-nv_inline void nv_emit_unmap(int kind, const nv_u64 *args, nv_u32 within, nv_u64 ns)
+nv_inline void nv_emit_unmap(int kind, const nv_u64 *args, nv_u32 within, nv_u32 labels, nv_u64 ns)
 {
 	const int typed = NV_SHADOW_UNMAP_TYPED;
 	nv_u64 mmu = nv_value(typed, args, NV_SHADOW_UNMAP_MMU_ARG, NV_SHADOW_UNMAP_MMU_AT);
@@ -40,7 +40,7 @@ nv_inline void nv_emit_unmap(int kind, const nv_u64 *args, nv_u32 within, nv_u64
 	};
 	struct nv_key vm = {};
 
-	nv_key_of(&vm, NV_KVM_OF_MMU(typed, mmu), 0);
+	nv_key_of(&vm, NV_KVM_OF_MMU(typed, mmu), labels);
 	event.full = nv_full(typed, mmu, event.nested_ipa, event.size);
 	if (kind == NV_EVENT_UNMAP_BEGIN && within == NV_WITHIN_RECYCLING) {
 		struct nv_event recycle = {
@@ -72,7 +72,7 @@ int NV_SHADOW_UNMAP_ENTRY(unsigned long long *ctx)
 #endif
 #if NV_TRACE
 	if (task && !canonical)
-		nv_emit_unmap(NV_EVENT_UNMAP_BEGIN, ctx, nv_within(task), 0);
+		nv_emit_unmap(NV_EVENT_UNMAP_BEGIN, ctx, nv_within(task, ctx), 0, 0);
 #endif
 	nv_begin(NV_SHADOW_UNMAP, typed, ctx, canonical);
 	return 0;
@@ -82,10 +82,11 @@ int NV_SHADOW_UNMAP_ENTRY(unsigned long long *ctx)
  * that was not broken met an unknown IPA. It may have been cleared before the
  * unmap began: hence also what was seen of the MMU earlier.
  */
-nv_inline nv_u32 nv_reason(const struct nv_inflight *task, const struct nv_mmu *state)
+nv_inline nv_u32 nv_reason(struct nv_inflight *task, const struct nv_mmu *state,
+			   const nv_u64 *ctx)
 {
 #if NV_HAS_REVMAP_FALLBACK
-	return task->start_ns[NV_REVMAP_FALLBACK] ? task->reason : NV_REASON_NONE;
+	return nv_inside(task, NV_REVMAP_FALLBACK, ctx) ? task->reason : NV_REASON_NONE;
 #elif NV_OFFSET_MMU_BROKEN >= 0
 	if (task->was_broken || (state && state->broken))
 		return NV_REASON_BROKEN;
@@ -127,20 +128,20 @@ int NV_SHADOW_UNMAP_EXIT(unsigned long long *ctx)
 	start = nv_value(typed, args, NV_SHADOW_UNMAP_START_ARG, NV_SHADOW_UNMAP_START_AT);
 	size = nv_value(typed, args, NV_SHADOW_UNMAP_SIZE_ARG, NV_SHADOW_UNMAP_SIZE_AT);
 	full = nv_full(typed, mmu, start, size);
-	within = nv_within(task);
-#if NV_EVENTS
-	if (NV_EMITS_END(NV_SHADOW_UNMAP, ns))
-		nv_emit_unmap(NV_EVENT_UNMAP_END, args, within, ns);
-#endif
+	within = nv_within(task, ctx);
 	nv_key_of(&key, NV_KVM_OF_MMU(typed, mmu),
 		  NV_SHADOW_UNMAP << NV_POINT_SHIFT | within << NV_WITHIN_SHIFT);
-	key.labels |= NV_TRIGGER_LABEL(key.kvm);
+	key.labels |= NV_TRIGGER_LABEL(key.kvm, ctx);
+#if NV_EVENTS
+	if (NV_EMITS_END(NV_SHADOW_UNMAP, ns))
+		nv_emit_unmap(NV_EVENT_UNMAP_END, args, within, key.labels, ns);
+#endif
 	id = NV_MMU_ID(typed, mmu);
 	state = mmus.lookup(&id);
 	if (full) {
 		key.labels |= NV_UNMAP_FULL;
 		if (within == NV_WITHIN_NOTIFIER)
-			key.labels |= nv_reason(task, state) << NV_REASON_SHIFT;
+			key.labels |= nv_reason(task, state, ctx) << NV_REASON_SHIFT;
 	}
 #if NV_OFFSET_MMU_BROKEN >= 0
 	broken = nv_load8(typed, mmu, NV_OFFSET_MMU_BROKEN);

@@ -6,7 +6,8 @@ import dataclasses
 import functools
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import nvscope
 from nvscope.probes.programs import HEADER
@@ -27,11 +28,14 @@ class Host:
 
 @dataclass(frozen=True)
 class About:
-    """stamp: whose maps these are; attachments: without what was refused."""
+    """stamp: whose maps these are; attachments: without what was refused; programs: name -> the
+    kernel's id, of those of which the pin "stats" tells, if there is one.
+    """
 
     stamp: str
     host: Host
     attachments: tuple[Attachment, ...]
+    programs: Mapping[str, int] = field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
         """As the map holds it. Raises ValueError where that has no room for it."""
@@ -62,7 +66,7 @@ def parse(value: bytes) -> About:
     """What a loader with our own stamp has written."""
     said = json.loads(value.rstrip(b"\0"))
     attachments = tuple(Attachment(**each) for each in said["attachments"])
-    return About(said["stamp"], Host(**said["host"]), attachments)
+    return About(said["stamp"], Host(**said["host"]), attachments, said["programs"])
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +14,13 @@ from pathlib import Path
 import psutil
 
 from nvscope.probes.errors import LackError
+from nvscope.probes.pins.layout import LOCK
 
 # A file system of our own: the one at /sys/fs/bpf is closed to all but root (systemd mounts it so),
 # and the exporter is not root.
 DEFAULT = Path("/run/nvscope/bpf")
+# Of the folder: others may go through, and see nothing in it.
+MODE = 0o711
 # By this a mount that is ours to unmount is known.
 _DEVICE = "nvscope"
 
@@ -24,10 +28,11 @@ _DEVICE = "nvscope"
 def require(folder: Path) -> None:
     """Mount a BPF file system there, unless it is in one. Raises LackError."""
     if is_bpffs(folder):
+        _make(folder)
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        options = "mode=0755,nosuid,nodev,noexec"
+        options = f"mode={MODE:04o},nosuid,nodev,noexec"
         command = ["mount", "-t", "bpf", "-o", options, _DEVICE, str(folder)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
@@ -51,7 +56,7 @@ def release(folder: Path) -> None:
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
     """Hold a folder against other loaders. Raises LackError where one is at work."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = _open_lock(folder)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
@@ -59,6 +64,35 @@ def alone(folder: Path) -> Iterator[None]:
         raise LackError(f"another loader is at work in {folder}: wait for it") from None
     finally:
         os.close(fd)
+
+
+def _open_lock(folder: Path) -> int:
+    """Not the folder itself: whoever can open a file can hold a lock on it. Raises LackError."""
+    lock = folder / LOCK
+    try:
+        with contextlib.suppress(FileExistsError):
+            lock.mkdir(mode=0o700)
+        fd = os.open(lock, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise LackError(f"cannot lock {folder}: {error.strerror}; run as root") from None
+    status = os.fstat(fd)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        os.close(fd)
+        raise LackError(f"{lock} is not ours alone: as root, rmdir {lock}")
+    return fd
+
+
+def _make(folder: Path) -> None:
+    """A folder in a BPF file system, for us alone to write to. Raises LackError."""
+    try:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            folder.chmod(MODE)  # whatever the umask
+        mode = folder.stat().st_mode
+    except OSError as error:
+        raise LackError(f"cannot make {folder}: {error.strerror}; run as root") from None
+    if mode & stat.S_IWOTH:
+        raise LackError(f"anybody may write to {folder}: as root, chmod {MODE:o} {folder}")
 
 
 def remove(folder: Path) -> bool:
@@ -80,5 +114,5 @@ def _type_at(folder: Path) -> str:
 def _unmountable(folder: Path, why: str) -> LackError:
     return LackError(
         f"no BPF file system at {folder}, and none can be mounted there: {why};"
-        f" as root: mount -t bpf -o mode=0755 bpf {folder}"
+        f" as root: mount -t bpf -o mode={MODE:04o} bpf {folder}"
     )

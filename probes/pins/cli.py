@@ -18,7 +18,7 @@ from nvscope.probes.options import (
 )
 from nvscope.probes.pins import bpffs
 from nvscope.probes.pins.layout import CURRENT
-from nvscope.probes.pins.options import pins_option
+from nvscope.probes.pins.options import group_id, group_option, pins_option
 from nvscope.probes.programs import MECHANISMS
 
 _HELP = {"help_option_names": ["-h", "--help"]}
@@ -26,6 +26,7 @@ _HELP = {"help_option_names": ["-h", "--help"]}
 _LOAD_EXAMPLES = """\b
 Examples:
   nvscope load
+  nvscope load --group nvscope
   nvscope load --replace --strict
   nvscope load --config /etc/nvscope.toml
   nvscope load --pins /sys/fs/bpf/nvscope
@@ -36,6 +37,7 @@ Examples:
 @config_option
 @check_config_option
 @pins_option
+@group_option
 @click.option("--replace", is_flag=True, help="Replace what is loaded; counts start at 0.")
 @mechanisms_option
 @symbols_option
@@ -45,6 +47,7 @@ def load(
     config: Path | None,
     check_config: bool,
     folder: Path,
+    group: str | None,
     replace: bool,
     mechanisms: tuple[str, ...],
     symbols: dict[str, str],
@@ -53,13 +56,15 @@ def load(
 ) -> None:
     """Attach the probes and end: the kernel goes on counting until `nvscope unload`.
 
-    What is attached is pinned to a BPF file system, where `nvscope export --pinned`, which needs no
-    rights and no compiler, reads the counts. Whatever happens to exporters, no count is lost.
+    What is attached is pinned to a BPF file system, where `nvscope export --pinned` reads the
+    counts. It needs no capability and no compiler, but has to be in --group. Whatever happens to
+    exporters, no count is lost.
 
     Exit codes: 0 loaded, 2 wrong usage, 3 the host lacks something, or another has loaded already.
     """
     if said_to_be_good(check_config, config):
         return
+    readers = group_id(group)
     host = features.read_host()
     features.require_host(host)
     bpffs.require(folder)
@@ -67,7 +72,7 @@ def load(
         stack.enter_context(bpffs.alone(folder))
         stack.callback(_release_unused, folder)
         _require_free(folder, replace)
-        _load(folder, mechanisms or MECHANISMS, symbols, strict, max_vms)
+        _load(folder, readers, mechanisms or MECHANISMS, symbols, strict, max_vms)
 
 
 def _require_free(folder: Path, replace: bool) -> None:
@@ -79,6 +84,7 @@ def _require_free(folder: Path, replace: bool) -> None:
 
 def _load(
     folder: Path,
+    readers: int | None,
     mechanisms: tuple[str, ...],
     symbols: dict[str, str],
     strict: bool,
@@ -88,11 +94,15 @@ def _load(
     from nvscope.probes.pins import write
 
     write.clean(folder)
-    loaded = loader.load(mechanisms=mechanisms, symbols=symbols, strict=strict, max_vms=max_vms)
+    loaded = loader.load(
+        mechanisms=mechanisms, symbols=symbols, strict=strict, max_vms=max_vms, for_readers=True
+    )
     with contextlib.closing(loaded):
         session.report(loaded.attachments)
+        if loaded.untold:
+            click.echo(f"nvscope: skipped programs are not counted: {loaded.untold}", err=True)
         session.block()  # pinned is all, or nothing
-        write.pin(loaded, folder)
+        write.pin(loaded, folder, readers)
     points = [f"{a.point} ({a.mechanism} {a.hook})" for a in loaded.attachments if a.mechanism]
     click.echo(f"loaded in {folder}; attached: {', '.join(points)}")
 

@@ -1,18 +1,19 @@
-"""Counts of probes that another process has pinned: for reading alone, without any rights."""
+"""Counts of probes that another process has pinned: for reading alone, without any capability."""
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from nvscope.probes import libbpf
+from nvscope.probes import libbpf, stats
 from nvscope.probes.counters import MAPS, Counters
 from nvscope.probes.errors import LackError
 from nvscope.probes.pins import about
-from nvscope.probes.pins.layout import ABOUT, CURRENT, PROGRAMS
+from nvscope.probes.pins.layout import ABOUT, CURRENT, STATS
 from nvscope.probes.snapshot import Attachment, Snapshot, VmKey, notifier_seen
 
 
@@ -25,8 +26,7 @@ class _Opened:
     counters: Counters
 
     def close(self) -> None:
-        for fd in (*self.counters.maps.values(), *self.counters.programs.values()):
-            os.close(fd)
+        _close_all(self.counters.maps)
 
 
 class Pinned:
@@ -96,17 +96,11 @@ class Pinned:
 def _open(folder: Path, place: tuple[int, int]) -> _Opened:
     try:
         said = _read_about(folder)
-        programs = sorted((folder / PROGRAMS).iterdir())
         maps = _open_all([folder / name for name in MAPS])
     except OSError as error:
         raise _unreadable(folder.parent, error) from None
-    try:
-        fds = _open_all(programs)
-    except OSError as error:
-        _close_all(maps)
-        raise _unreadable(folder.parent, error) from None
-    counters = Counters(maps, fds, notifier_seen(said.attachments))
-    return _Opened(place, said, counters)
+    told = stats.by_pin(folder / STATS, said.programs) if (folder / STATS).exists() else None
+    return _Opened(place, said, Counters(maps, told, notifier_seen(said.attachments)))
 
 
 def _read_about(folder: Path) -> about.About:
@@ -136,7 +130,7 @@ def _open_all(paths: list[Path]) -> dict[str, int]:
     return fds
 
 
-def _close_all(fds: dict[str, int]) -> None:
+def _close_all(fds: Mapping[str, int]) -> None:
     for fd in fds.values():
         os.close(fd)
 
@@ -144,4 +138,9 @@ def _close_all(fds: dict[str, int]) -> None:
 def _unreadable(folder: Path, error: OSError) -> LackError:
     if isinstance(error, FileNotFoundError):
         return LackError(f"nothing is loaded in {folder}: as root, nvscope load")
+    if isinstance(error, PermissionError):
+        return LackError(
+            f"not allowed to read what is loaded in {folder}: be root, or in the group that"
+            " nvscope load --group named"
+        )
     return LackError(f"cannot read what is loaded in {folder}: {error.strerror}")

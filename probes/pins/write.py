@@ -1,4 +1,4 @@
-"""From attached probes to pins."""
+"""From attached probes to pins, and who may read them."""
 
 from __future__ import annotations
 
@@ -11,26 +11,37 @@ from nvscope.probes import libbpf
 from nvscope.probes.errors import LackError
 from nvscope.probes.pins import bpffs
 from nvscope.probes.pins.about import ABOUT_BYTES, About, Host, our_stamp
-from nvscope.probes.pins.layout import ABOUT, CURRENT, LINKS, LOADING, OLD, PROGRAMS
+from nvscope.probes.pins.layout import ABOUT, CURRENT, LINKS, LOADING, OLD, STATS
 
 if TYPE_CHECKING:
     from nvscope.probes.loader import Loaded
 
-# Anyone may read; the links' owner alone may detach.
-_READABLE, _OPEN_FOLDER = 0o444, 0o755
+# Whoever owns a link may detach.
+_OWNERS_FOLDER, _OWNERS_PIN = 0o700, 0o600
+# For a group of readers, below a folder that has the same.
+_READERS_FOLDER, _READERS_PIN = 0o750, 0o440
 
 
-def pin(loaded: Loaded, folder: Path) -> None:
-    """Let them stay attached when this process ends. Raises LackError."""
+def pin(loaded: Loaded, folder: Path, group: int | None = None) -> None:
+    """Let them stay attached when this process ends. Raises LackError.
+
+    group: the id of the one whose members may read; None: our user alone may, and root.
+    """
     loading = folder / LOADING
     try:
-        _folder(loading, _OPEN_FOLDER)
+        loading.mkdir(mode=_OWNERS_FOLDER)
         _pin_about(loaded, loading / ABOUT)
         _pin_all(loaded.counters.maps, loading)
-        _pin_all(loaded.counters.programs, _folder(loading / PROGRAMS, _OPEN_FOLDER))
+        if loaded.iterator is not None:
+            libbpf.pin(loaded.iterator, loading / STATS)
+        if group is not None:
+            _give(loading, group)
         # The links last: until now all would go with this process.
-        _pin_all(loaded.links, _folder(loading / LINKS, 0o700), mode=0o600)
+        (loading / LINKS).mkdir(mode=_OWNERS_FOLDER)
+        _pin_all(loaded.links, loading / LINKS)
         _exchange(folder)
+    except PermissionError as error:
+        raise LackError(f"cannot pin to {folder}: {error.strerror}{_remedy(group)}") from None
     except OSError as error:
         raise LackError(f"cannot pin to {folder}: {error.strerror}") from None
     finally:
@@ -56,26 +67,30 @@ def _exchange(folder: Path) -> None:
 
 def _pin_about(loaded: Loaded, path: Path) -> None:
     host = Host(loaded.host.kernel, loaded.host.nv2, loaded.host.revmap)
-    about = About(our_stamp(), host, loaded.attachments)
+    about = About(our_stamp(), host, loaded.attachments, loaded.programs)
     fd = libbpf.create_array("nvscope_about", ABOUT_BYTES)
     try:
         libbpf.write_value(fd, about.to_bytes())
-        _pin(fd, path, _READABLE)
+        libbpf.pin(fd, path)
     finally:
         os.close(fd)
 
 
-def _pin_all(fds: Mapping[str, int], folder: Path, mode: int = _READABLE) -> None:
+def _pin_all(fds: Mapping[str, int], folder: Path) -> None:
     for name, fd in fds.items():
-        _pin(fd, folder / name, mode)
+        libbpf.pin(fd, folder / name)
+        (folder / name).chmod(_OWNERS_PIN)  # whatever the umask
 
 
-def _pin(fd: int, path: Path, mode: int) -> None:
-    libbpf.pin(fd, path)
-    path.chmod(mode)
+def _give(folder: Path, group: int) -> None:
+    """Let a group read what is in a folder; the folder itself last."""
+    for path in (*folder.iterdir(), folder):
+        os.chown(path, -1, group)
+        path.chmod(_READERS_FOLDER if path == folder else _READERS_PIN)
 
 
-def _folder(path: Path, mode: int) -> Path:
-    path.mkdir()
-    path.chmod(mode)  # whatever the umask
-    return path
+def _remedy(group: int | None) -> str:
+    """What may help who is not permitted to pin."""
+    if group is None or group in (os.getegid(), *os.getgroups()):
+        return ""
+    return f" (to give it to group {group}, be a member of it: Group= of the service)"

@@ -16,8 +16,10 @@ LOAD_SECONDS = 300
 DETACH_SECONDS = 20
 # A row for each VM, and room for 40 VMs with all rows that one can have.
 MANY_VMS, FEW_VMS = 1100, 40
+# Who reads, and whom the pins are given to.
+GROUP = 65534
 NOBODY = (
-    "setpriv --reuid 65534 --regid 65534 --clear-groups --bounding-set=-all --no-new-privs"
+    f"setpriv --reuid 65534 --regid {GROUP} --clear-groups --bounding-set=-all --no-new-privs"
     " env HOME=/tmp"
 )
 # The loader, ended by SIGKILL when it has pinned two of its links.
@@ -31,7 +33,7 @@ def pin_two_links(fd, path):
     if path.parent.name == "links" and len(list(path.parent.iterdir())) == 2:
         os.kill(os.getpid(), 9)
 libbpf.pin = pin_two_links
-main(["load"])
+main(["load", "--group", "65534"])
 """
 
 
@@ -67,10 +69,35 @@ def refused(lab: Lab) -> str:
     return done.stderr
 
 
+def assert_told_of_programs(lab: Lab, exporter: Exporter) -> None:
+    """As the kernel tells root: how often each ran, and was skipped."""
+    lab.run("sysctl -q kernel.bpf_stats_enabled=1")
+    with Synthetic(lab, "counted", "--unmaps", "5", hold=False) as guest:
+        guest.facts(120)
+        assert guest.wait() == 0
+    lab.run("sysctl -q kernel.bpf_stats_enabled=0")
+    metrics = exporter.scrape()
+    runs = metrics.values("nvscope_program_runs_total", "program")
+    assert runs["notifier_unmap_entry"] == runs["notifier_unmap_exit"] >= 5
+    assert metrics.sum("nvscope_program_run_seconds_total", program="notifier_unmap_exit") > 0
+    assert metrics.values("nvscope_events_lost_total", "cause")["recursion"] == 0
+
+
+def test_root_alone_reads_where_no_group_is_named(lab_host: Lab) -> None:
+    lab_host.run("nvscope load", timeout=LOAD_SECONDS)
+    with unprivileged(lab_host) as exporter:
+        assert exporter.scrape().sum("nvscope_up") == 0
+        exporter.await_error("not allowed to read what is loaded in /run/nvscope/bpf", 10)
+    with Exporter(lab_host, "--pinned") as exporter:
+        assert exporter.scrape().sum("nvscope_up") == 1
+
+
 @pytest.mark.parametrize("mechanism", ["fentry", "kprobe"])
 def test_counts_outlive_exporters(lab_host: Lab, mechanism: str) -> None:
     before = attached(lab_host)
-    said = lab_host.run(f"nvscope load --strict --mechanism {mechanism}", timeout=LOAD_SECONDS)
+    options = f"--strict --group {GROUP} --mechanism {mechanism}"
+    said = lab_host.run(f"nvscope load {options}", timeout=LOAD_SECONDS)
+    assert said.stderr == ""
     assert said.stdout.startswith("loaded in /run/nvscope/bpf; attached: ")
     assert f"notifier_unmap ({mechanism} kvm_unmap_gfn_range)" in said.stdout
     assert "loaded in /run/nvscope/bpf already: nvscope unload" in refused(lab_host)
@@ -90,6 +117,7 @@ def test_counts_outlive_exporters(lab_host: Lab, mechanism: str) -> None:
             assert_all_agree(more, metrics, seen=None)
             assert metrics.values("nvscope_host_info", "revmap") == {"maple": 1}
             assert metrics.values("nvscope_probe_attached", "mechanism") == {mechanism: 1}
+            assert_told_of_programs(lab_host, exporter)
             seen.release()
             assert seen.wait() == 0
             assert set(exporter.scrape().values("nvscope_vm_info", "vm")) == {"unseen"}
@@ -119,7 +147,7 @@ def test_a_loader_killed_half_way(lab_host: Lab) -> None:
 def test_more_vms_than_there_is_room_for(lab_host: Lab) -> None:
     """Counted, said, and no matter to those that were there before."""
     room = FEW_VMS * len(LABELS)
-    lab_host.run(f"nvscope load --max-vms {FEW_VMS}", timeout=LOAD_SECONDS)
+    lab_host.run(f"nvscope load --group {GROUP} --max-vms {FEW_VMS}", timeout=LOAD_SECONDS)
     with (
         Synthetic(lab_host, "before", "--unmaps", "7") as before,
         Exporter(lab_host, "--pinned", "--max-series-vms", "5", before=NOBODY) as exporter,

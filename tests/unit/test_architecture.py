@@ -79,8 +79,10 @@ def test_bcc_is_imported_in_one_file_only() -> None:
     assert users == ["probes/loader.py"]
 
 
-def test_the_lab_takes_only_the_error_and_a_system_call_from_probes() -> None:
+def test_the_lab_takes_only_errors_numbers_and_a_system_call_from_probes() -> None:
     for path in (ROOT / "lab").rglob("*.py"):
         used = {name for name in imports(path) if name.startswith("nvscope.probes")}
         modules = {".".join(name.split(".")[:3]) for name in used}
-        assert modules <= {"nvscope.probes.errors", "nvscope.probes.madvise"}, path
+        assert modules <= {f"nvscope.probes.{name}" for name in ("errors", "madvise", "finite")}, (
+            path
+        )

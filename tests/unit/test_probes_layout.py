@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nvscope.probes import decode, libbpf, programs
+from nvscope.probes import decode, libbpf, programs, stats
 from nvscope.probes.events import KINDS
 from nvscope.probes.ring import EVENT
 from nvscope.probes.snapshot import SLOTS
@@ -32,6 +32,7 @@ CONSTANTS = {
     "NV_REASONS": len(decode.REASONS),
     "NV_OUTCOMES": len(decode.OUTCOMES),
     "NV_LOSSES": len(decode.LOSSES),
+    "NV_EDGES": len(decode.EDGES),
     "NV_EVENT_KINDS": len(KINDS),
     **{f"NV_EVENT_{name.upper()}": i for i, name in enumerate(KINDS)},
     **{f"NV_{name.upper()}": i for i, name in enumerate(decode.POINTS)},
@@ -40,6 +41,7 @@ CONSTANTS = {
     **{f"NV_TRIGGER_{(name or 'none').upper()}": i for i, name in enumerate(decode.TRIGGERS)},
     **{f"NV_OUTCOME_{name.upper()}": i for i, name in enumerate(decode.OUTCOMES)},
     **{f"NV_LOST_{name.upper()}": i for i, name in enumerate(decode.LOSSES)},
+    **{f"NV_EDGE_{name.upper()}": i for i, name in enumerate(decode.EDGES)},
 }
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
@@ -93,19 +95,28 @@ def test_struct_nv_event(tmp_path: Path) -> None:
     assert evaluate(tmp_path, ['"nvscope.h"'], asked) == expected
 
 
+def test_struct_nv_stats(tmp_path: Path) -> None:
+    fields = ("runs", "time_ns", "misses", "id")
+    asked = ["sizeof(struct nv_stats)", *(f"offsetof(struct nv_stats, {f})" for f in fields)]
+    assert evaluate(tmp_path, ['"nvscope.h"'], asked) == [stats.RECORD.size, 0, 8, 16, 24]
+
+
 def test_what_the_kernel_tells_of_programs_and_maps(tmp_path: Path) -> None:
     if not Path("/usr/include/linux/bpf.h").exists():
         pytest.skip("no kernel headers for user space")
     asked = [
         *(f"offsetof(struct bpf_prog_info, {name})" for name in ("run_time_ns", "run_cnt")),
         "offsetof(struct bpf_prog_info, recursion_misses)",
+        "offsetof(struct bpf_prog_info, id)",
         "offsetof(struct bpf_map_info, max_entries)",
         "sizeof(struct bpf_prog_info)",
         "sizeof(struct bpf_map_info)",
     ]
     *offsets, program_bytes, map_bytes = evaluate(tmp_path, ["<linux/bpf.h>"], asked)
     first = libbpf.PROG_INFO_RUN_TIME_NS
-    assert offsets == [first, first + 8, first + 16, libbpf.MAP_INFO_MAX_ENTRIES]
+    assert offsets == [
+        first, first + 8, first + 16, libbpf.PROG_INFO_ID, libbpf.MAP_INFO_MAX_ENTRIES
+    ]  # fmt: skip
     assert program_bytes >= libbpf.PROG_INFO_BYTES
     assert map_bytes >= libbpf.MAP_INFO_BYTES
 

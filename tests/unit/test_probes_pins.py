@@ -2,82 +2,33 @@
 
 from __future__ import annotations
 
-import os
-import stat
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from exporter_fakes import ATTACHMENTS, FakeHost
+from exporter_fakes import ATTACHMENTS
+from pins_fakes import FakeLoaded, folders, make_loaded, mounted
 
 from nvscope.probes import decode, libbpf
-from nvscope.probes.counters import Counters
 from nvscope.probes.errors import LackError
 from nvscope.probes.pins import about, bpffs, write
 from nvscope.probes.pins.layout import ABOUT, CURRENT, LOADING
 from nvscope.probes.pins.pinned import Pinned
 from nvscope.probes.snapshot import Room, VmKey
 
-MAP_TYPE_HASH, MAP_TYPE_PERCPU_HASH = 1, 5  # enum bpf_map_type, uapi/linux/bpf.h
-
-
-@dataclass
-class FakeLoaded:
-    """What a loader hands over, with real maps and nothing attached."""
-
-    counters: Counters
-    links: dict[str, int] = field(default_factory=dict)
-    attachments = ATTACHMENTS
-    host = FakeHost()
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A BPF file system of our own."""
-    place = tmp_path / "bpf"
-    try:
-        bpffs.require(place)
-    except LackError:
-        pytest.skip("no right to mount a BPF file system")
-    yield place
-    bpffs.release(place)
+    yield from mounted(tmp_path / "bpf")
 
 
 @pytest.fixture
 def loaded(folder: Path) -> Iterator[FakeLoaded]:
-    """Empty maps."""
-    yield from _loaded()
-
-
-def _loaded() -> Iterator[FakeLoaded]:
-    try:
-        create = libbpf.library().bpf_map_create
-    except LackError:
-        pytest.skip("no libbpf")
-    maps = {
-        "rows": create(MAP_TYPE_PERCPU_HASH, b"rows", *decode.SIZES, 8, None),
-        "spare": create(MAP_TYPE_PERCPU_HASH, b"spare", *decode.SIZES, 8, None),
-        "mmus": create(MAP_TYPE_HASH, b"mmus", *decode.MMU_SIZES, 8, None),
-        "lost": create(libbpf.MAP_TYPE_ARRAY, b"lost", 4, 8, len(decode.LOSSES), None),
-    }
-    if min(maps.values()) < 0:
-        pytest.skip("no right to make BPF maps")
-    yield FakeLoaded(Counters(maps, {}, notifier_seen=True))
-    for fd in maps.values():
-        os.close(fd)
+    yield from make_loaded()
 
 
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def folders(place: Path) -> list[str]:
-    """Beside what every BPF file system has."""
-    return [path.name for path in place.iterdir() if path.is_dir()]
 
 
 def test_what_is_pinned_is_read(folder: Path, loaded: FakeLoaded) -> None:
@@ -119,7 +70,7 @@ def test_pins_may_come_later_go_and_be_replaced(folder: Path, loaded: FakeLoaded
     assert source.host is None
     write.pin(loaded, folder)
     assert source.snapshot().lost["vm_full"] == 0
-    [other] = [next(_loaded())]
+    [other] = [next(make_loaded())]
     libbpf.write_array(other.counters.maps["lost"], decode.LOSSES.index("vm_full"), 5)
     write.pin(other, folder)
     assert source.snapshot().lost["vm_full"] == 5
@@ -173,41 +124,6 @@ def test_one_loader_at_a_time(folder: Path) -> None:
         pass
 
 
-READER = """
-import os, sys
-from pathlib import Path
-from nvscope.probes import libbpf
-from nvscope.probes.pins.about import our_stamp
-from nvscope.probes.pins.pinned import Pinned
-our_stamp(), libbpf.library()  # the checkout itself may be closed to others
-os.setgroups([]); os.setgid(65534); os.setuid(65534)
-folder = Path(sys.argv[1])
-source = Pinned(folder)
-print(source.snapshot().lost["vm_full"])
-for attempt in (
-    lambda: libbpf.write_array(source._opened.counters.maps["lost"], 0, 1),
-    lambda: libbpf.delete(source._opened.counters.maps["rows"], bytes(16)),
-    lambda: (folder / "current" / "rows").unlink(),
-    lambda: (folder / "current").rename(folder / "other"),
-):
-    try:
-        attempt()
-    except OSError as error:
-        print(error.strerror)
-"""
-
-
-def test_a_reader_without_rights_can_read_and_no_more(folder: Path, loaded: FakeLoaded) -> None:
-    for parent in list(folder.parents)[: -len(Path(tempfile.gettempdir()).parts)]:
-        parent.chmod(parent.stat().st_mode | stat.S_IXOTH)
-    write.pin(loaded, folder)
-    done = subprocess.run(
-        [sys.executable, "-c", READER, folder], capture_output=True, text=True, check=True
-    )
-    said = ["0", *["Operation not permitted"] * 2, *["Permission denied"] * 2]
-    assert done.stdout.splitlines() == said
-
-
 def test_no_bpf_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refusing = tmp_path / "mount"
     refusing.write_text("#!/bin/sh\necho 'mount: permission denied.' >&2\nexit 32\n")
@@ -217,7 +133,7 @@ def test_no_bpf_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         bpffs.require(tmp_path / "bpf")
     assert raised.value.message == (
         f"no BPF file system at {tmp_path}/bpf, and none can be mounted there:"
-        f" mount: permission denied.; as root: mount -t bpf -o mode=0755 bpf {tmp_path}/bpf"
+        f" mount: permission denied.; as root: mount -t bpf -o mode=0711 bpf {tmp_path}/bpf"
     )
 
 
