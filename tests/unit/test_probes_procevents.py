@@ -233,7 +233,7 @@ def test_more_files_are_asked_for_and_not_insisted_on(monkeypatch: pytest.Monkey
 
 
 def test_pidfds_leave_files_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pidfds, "_files", lambda: pidfds._FILES_LEFT + 1)
+    monkeypatch.setattr(pidfds, "_files", lambda: pidfds.FILES_LEFT + 1)
     way = real(PidFds)
     before = _open_files()
     way.watch({1, os.getpid()})
