@@ -39,9 +39,10 @@ main(["load", "--group", "65534"])
 
 @pytest.fixture(autouse=True)
 def unloaded(lab_host: Lab) -> Iterator[None]:
-    """Whatever a test has left."""
+    """Whatever a test has left is gone before the next one looks."""
     yield
     lab_host.run("nvscope unload")
+    await_attached(lab_host, "")
 
 
 def attached(lab: Lab) -> str:
