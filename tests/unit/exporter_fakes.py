@@ -23,7 +23,7 @@ ATTACHMENTS = (
     Attachment("notifier_unmap", "kvm_unmap_gfn_range", "fentry"),
     Attachment("shadow_unmap", "kvm_stage2_unmap_range", "", "not in this kernel's BTF"),
 )
-LOST = {"map_full": 0, "missed_return": 3}
+LOST = {"vm_full": 0, "missed_exit": 3}
 
 
 def durations(slots: dict[int, int], sum_ns: int = 0) -> Durations:

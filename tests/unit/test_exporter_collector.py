@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from nvscope.exporter.collector import VmCollector
+from nvscope.probes.decode import LOSSES, RECURSION
 from nvscope.probes.errors import LackError
 from nvscope.probes.snapshot import Attachment, S2Faults, Snapshot, VmKey
 
@@ -190,11 +191,15 @@ def test_what_is_not_looked_at_is_not_0(proc: FakeProc, scrape: Scrape) -> None:
     assert not _first(page, "nvscope_shadow_unmaps_total")
 
 
+def test_the_fakes_losses_are_real_ones() -> None:
+    assert LOST.keys() <= {*LOSSES, RECURSION}
+
+
 @both_formats
 def test_before_anything_happened(scrape: Scrape) -> None:
     page = scrape(_registry(FakeSource()))
-    assert _value(page, "nvscope_events_lost_total", cause="map_full") == 0
-    assert _value(page, "nvscope_events_lost_total", cause="missed_return") == 3
+    assert _value(page, "nvscope_events_lost_total", cause="vm_full") == 0
+    assert _value(page, "nvscope_events_lost_total", cause="missed_exit") == 3
     labels = {"probe": "notifier_unmap", "hook": "kvm_unmap_gfn_range", "mechanism": "fentry"}
     labels["includes"] = ""
     assert _value(page, "nvscope_probe_attached", **labels) == 1
