@@ -355,7 +355,11 @@ nv_inline void nv_keep_frame(struct nv_inflight *task, int point, int typed, con
 	struct nv_frame *frame = &task->frames[point];
 
 	if (typed) {
-		frame->at = (nv_u64)(ctx + argument);
+		nv_u64 at = (nv_u64)ctx;
+
+		/* Apart from ctx: before 7.3 nothing may be read by a context that was moved. */
+		asm volatile("" : "+r"(at));
+		frame->at = at + argument * sizeof(*ctx);
 		frame->word = ctx[argument];
 	} else {
 		frame->at = ctx[NV_REGS_SP] + NV_RECORD_LINK;
