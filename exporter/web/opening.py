@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from asyncio import sslproto
 from typing import TYPE_CHECKING
 
 from nvscope.exporter.web import limits
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 HANDSHAKE = b"\x16"
 # How long a client may take to say goodbye in TLS, seconds.
 _GOODBYE_SECONDS = 1
+
+# asyncio's buffer for what is received in TLS, of each connection, bytes: by default 256 KiB, where
+# a request has 8 and a record of TLS 16 (RFC 8446, 5.1).
+sslproto.SSLProtocol.max_size = 16 << 10
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 

@@ -9,6 +9,7 @@ longest goes.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -35,6 +36,9 @@ _NO_HTTP = line(400, "This port speaks TLS only: ask by https://.")
 _FAILED = line(500, "The exporter failed; its log says how.")
 # Where no connection can be accepted: how long until the next try, seconds.
 _PAUSE_SECONDS = 0.5
+# asyncio's TLS leaves each connection in a cycle, with all of its buffers: where many end, Python
+# itself looks for cycles too late.
+_COLLECTED_EACH = 32
 # How often that is said at most, seconds.
 _QUIET_SECONDS = 60
 
@@ -56,6 +60,7 @@ class Server:
         self._scraped = -float("inf")  # when a client had all of the metrics, monotonic seconds
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
+        self._ended = 0  # connections
         self._thread = threading.Thread(target=self._run, name="http")
         self.failed = False
 
@@ -131,6 +136,9 @@ class Server:
                 log.debug("a connection ended: %s", error)
             except Exception:
                 log.exception("a connection failed")
+        self._ended += 1
+        if self._contexts and self._ended % _COLLECTED_EACH == 0:
+            gc.collect(1)
 
     async def _spoken(self, sock: socket.socket, patience: asyncio.Timeout) -> None:
         secret = await opening.first_byte(sock) == opening.HANDSHAKE
