@@ -214,3 +214,8 @@ def test_wrong_usage(arguments: list[str], words: str) -> None:
     ran = run(*arguments)
     assert ran.exit_code == 2
     assert words in ran.stderr
+
+
+def test_what_a_scheduler_may_do_is_said() -> None:
+    said = " ".join(CliRunner().invoke(validate, ["--help"]).output.split())
+    assert "what they send is unpickled here, and can run anything" in said

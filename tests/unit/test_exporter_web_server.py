@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import gzip
 import logging
 import socket
@@ -265,3 +266,10 @@ class _Still(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return self._families
+
+
+def test_no_h11_with_known_holes_will_do() -> None:
+    """Before 0.16 it took what ended no chunk for its end (CVE-2025-43859)."""
+    setup = configparser.ConfigParser()
+    setup.read(Path(__file__).parents[2] / "setup.cfg")
+    assert "h11 >= 0.16" in setup["options"]["install_requires"].splitlines()
