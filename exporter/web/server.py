@@ -1,8 +1,8 @@
 """Serves an application over HTTP, or HTTPS, on listening sockets.
 
 By h11 and asyncio, and no server of others: with waitress and hypercorn a client that does not read
-keeps its connection for as long as it likes, or a thread. Here each client has CLIENT_SECONDS in all;
-where there is no more room, the one that has kept us waiting for longest goes.
+keeps its connection for as long as it likes, or a thread. Here each client has CLIENT_SECONDS in
+all; where there is no more room, the one that has kept us waiting for longest goes.
 """
 
 from __future__ import annotations
