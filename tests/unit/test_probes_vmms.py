@@ -124,7 +124,7 @@ UUID = "551e7604-e35c-42b3-b825-416853441234"
         ("microvm@web --cpus boot=2 --api-socket control.sock", "web", ""),
         ("microvm@web -name web -M virt -m 512", "web", ""),
         # firectl, and E2B; a socket is enough.
-        ("firecracker --api-sock /root/.firecracker.sock-4711-81", "vmm", ""),
+        ("firecracker --api-sock /tmp/.firecracker.sock-4711-81", "vmm", ""),
         ("/fc-versions/v1.10/firecracker --api-sock /tmp/fc-i8x2-q1.sock", "fc-i8x2-q1", ""),
         ("firecracker --api-sock=/srv/web.socket", "web", ""),
         ("firecracker --api-sock /run/user/1000/firecracker.socket", "vmm", ""),
