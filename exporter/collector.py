@@ -20,6 +20,7 @@ from nvscope.exporter.lives import Lives
 from nvscope.probes.decode import LABELS
 from nvscope.probes.errors import LackError
 from nvscope.probes.identity import OTHER, Process, Vm
+from nvscope.probes.pools import SHARES
 from nvscope.probes.procevents import Way
 from nvscope.probes.snapshot import Attachment, Snapshot, VmKey
 
@@ -124,7 +125,7 @@ class VmCollector(Collector):
     def _read(self) -> Iterator[Metric]:
         snapshot = self._source.snapshot()
         if not self._bounded and (rows := snapshot.room.get("rows")):
-            self._lives.set_bound(rows.capacity // len(LABELS))
+            self._lives.set_bound(rows.capacity // (SHARES * len(LABELS)))
         counts = _all_calls(snapshot)
         vms = self._lives.look(counts)
         self._past = past = {key for key, vm in vms.items() if vm is OTHER}

@@ -1,22 +1,13 @@
-"""Rows of the BPF maps, as bytes, to a Snapshot. The C side: bpf/nvscope.h."""
+"""What the BPF maps and the ring buffer hold: names and structs. The C side: bpf/nvscope.h."""
 
 from __future__ import annotations
 
 import ctypes
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 
-from nvscope.probes.snapshot import (
-    SLOTS,
-    Durations,
-    NotifierUnmaps,
-    RevmapRecords,
-    S2Faults,
-    ShadowUnmaps,
-    Snapshot,
-    VmKey,
-)
+from nvscope.probes.pools import POOLS as _POOLS
+from nvscope.probes.pools import RANGES
+from nvscope.probes.snapshot import SLOTS, VmKey
 
 # enum nv_point, in order.
 POINTS = (
@@ -93,9 +84,6 @@ LABELS = (
 )
 
 
-_POINT_MASK = (1 << TRIGGER_SHIFT - POINT_SHIFT) - 1
-
-
 class Key(ctypes.Structure):
     """struct nv_key."""
 
@@ -103,12 +91,15 @@ class Key(ctypes.Structure):
 
 
 class Row(ctypes.Structure):
-    """struct nv_row."""
+    """struct nv_row: of one key there may be several."""
 
     _fields_ = (
-        ("sum_ns", ctypes.c_uint64),
+        ("kvm", ctypes.c_uint64),
+        ("who", ctypes.c_uint64),
         ("size_bytes", ctypes.c_uint64),
+        ("sum_ns", ctypes.c_uint64),
         ("slots", ctypes.c_uint64 * SLOTS),
+        ("unused", ctypes.c_uint64 * 4),
     )
 
 
@@ -116,11 +107,22 @@ class Mmu(ctypes.Structure):
     """struct nv_mmu."""
 
     _fields_ = (
+        ("id", ctypes.c_uint64),
         ("kvm", ctypes.c_uint64),
         ("pid", ctypes.c_uint32),
         ("broken", ctypes.c_uint32),
         ("mapped", ctypes.c_int64),
         ("owed", ctypes.c_int64),
+        ("unused", ctypes.c_uint64 * 3),
+    )
+
+
+class Heads(ctypes.Structure):
+    """struct nv_heads."""
+
+    _fields_ = (
+        ("ends", ctypes.c_uint32 * (len(_POOLS) * RANGES)),
+        ("freed", ctypes.c_uint64),
     )
 
 
@@ -159,57 +161,24 @@ class SlowCall(ctypes.Structure):
     )
 
 
-# Of a key and of one CPU's value, in bytes.
-SIZES = (ctypes.sizeof(Key), ctypes.sizeof(Row))
-_ROW_WORDS = SIZES[1] // 8  # sum_ns, size_bytes, then the slots
-# Of the map of shadow MMUs: an address, and a value.
-MMU_SIZES = (8, ctypes.sizeof(Mmu))
+# In bytes.
+ROW_BYTES, MMU_BYTES, HEADS_BYTES = (ctypes.sizeof(each) for each in (Row, Mmu, Heads))
+STRIPE_SHIFT, MAX_STRIPES = 24, 4
 
 
-def keys_of(vm: VmKey, triggers: bool = False) -> Iterator[bytes]:
-    """All keys that rows of a VM can have; triggers: they are told apart by who caused them."""
-    for trigger in range(len(TRIGGERS) if triggers else 1):
-        for labels in LABELS:
-            yield bytes(Key(vm.kvm, vm.pid, trigger << TRIGGER_SHIFT | labels))
+def stripes(cpus: int) -> int:
+    """How many stripes there are of so many possible CPUs: a power of two.
 
-
-def mmus_of(vm: VmKey, mmus: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
-    """The keys of a VM's shadow MMUs among all of them."""
-    for key, value in mmus:
-        if _vm(Mmu.from_buffer_copy(value)) == vm:
-            yield key
-
-
-def snapshot(
-    rows: Iterable[tuple[bytes, bytes]],
-    lost: Mapping[str, int],
-    notifier_seen: bool,
-    mmus: Iterable[tuple[bytes, bytes]] = (),
-) -> Snapshot:
-    """Rows (key, values of all CPUs) and shadow MMUs (key, value) as plain data.
-
-    notifier_seen: notifier_unmap is attached; without it nobody knows what a shadow unmap ran
-    within, and `within` is "unknown".
+    >>> [stripes(cpus) for cpus in (1, 2, 6, 8, 192)]
+    [1, 2, 4, 4, 4]
     """
-    notifier, faults, unmaps, records = [], [], [], []
-    for raw_key, raw_values in rows:
-        key = Key.from_buffer_copy(raw_key)
-        vm, bits = _vm(key), key.labels & (LABEL_BITS - 1)
-        sizes, durations = _sum(raw_values)
-        trigger = TRIGGERS[key.labels >> TRIGGER_SHIFT]
-        point = POINTS[key.labels >> POINT_SHIFT & _POINT_MASK]
-        if point == "notifier_unmap":
-            notifier.append(NotifierUnmaps(vm, durations, trigger))
-        elif point == "s2_fault":
-            faults.append(_fault(vm, bits, durations))
-        elif point == "shadow_unmap":
-            unmap = _unmap(vm, bits, durations, sizes, trigger)
-            unmaps.append(unmap if notifier_seen else replace(unmap, within="unknown"))
-        else:
-            records.append(RevmapRecords(vm, OUTCOMES[bits], durations))
-    return Snapshot(
-        tuple(notifier), tuple(faults), tuple(unmaps), tuple(records), _broken(mmus), dict(lost)
-    )
+    return min(MAX_STRIPES, 1 << (cpus - 1).bit_length())
+
+
+def row_keys(vm: VmKey, labels: int) -> Iterator[bytes]:
+    """The keys in the rows' index that rows can have: of each stripe, and of all CPUs."""
+    for stripe in range(MAX_STRIPES + 1):
+        yield bytes(Key(vm.kvm, vm.pid, stripe << STRIPE_SHIFT | labels))
 
 
 def missed(counts: Sequence[int], skipped: Mapping[str, int]) -> dict[str, int]:
@@ -229,43 +198,3 @@ def missed(counts: Sequence[int], skipped: Mapping[str, int]) -> dict[str, int]:
         program = f"{POINTS[index // len(EDGES)]}_{EDGES[edge]}"
         found[MISSED[edge]] += max(0, count - skipped.get(program, 0))
     return found
-
-
-def _vm(of: Key | Mmu) -> VmKey:
-    return VmKey(of.kvm, of.pid)
-
-
-def _fault(vm: VmKey, bits: int, durations: Durations) -> S2Faults:
-    stage = "shadow" if bits & FAULT_SHADOW else "canonical"
-    result = "error" if bits & FAULT_ERROR else "ok"
-    return S2Faults(vm, stage, result, durations, bool(bits & FAULT_REFAULT))
-
-
-def _unmap(
-    vm: VmKey, bits: int, durations: Durations, sizes: Sequence[int], trigger: str
-) -> ShadowUnmaps:
-    """sizes: in bytes, of each CPU; a full unmap's row holds the size of one, for all shadow MMUs
-    of a VM have the same.
-    """
-    full, reason = bool(bits & UNMAP_FULL), REASONS[bits >> REASON_SHIFT]
-    within = WITHIN[bits >> WITHIN_SHIFT & (len(WITHIN) - 1)]
-    size_bytes = max(sizes) * durations.count if full else sum(sizes)
-    scope = "full" if full else "ranged"
-    return ShadowUnmaps(vm, scope, within, size_bytes, durations, reason, trigger)
-
-
-def _broken(mmus: Iterable[tuple[bytes, bytes]]) -> dict[VmKey, int]:
-    states = (Mmu.from_buffer_copy(value) for _, value in mmus)
-    return dict(Counter(_vm(state) for state in states if state.broken))
-
-
-def _sum(raw_values: bytes) -> tuple[Sequence[int], Durations]:
-    """size_bytes of each CPU's row, and the durations of all CPUs together.
-
-    The count is the slots' sum: the two can never disagree. Plain words and not Row, whose fields
-    take several times as long.
-    """
-    words = memoryview(raw_values).cast("Q").tolist()
-    cpus = [words[at : at + _ROW_WORDS] for at in range(0, len(words), _ROW_WORDS)]
-    sum_ns, _, *slots = map(sum, zip(*cpus, strict=True))
-    return [cpu[1] for cpu in cpus], Durations(sum(slots), sum_ns, tuple(slots))

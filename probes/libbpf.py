@@ -6,6 +6,7 @@ import ctypes
 import errno
 import functools
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from nvscope.probes.errors import LackError
@@ -23,8 +24,10 @@ MAP_INFO_MAX_ENTRIES = 16
 
 # uapi/linux/bpf.h: of enum bpf_attach_type, of enum bpf_map_type, of BPF_OBJ_GET's flags.
 TRACE_ITER, PERF_EVENT = 28, 41
-MAP_TYPE_ARRAY = 2
+MAP_TYPE_HASH, MAP_TYPE_ARRAY, MAP_TYPE_STACK = 1, 2, 23
 F_RDONLY = 1 << 3
+# Of BPF_MAP_CREATE's.
+F_NO_PREALLOC, F_MMAPABLE = 1 << 0, 1 << 10
 
 
 @functools.cache
@@ -44,41 +47,6 @@ def library() -> ctypes.CDLL:
 def possible_cpus() -> int:
     """How many values a per-CPU map has for each key."""
     return _checked(int(library().libbpf_num_possible_cpus()))
-
-
-def read_percpu_hash(fd: int, key_size: int, value_size: int) -> list[tuple[bytes, bytes]]:
-    """All (key, values of all CPUs) of a per-CPU hash map; sizes in bytes.
-
-    A value lies every value_size bytes, rounded up to 8. Otherwise as `read_hash`.
-    """
-    return read_hash(fd, key_size, (value_size + 7) // 8 * 8 * possible_cpus())
-
-
-def read_hash(fd: int, key_size: int, row_size: int) -> list[tuple[bytes, bytes]]:
-    """All (key, value) of a hash map, each key once; sizes in bytes.
-
-    Complexity: two system calls a row. Not bpf_map_lookup_batch(): it walks the empty buckets with
-    bpf_prog_active raised, and whoever preempts it there has no kprobe program run on that CPU
-    (trace_call_bpf(), kernel/trace/bpf_trace.c), be it ours or another tool's.
-    """
-    lib, rows = library(), {}
-    key, following = (ctypes.create_string_buffer(key_size) for _ in range(2))
-    value, before = ctypes.create_string_buffer(row_size), None
-    # Where `before` was deleted meanwhile the walk begins anew.
-    while not _ended(lib.bpf_map_get_next_key(fd, before, following)):
-        key, following = following, key
-        before = key
-        if key.raw not in rows and not _ended(lib.bpf_map_lookup_elem(fd, key, value)):
-            rows[key.raw] = value.raw
-    return list(rows.items())
-
-
-def _ended(result: int) -> bool:
-    """Whether a map has no such key. Raises OSError for other failures."""
-    if result == -errno.ENOENT:
-        return True
-    _checked(result)
-    return False
 
 
 def read_array(fd: int, length: int) -> list[int]:
@@ -105,6 +73,17 @@ def write_hash(fd: int, key: int, value: int) -> None:
     write_array(fd, key, value)  # whose keys are as wide
 
 
+def write(fd: int, index: int, value: bytes) -> None:
+    """Set one value of an array map, in full."""
+    key = ctypes.c_uint32(index)
+    _checked(library().bpf_map_update_elem(fd, ctypes.byref(key), value, 0))
+
+
+def push(fd: int, value: tuple[int, int]) -> None:
+    """Put a value on top of a stack map of two u32."""
+    _checked(library().bpf_map_update_elem(fd, None, (ctypes.c_uint32 * 2)(*value), 0))
+
+
 def read_value(fd: int, size: int) -> bytes:
     """The one value of an array map of one, in full."""
     value = ctypes.create_string_buffer(size)
@@ -112,14 +91,40 @@ def read_value(fd: int, size: int) -> bytes:
     return value.raw
 
 
-def write_value(fd: int, value: bytes) -> None:
-    """Set the one value of an array map of one, in full."""
-    _checked(library().bpf_map_update_elem(fd, ctypes.byref(ctypes.c_uint32(0)), value, 0))
+@dataclass(frozen=True)
+class MapKind:
+    """What a map is made of: enum bpf_map_type, bytes of a key and of a value, BPF_F_*."""
+
+    type: int
+    key_bytes: int
+    value_bytes: int
+    flags: int = 0
+
+
+class _MapCreateOpts(ctypes.Structure):
+    """struct bpf_map_create_opts (libbpf's bpf.h)."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("btf_and_inner_map", ctypes.c_uint32 * 5),
+        ("map_flags", ctypes.c_uint32),
+        ("map_extra", ctypes.c_uint64),
+        ("numa_node", ctypes.c_uint32),
+        ("map_ifindex", ctypes.c_uint32),
+    )
+
+
+def create(name: str, kind: MapKind, entries: int) -> int:
+    """A new map; its fd."""
+    options = _MapCreateOpts(sz=ctypes.sizeof(_MapCreateOpts), map_flags=kind.flags)
+    sizes = kind.key_bytes, kind.value_bytes, entries
+    made = library().bpf_map_create(kind.type, name.encode(), *sizes, ctypes.byref(options))
+    return _checked(int(made))
 
 
 def create_array(name: str, size: int) -> int:
     """A new array map with one value of `size` bytes; its fd."""
-    return _checked(library().bpf_map_create(MAP_TYPE_ARRAY, name.encode(), 4, size, 1, None))
+    return create(name, MapKind(MAP_TYPE_ARRAY, 4, size), 1)
 
 
 def pin(fd: int, path: Path) -> None:
@@ -133,15 +138,39 @@ class _ObjGetOpts(ctypes.Structure):
     _fields_ = (("sz", ctypes.c_size_t), ("file_flags", ctypes.c_uint32), ("_", ctypes.c_uint32))
 
 
-def open_pinned(path: Path) -> int:
-    """The fd of a pinned map, for reading alone."""
-    options = _ObjGetOpts(sz=ctypes.sizeof(_ObjGetOpts), file_flags=F_RDONLY)
+def open_pinned(path: Path, *, mapping: bool = False) -> int:
+    """The fd of a pinned map, for reading alone.
+
+    mapping: of a frozen map, whose memory is to be mapped. By a descriptor that is for reading
+    alone the kernel maps none (bpf_map_mmap() wants VM_SHARED), and a frozen map is so by any.
+    """
+    flags = 0 if mapping else F_RDONLY
+    options = _ObjGetOpts(sz=ctypes.sizeof(_ObjGetOpts), file_flags=flags)
     return _checked(library().bpf_obj_get_opts(os.fsencode(path), ctypes.byref(options)))
 
 
-def delete(fd: int, key: bytes) -> None:
-    """Delete a key, if it is there."""
-    _ended(library().bpf_map_delete_elem(fd, key))
+def freeze(fd: int) -> None:
+    """Let nobody write to a map but programs, for good. Raises OSError, also where it is frozen."""
+    _checked(library().bpf_map_freeze(fd))
+
+
+def lookup(fd: int, key: bytes) -> int | None:
+    """What a hash map of u32 has for a key."""
+    value = ctypes.c_uint32()
+    found = _there(library().bpf_map_lookup_elem(fd, key, ctypes.byref(value)))
+    return value.value if found else None
+
+
+def delete(fd: int, key: bytes) -> bool:
+    """Delete a key; whether it was there: of several who delete it, one is told so."""
+    return _there(library().bpf_map_delete_elem(fd, key))
+
+
+def _there(result: int) -> bool:
+    if result == -errno.ENOENT:
+        return False
+    _checked(result)
+    return True
 
 
 def run_stats(prog_fd: int) -> tuple[int, int, int]:

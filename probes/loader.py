@@ -10,10 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from nvscope.probes import features, libbpf, mapmemory, perf, programs, software, stats
+from nvscope.probes import (
+    features,
+    libbpf,
+    mapmemory,
+    perf,
+    pools,
+    programs,
+    software,
+    stats,
+)
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME, applicable
-from nvscope.probes.counters import MAPS, Counters
+from nvscope.probes.counters import MAPS, WRITTEN, Counters
 from nvscope.probes.errors import LackError
 from nvscope.probes.planning import Plans, Wanted
 from nvscope.probes.programs import FENTRY, MECHANISMS, Mode, Probing, Program, Sizes
@@ -87,7 +96,7 @@ class Loaded:
         self._module: Module | None = module
         self._mode = mode
         self._lock = threading.Lock()
-        maps = {name: module.map(name) for name in MAPS}
+        maps = {name: module.map(name) for name in (*MAPS, *WRITTEN)}
         told = stats.by_descriptors(dict(module.programs))
         self.counters = Counters(maps, told, notifier_seen(attachments))
         self.programs = {name: libbpf.program_id(fd) for name, fd in module.programs.items()}
@@ -123,8 +132,7 @@ class Loaded:
         """Delete the rows of a VM that is gone. A VM that goes on gets new ones, from zero."""
         with self._lock:
             if self._module is not None:
-                probing = self._mode.probing
-                self.counters.forget(vm, triggers=bool(probing and probing.triggers))
+                self.counters.forget(vm)
 
     def detach(self) -> None:
         """See no more calls; all that was seen can still be read. May be called twice."""
@@ -141,6 +149,7 @@ class Loaded:
             if self._ring is not None:
                 self._ring.close()
                 self._ring = None
+            self.counters.close()
             if module is not None:
                 module.discard()
 
@@ -186,7 +195,7 @@ def load(
     features.require_tracing(host)
     mode = Mode(trace=ring_bytes > 0 and probing is None, probing=probing)
     sizes = Sizes(max_vms, ring_bytes)
-    mapmemory.require(sizes, mode, libbpf.possible_cpus())
+    mapmemory.require(sizes)
     btf = Btf()
     default = applicable(features.revmap(btf), trace=mode.trace)
     names = dict.fromkeys(default if points is None else points) | dict.fromkeys(symbols)
@@ -218,6 +227,8 @@ def _attach_best(
         if strict and not plans.complete:
             return None
         module = Module(_compile(chosen, sizes, mode, telling))
+        stacks = {pool.stack: module.map(pool.stack) for pool in pools.POOLS}
+        pools.fill(stacks, programs.capacity(sizes))
         problems = {program.point: _attach(module, program, host) for program in chosen}
         if not any(problems.values()):
             libbpf.write_array(module.map("armed"), 0, time.monotonic_ns())

@@ -12,14 +12,15 @@ import click
 from nvscope.probes import decode
 from nvscope.probes.errors import LackError
 from nvscope.probes.options import DEFAULT_MAX_VMS
-from nvscope.probes.programs import Mode, Sizes, mmus, rows
+from nvscope.probes.programs import Sizes, mmus, rows
 
 # struct bucket (kernel/bpf/hashtab.c): a list's head and a lock, one for each entry that there is
 # room for, rounded up to a power of two; they are taken when the map is made.
 _BUCKET_BYTES = 16
-# What an entry takes beside its value, which of a per-CPU map has memory of its own: struct
-# htab_elem (48 bytes), the key, and what the allocator rounds up.
-_ENTRY_BYTES = 128
+# Of the indexes' entries: struct htab_elem (48 bytes), the key and the value; those of shadow MMUs
+# are allocated one by one, and rounded up.
+_ROW_ENTRY_BYTES, _MMU_ENTRY_BYTES = 48 + 16 + 8, 96
+_FREE_BYTES = 8  # of a stack's entry: struct nv_range
 # More than that is said, and no more than a quarter of the host's memory may be asked for.
 _LARGE_BYTES, _SHARE = 64 << 20, 4
 
@@ -42,25 +43,27 @@ class Use:
     full: int
 
 
-def use(sizes: Sizes, mode: Mode, cpus: int) -> Use:
-    """What the maps take; cpus: those that the kernel has per-CPU memory for.
+def use(sizes: Sizes) -> Use:
+    """What the maps take, whatever the number of CPUs.
 
-    >>> use(Sizes(vms=1024), Mode(), cpus=8)
-    Use(at_once=1572864, full=79167488)
+    >>> use(Sizes(vms=1024))
+    Use(at_once=29622272, full=35913728)
     """
-    entries = {"rows": rows(sizes, mode), "mmus": mmus(sizes)}
-    at_once = sum(_BUCKET_BYTES << (n - 1).bit_length() for n in entries.values())
-    row_bytes = _ENTRY_BYTES + decode.SIZES[1] * cpus
-    return Use(at_once, at_once + entries["rows"] * row_bytes + entries["mmus"] * _ENTRY_BYTES)
+    entries = {"rows": rows(sizes), "mmus": mmus(sizes)}
+    buckets = sum(_BUCKET_BYTES << (n - 1).bit_length() for n in entries.values())
+    row_bytes = decode.ROW_BYTES + _ROW_ENTRY_BYTES + _FREE_BYTES
+    states = entries["mmus"] * (decode.MMU_BYTES + _FREE_BYTES)
+    at_once = buckets + entries["rows"] * row_bytes + states
+    return Use(at_once, at_once + entries["mmus"] * _MMU_ENTRY_BYTES)
 
 
-def require(sizes: Sizes, mode: Mode, cpus: int, proc: Path = Path("/proc")) -> None:
+def require(sizes: Sizes, proc: Path = Path("/proc")) -> None:
     """Say what the maps take, where it is much. Raises LackError where the host has not as much.
 
     What most hosts are given is never refused. What the maps may grow to is held against all of the
     memory: hosts have little left when their VMs run, and must be able to start the exporter anew.
     """
-    asked = use(sizes, mode, cpus)
+    asked = use(sizes)
     if sizes.vms <= DEFAULT_MAX_VMS or asked.full <= _LARGE_BYTES:
         return
     memory = read_memory(proc)
@@ -69,7 +72,7 @@ def require(sizes: Sizes, mode: Mode, cpus: int, proc: Path = Path("/proc")) -> 
             range(1, sizes.vms),
             True,
             lo=DEFAULT_MAX_VMS,
-            key=lambda vms: bool(_lack(use(Sizes(vms), mode, cpus), memory)),
+            key=lambda vms: bool(_lack(use(Sizes(vms)), memory)),
         )
         raise LackError(f"the maps for --max-vms {sizes.vms} {why}; give at most {fitting}")
     click.echo(

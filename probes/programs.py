@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nvscope.probes import decode
+from nvscope.probes import decode, libbpf, pools
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME, Hook, Kind, ProbePoint
 from nvscope.probes.snapshot import Attachment, Refusal
@@ -22,6 +22,8 @@ from nvscope.probes.symbols import (
 
 SOURCES = Path(__file__).parent / "bpf"
 HEADER = SOURCES / "nvscope.h"
+# What the programs share, each after those that it needs.
+SHARED = (HEADER, *(SOURCES / f"{name}.h" for name in ("calls", "rows", "events")))
 # What bcc's own headers include, in place of a kernel's.
 HEADERS = SOURCES / "headers"
 FENTRY, KPROBE = "fentry", "kprobe"
@@ -224,7 +226,7 @@ def source(programs: Sequence[Program], others: Sequence[Path] = ()) -> str:
 
     others: what is beside the points' programs.
     """
-    files = [HEADER, *(SOURCES / f"{program.point}.c" for program in programs), *others]
+    files = [*SHARED, *(SOURCES / f"{program.point}.c" for program in programs), *others]
     return "".join(f'#line 1 "{path.name}"\n{path.read_text()}\n' for path in files)
 
 
@@ -243,8 +245,12 @@ def compiler_flags(programs: Sequence[Program], sizes: Sizes, mode: Mode = COUNT
     page_bytes = os.sysconf("SC_PAGESIZE")
     flags = [
         f"-I{SOURCES}",
-        f"-DNV_ROWS={rows(sizes, mode)}",
+        f"-DNV_ROWS={rows(sizes)}",
         f"-DNV_MMUS={mmus(sizes)}",
+        f"-DNV_STRIPES={decode.stripes(libbpf.possible_cpus())}",
+        f"-DNV_SHARE_ROWS={rows(sizes) // pools.SHARES}",
+        f"-DNV_ROW_SHIFT={pools.range_shift(rows(sizes) // pools.SHARES)}",
+        f"-DNV_MMU_SHIFT={pools.range_shift(mmus(sizes))}",
         f"-DNV_TRACE={int(mode.trace)}",
         *_probing_flags(mode.probing),
         f"-DNV_RING_PAGES={sizes.ring_bytes // page_bytes}",
@@ -254,15 +260,21 @@ def compiler_flags(programs: Sequence[Program], sizes: Sizes, mode: Mode = COUNT
     return [*flags, *sorted({flag for program in programs for flag in program.flags})]
 
 
-def rows(sizes: Sizes, mode: Mode) -> int:
-    """How many rows the VMs can have."""
-    triggers = mode.probing is not None and mode.probing.triggers
-    return sizes.vms * len(decode.LABELS) * (len(decode.TRIGGERS) if triggers else 1)
+def rows(sizes: Sizes) -> int:
+    """How many rows the VMs can have: one for each kind of call, and as many to share out among
+    stripes of CPUs.
+    """
+    return sizes.vms * len(decode.LABELS) * pools.SHARES
 
 
 def mmus(sizes: Sizes) -> int:
     """How many shadow MMUs there is room for."""
     return sizes.vms * MMUS_PER_VM
+
+
+def capacity(sizes: Sizes) -> dict[str, int]:
+    """The values of the arrays that are given out, by name."""
+    return {"rows": rows(sizes), "mmus": mmus(sizes)}
 
 
 def _probing_flags(probing: Probing | None) -> list[str]:

@@ -2,7 +2,8 @@
  *
  * mmu_free: an MMU's page tables go, with their VM: what is known of it, too.
  */
-#include "nvscope.h"
+#include "events.h"
+#include "rows.h"
 
 int NV_MMU_FREE_ENTRY(unsigned long long *ctx)
 {
@@ -20,6 +21,6 @@ int NV_MMU_FREE_ENTRY(unsigned long long *ctx)
 		nv_emit(NV_EVENT_MMU_FREE, &vm, &event);
 	}
 #endif
-	mmus.delete(&id);
+	nv_drop_mmu(id);
 	return 0;
 }

@@ -4,7 +4,7 @@
  * traces only, where it says that nothing is mapped yet. The function may find
  * that the MMU is there already (a second KVM_ARM_VCPU_INIT), and leave it.
  */
-#include "nvscope.h"
+#include "events.h"
 
 int NV_MMU_INIT_ENTRY(unsigned long long *ctx)
 {

@@ -3,7 +3,7 @@
  * mmu_recycle: a vCPU is about to enter a shadow MMU that may have belonged to
  * another context: it is then unmapped. Only marks what runs within.
  */
-#include "nvscope.h"
+#include "calls.h"
 
 int NV_MMU_RECYCLE_ENTRY(unsigned long long *ctx)
 {

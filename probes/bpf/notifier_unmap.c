@@ -3,7 +3,8 @@
  * notifier_unmap: the MMU notifier takes a canonical range from a VM.
  * Runs in whatever task reclaims, so the VM comes from the argument.
  */
-#include "nvscope.h"
+#include "events.h"
+#include "rows.h"
 
 /* The range, a struct on its caller's stack. */
 #define NV_NOTIFIER_FRAME NV_FRAME_ARGUMENT(1, NV_NOTIFIER_UNMAP_RETURN)
@@ -50,22 +51,20 @@ int NV_NOTIFIER_UNMAP_EXIT(unsigned long long *ctx)
 {
 	const int typed = NV_NOTIFIER_UNMAP_TYPED;
 	struct nv_inflight *task;
-	struct nv_key key = {};
 	const nv_u64 *args;
 	nv_u64 ns, kvm;
+	nv_u32 labels;
 
 	task = nv_end(NV_NOTIFIER_UNMAP, &ns);
 	if (!task)
 		return 0;
 	args = typed ? ctx : task->args[NV_NOTIFIER_UNMAP];
 	kvm = nv_value(typed, args, NV_NOTIFIER_UNMAP_KVM_ARG, NV_NOTIFIER_UNMAP_KVM_AT);
-	key.kvm = kvm;
-	key.pid = nv_load32(typed, kvm, NV_OFFSET_KVM_PID);
-	key.labels = NV_NOTIFIER_UNMAP << NV_POINT_SHIFT | NV_TRIGGER_LABEL(kvm, ctx);
+	labels = NV_NOTIFIER_UNMAP << NV_POINT_SHIFT | NV_TRIGGER_LABEL(kvm, ctx);
 #if NV_EVENTS
 	if (NV_EMITS_END(NV_NOTIFIER_UNMAP, ns))
-		nv_emit_notifier(NV_EVENT_NOTIFIER_END, args, key.labels, ns);
+		nv_emit_notifier(NV_EVENT_NOTIFIER_END, args, labels, ns);
 #endif
-	nv_count(&key, ns);
+	nv_count(&task->last, kvm, labels, ns);
 	return 0;
 }

@@ -3,7 +3,7 @@
  * numa_scan: NUMA balancing takes a process's pages away to see who touches
  * them, in that process's own threads. Only marks what runs within.
  */
-#include "nvscope.h"
+#include "calls.h"
 
 int NV_NUMA_SCAN_ENTRY(unsigned long long *ctx)
 {

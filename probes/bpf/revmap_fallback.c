@@ -3,7 +3,7 @@
  * revmap_fallback: a notifier unmap gives up on the reverse map and unmaps all
  * of a shadow MMU. Keeps the reason for the shadow unmap that runs within.
  */
-#include "nvscope.h"
+#include "events.h"
 
 nv_inline nv_u32 nv_fallback_reason(int reason)
 {

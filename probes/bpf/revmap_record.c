@@ -3,7 +3,8 @@
  * revmap_record: a shadow mapping is noted in the reverse map. What became of
  * it is the function's result, an enum whose names are looked up in BTF.
  */
-#include "nvscope.h"
+#include "events.h"
+#include "rows.h"
 
 /* fexit still finds the arguments, and for the counts alone nobody asks how long it took. */
 #define NV_RECORD_BEGINS (!NV_REVMAP_RECORD_TYPED || NV_TRACE || NV_PROBE)
@@ -37,8 +38,9 @@ nv_inline nv_u32 nv_outcome(const nv_u64 *ctx)
 
 #if NV_EVENTS
 nv_inline void nv_emit_record(struct nv_inflight *task, const nv_u64 *args, nv_u32 outcome,
-			      nv_u64 mmu, const struct nv_key *vm, nv_u64 ns)
+			      nv_u64 mmu, nv_u64 kvm, nv_u32 labels, nv_u64 ns)
 {
+	struct nv_key vm = {};
 	const int typed = NV_REVMAP_RECORD_TYPED;
 	struct nv_event event = {
 		.mmu = NV_MMU_ID(typed, mmu),
@@ -55,7 +57,8 @@ nv_inline void nv_emit_record(struct nv_inflight *task, const nv_u64 *args, nv_u
 #if NV_TRACE
 	task->canonical_ipa = event.canonical_ipa;
 #endif
-	nv_emit(NV_EVENT_RECORD, vm, &event);
+	nv_key_of(&vm, kvm, labels);
+	nv_emit(NV_EVENT_RECORD, &vm, &event);
 }
 #endif
 
@@ -63,24 +66,23 @@ int NV_REVMAP_RECORD_EXIT(unsigned long long *ctx)
 {
 	const int typed = NV_REVMAP_RECORD_TYPED;
 	const nv_u64 *args = ctx;
-	struct nv_key key = {};
-	nv_u32 outcome = nv_outcome(ctx);
-	nv_u64 mmu, ns = 0;
+	nv_u32 outcome = nv_outcome(ctx), labels = NV_REVMAP_RECORD << NV_POINT_SHIFT | outcome;
+	struct nv_inflight *task;
+	nv_u64 kvm, mmu, ns = 0;
 
 #if NV_RECORD_BEGINS
-	struct nv_inflight *task;
-
 	task = nv_end(NV_REVMAP_RECORD, &ns);
+#else
+	task = nv_task();
+#endif
 	if (!task)
 		return 0;
 	args = typed ? ctx : task->args[NV_REVMAP_RECORD];
-#endif
 	mmu = nv_value(typed, args, NV_REVMAP_RECORD_MMU_ARG, NV_REVMAP_RECORD_MMU_AT);
-	nv_key_of(&key, NV_KVM_OF_MMU(typed, mmu),
-		  NV_REVMAP_RECORD << NV_POINT_SHIFT | outcome);
+	kvm = NV_KVM_OF_MMU(typed, mmu);
 #if !NV_HAS_REVMAP_BROKEN && NV_OFFSET_MMU_BROKEN >= 0
 	if (nv_load8(typed, mmu, NV_OFFSET_MMU_BROKEN)) {
-		struct nv_mmu *state = nv_mmu_state(NV_MMU_ID(typed, mmu), &key);
+		struct nv_mmu *state = nv_mmu_state(&task->last, NV_MMU_ID(typed, mmu), kvm, 1);
 
 		if (state)
 			state->broken = 1;
@@ -88,8 +90,8 @@ int NV_REVMAP_RECORD_EXIT(unsigned long long *ctx)
 #endif
 #if NV_EVENTS
 	if (NV_EMITS_END(NV_REVMAP_RECORD, ns))
-		nv_emit_record(task, args, outcome, mmu, &key, ns);
+		nv_emit_record(task, args, outcome, mmu, kvm, labels, ns);
 #endif
-	nv_count(&key, NV_PROBE ? ns : 0);
+	nv_count(&task->last, kvm, labels, NV_PROBE ? ns : 0);
 	return 0;
 }

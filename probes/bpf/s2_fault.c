@@ -8,7 +8,8 @@
  * one that handles all aborts of a guest (NV_S2_FAULT_WHOLE): MMIO and what is
  * given back to L1 as well. A call counts there if something was mapped in it.
  */
-#include "nvscope.h"
+#include "events.h"
+#include "rows.h"
 
 /* HPFAR_EL2.FIPA, bits 47:4, is IPA[55:12] (Arm ARM D24.2, HPFAR_EL2; FEAT_D128's width). */
 #define NV_HPFAR_FIPA 0x0000fffffffffff0ULL
@@ -80,9 +81,9 @@ int NV_S2_FAULT_ENTRY(unsigned long long *ctx)
 }
 
 /* Whether a shadow fault brings back what a notifier unmap took. */
-nv_inline int nv_refault(nv_u64 mmu, const struct nv_key *vm)
+nv_inline int nv_refault(struct nv_last *last, nv_u64 mmu, nv_u64 kvm)
 {
-	struct nv_mmu *state = nv_mmu_state(NV_MMU_ID(NV_S2_FAULT_TYPED, mmu), vm);
+	struct nv_mmu *state = nv_mmu_state(last, NV_MMU_ID(NV_S2_FAULT_TYPED, mmu), kvm, 1);
 	int owed;
 
 	if (!state)
@@ -96,8 +97,9 @@ nv_inline int nv_refault(nv_u64 mmu, const struct nv_key *vm)
 
 #if NV_EVENTS
 nv_inline void nv_emit_fault(nv_u64 canonical_ipa, const nv_u64 *args, nv_u64 mmu, int result,
-			     const struct nv_key *vm, nv_u64 ns)
+			     nv_u64 kvm, nv_u32 labels, nv_u64 ns)
 {
+	struct nv_key vm = {};
 	struct nv_event event = {
 		.nested_ipa = mmu ? nv_fault_ipa(args) : 0,
 		.canonical_ipa = canonical_ipa,
@@ -107,7 +109,8 @@ nv_inline void nv_emit_fault(nv_u64 canonical_ipa, const nv_u64 *args, nv_u64 mm
 
 	if (mmu)
 		event.mmu = NV_MMU_ID(NV_S2_FAULT_TYPED, mmu);
-	nv_emit(NV_EVENT_FAULT, vm, &event);
+	nv_key_of(&vm, kvm, labels);
+	nv_emit(NV_EVENT_FAULT, &vm, &event);
 }
 #endif
 
@@ -124,9 +127,10 @@ nv_inline int nv_fault_result(const nv_u64 *ctx)
 int NV_S2_FAULT_EXIT(unsigned long long *ctx)
 {
 	const int typed = NV_S2_FAULT_TYPED;
+	nv_u32 labels = NV_S2_FAULT << NV_POINT_SHIFT;
 	struct nv_inflight *task;
-	struct nv_key key = {};
-	nv_u64 ns, kvm, mmu, *args;
+	nv_u64 ns, kvm, mmu;
+	const nv_u64 *args;
 #if NV_EVENTS
 	nv_u64 canonical_ipa;
 #endif
@@ -144,23 +148,20 @@ int NV_S2_FAULT_EXIT(unsigned long long *ctx)
 #endif
 	args = typed ? ctx : task->args[NV_S2_FAULT];
 	kvm = nv_load64(typed, nv_fault_vcpu(args), NV_OFFSET_VCPU_KVM);
-	key.kvm = kvm;
-	key.pid = nv_load32(typed, kvm, NV_OFFSET_KVM_PID);
-	key.labels = NV_S2_FAULT << NV_POINT_SHIFT;
 	if (nv_fault_result(ctx) < 0)
-		key.labels |= NV_FAULT_ERROR;
+		labels |= NV_FAULT_ERROR;
 	mmu = nv_fault_mmu(args);
 	if (mmu == kvm + NV_OFFSET_KVM_ARCH + NV_OFFSET_ARCH_MMU)
 		mmu = 0;
 	if (mmu) {
-		key.labels |= NV_FAULT_SHADOW;
-		if (!(key.labels & NV_FAULT_ERROR) && nv_refault(mmu, &key))
-			key.labels |= NV_FAULT_REFAULT;
+		labels |= NV_FAULT_SHADOW;
+		if (!(labels & NV_FAULT_ERROR) && nv_refault(&task->last, mmu, kvm))
+			labels |= NV_FAULT_REFAULT;
 	}
 #if NV_EVENTS
 	if (NV_EMITS_END(NV_S2_FAULT, ns))
-		nv_emit_fault(canonical_ipa, args, mmu, nv_fault_result(ctx), &key, ns);
+		nv_emit_fault(canonical_ipa, args, mmu, nv_fault_result(ctx), kvm, labels, ns);
 #endif
-	nv_count(&key, ns);
+	nv_count(&task->last, kvm, labels, ns);
 	return 0;
 }

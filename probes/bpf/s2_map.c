@@ -3,7 +3,7 @@
  * s2_map: something is mapped by a stage 2. Marks the fault that this task
  * handles, where s2_fault is attached to a function that does more than faults.
  */
-#include "nvscope.h"
+#include "calls.h"
 
 int NV_S2_MAP_ENTRY(unsigned long long *ctx)
 {

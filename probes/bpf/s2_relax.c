@@ -3,7 +3,7 @@
  * s2_relax: what is mapped may from now on be used more freely. Marks the fault
  * that this task handles, as s2_map does.
  */
-#include "nvscope.h"
+#include "calls.h"
 
 int NV_S2_RELAX_ENTRY(unsigned long long *ctx)
 {

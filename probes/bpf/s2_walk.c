@@ -3,7 +3,7 @@
  * s2_walk: L1's stage 2 was walked, for the fault that this task handles: where
  * that led is the canonical IPA. Only where no argument of s2_fault tells it.
  */
-#include "nvscope.h"
+#include "calls.h"
 
 #if !NV_S2_WALK_TYPED
 int NV_S2_WALK_ENTRY(unsigned long long *ctx)

@@ -5,7 +5,7 @@
  * just noted in the reverse map. The function serves the canonical stage 2 as
  * well: those calls are skipped.
  */
-#include "nvscope.h"
+#include "events.h"
 
 #if !NV_SHADOW_MAP_TYPED
 int NV_SHADOW_MAP_ENTRY(unsigned long long *ctx)

@@ -4,7 +4,8 @@
  * by the guest hypervisor's TLBI, or before the MMU is recycled. The function
  * serves the canonical stage 2 as well: those calls are skipped.
  */
-#include "nvscope.h"
+#include "events.h"
+#include "rows.h"
 
 #define NV_VTCR_T0SZ 0x3f /* VTCR_EL2.T0SZ, bits 5:0: the IPA space is 2^(64 - T0SZ) */
 
@@ -112,13 +113,12 @@ nv_inline void nv_forget(struct nv_mmu *state, int full, nv_u32 within, int brok
 int NV_SHADOW_UNMAP_EXIT(unsigned long long *ctx)
 {
 	const int typed = NV_SHADOW_UNMAP_TYPED;
-	nv_u64 ns, mmu, id, start, size, *args;
+	nv_u64 ns, kvm, mmu, id, start, size, *args;
 	struct nv_inflight *task;
-	struct nv_key key = {};
 	struct nv_mmu *state;
 	struct nv_row *row;
 	int full, broken = 0;
-	nv_u32 within;
+	nv_u32 within, labels;
 
 	task = nv_end(NV_SHADOW_UNMAP, &ns);
 	if (!task)
@@ -129,27 +129,29 @@ int NV_SHADOW_UNMAP_EXIT(unsigned long long *ctx)
 	size = nv_value(typed, args, NV_SHADOW_UNMAP_SIZE_ARG, NV_SHADOW_UNMAP_SIZE_AT);
 	full = nv_full(typed, mmu, start, size);
 	within = nv_within(task, ctx);
-	nv_key_of(&key, NV_KVM_OF_MMU(typed, mmu),
-		  NV_SHADOW_UNMAP << NV_POINT_SHIFT | within << NV_WITHIN_SHIFT);
-	key.labels |= NV_TRIGGER_LABEL(key.kvm, ctx);
+	kvm = NV_KVM_OF_MMU(typed, mmu);
+	labels = NV_SHADOW_UNMAP << NV_POINT_SHIFT | within << NV_WITHIN_SHIFT |
+		 NV_TRIGGER_LABEL(kvm, ctx);
 #if NV_EVENTS
 	if (NV_EMITS_END(NV_SHADOW_UNMAP, ns))
-		nv_emit_unmap(NV_EVENT_UNMAP_END, args, within, key.labels, ns);
+		nv_emit_unmap(NV_EVENT_UNMAP_END, args, within, labels, ns);
 #endif
 	id = NV_MMU_ID(typed, mmu);
-	state = mmus.lookup(&id);
+	state = nv_mmu_state(&task->last, id, kvm, 0);
 	if (full) {
-		key.labels |= NV_UNMAP_FULL;
+		labels |= NV_UNMAP_FULL;
 		if (within == NV_WITHIN_NOTIFIER)
-			key.labels |= nv_reason(task, state, ctx) << NV_REASON_SHIFT;
+			labels |= nv_reason(task, state, ctx) << NV_REASON_SHIFT;
 	}
 #if NV_OFFSET_MMU_BROKEN >= 0
 	broken = nv_load8(typed, mmu, NV_OFFSET_MMU_BROKEN);
 #endif
 	if (state)
 		nv_forget(state, full, within, broken);
-	row = nv_count(&key, ns);
-	if (row)
-		row->size_bytes = full ? size : row->size_bytes + size;
+	row = nv_count(&task->last, kvm, labels, ns);
+	if (row && full)
+		row->size_bytes = size;
+	else if (row)
+		__sync_fetch_and_add(&row->size_bytes, size);
 	return 0;
 }

@@ -4,7 +4,7 @@
  * Only marks what runs within. Kept as its frame: the
  * caller's struct that says what to do.
  */
-#include "nvscope.h"
+#include "calls.h"
 
 int NV_TLBI_ALL_ENTRY(unsigned long long *ctx)
 {

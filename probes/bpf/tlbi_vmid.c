@@ -4,7 +4,7 @@
  * each shadow MMU of the VMID. Only marks what runs within. Kept as its
  * frame: the caller's struct that says what to do.
  */
-#include "nvscope.h"
+#include "calls.h"
 
 int NV_TLBI_VMID_ENTRY(unsigned long long *ctx)
 {

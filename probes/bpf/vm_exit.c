@@ -3,13 +3,27 @@
  * vm_exit: a VM is destroyed. Its rows go, before another VM of the same
  * process gets the same struct kvm.
  */
-#include "nvscope.h"
+#include "events.h"
+#include "rows.h"
+
+/* All rows of a point whose labels have so many bits. */
+nv_inline void nv_drop_rows(struct nv_heads *at, struct nv_key *key, nv_u32 stripe, int point,
+			    int bits)
+{
+	int labels;
+
+	for (labels = 0; labels < 1 << bits; labels++) {
+		key->labels = stripe << NV_STRIPE_SHIFT | point << NV_POINT_SHIFT | labels;
+		nv_drop_row(at, key);
+	}
+}
 
 int NV_VM_EXIT_ENTRY(unsigned long long *ctx)
 {
 	const int typed = NV_VM_EXIT_TYPED;
+	struct nv_heads *at = nv_heads();
 	struct nv_key key = {};
-	int point, bits;
+	nv_u32 stripe;
 
 	key.kvm = nv_value(typed, ctx, NV_VM_EXIT_KVM_ARG, NV_VM_EXIT_KVM_AT);
 	key.pid = nv_load32(typed, key.kvm, NV_OFFSET_KVM_PID);
@@ -18,12 +32,11 @@ int NV_VM_EXIT_ENTRY(unsigned long long *ctx)
 
 	nv_emit(NV_EVENT_VM_EXIT, &key, &event);
 #endif
-	for (point = 0; point < NV_POINTS; point++) {
-		for (bits = 0; bits < NV_LABEL_BITS; bits++) {
-			key.labels = point << NV_POINT_SHIFT | bits;
-			rows.delete(&key);
-			spare.delete(&key);
-		}
+	for (stripe = 0; at && stripe <= NV_ALL_CPUS; stripe++) {
+		nv_drop_rows(at, &key, stripe, NV_NOTIFIER_UNMAP, 0);
+		nv_drop_rows(at, &key, stripe, NV_S2_FAULT, NV_FAULT_BITS);
+		nv_drop_rows(at, &key, stripe, NV_SHADOW_UNMAP, NV_UNMAP_BITS);
+		nv_drop_rows(at, &key, stripe, NV_REVMAP_RECORD, NV_RECORD_BITS);
 	}
 	return 0;
 }

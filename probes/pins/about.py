@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import nvscope
-from nvscope.probes.programs import HEADER
+from nvscope.probes.programs import SHARED
 from nvscope.probes.snapshot import Attachment
 
 # The map's one value. A host's attachments take some 2 KiB.
@@ -72,4 +72,5 @@ def parse(value: bytes) -> About:
 @functools.cache
 def our_stamp() -> str:
     """This version, and a digest of the layout of its maps: during development only that moves."""
-    return f"{nvscope.__version__} (layout {hashlib.sha256(HEADER.read_bytes()).hexdigest()[:8]})"
+    sources = b"".join(path.read_bytes() for path in SHARED)
+    return f"{nvscope.__version__} (layout {hashlib.sha256(sources).hexdigest()[:8]})"

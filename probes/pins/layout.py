@@ -7,7 +7,8 @@
     DIR/current/links/…       what attaches the programs, for their user alone
 
 What is in current is for the readers' group to read: keys of the maps are addresses of the kernel,
-and others do not get them (kernel.kptr_restrict). Programs are not pinned: the links keep them.
+and others do not get them (kernel.kptr_restrict). The maps are frozen: only programs write to them.
+Programs are not pinned: the links keep them.
 
 All is made in DIR/loading first, which then gets its name at once: no reader sees half of it.
 A name must not have a dot (bpf_lookup, kernel/bpf/inode.c).

@@ -26,6 +26,7 @@ class _Opened:
     counters: Counters
 
     def close(self) -> None:
+        self.counters.close()
         _close_all(self.counters.maps)
 
 
@@ -123,7 +124,7 @@ def _open_all(paths: list[Path]) -> dict[str, int]:
     fds: dict[str, int] = {}
     try:
         for path in paths:
-            fds[path.name] = libbpf.open_pinned(path)
+            fds[path.name] = libbpf.open_pinned(path, mapping=True)
     except OSError:
         _close_all(fds)
         raise

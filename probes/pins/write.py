@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nvscope.probes import libbpf
+from nvscope.probes.counters import MAPS
 from nvscope.probes.errors import LackError
 from nvscope.probes.pins import bpffs
 from nvscope.probes.pins.about import ABOUT_BYTES, About, Host, our_stamp
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 # Whoever owns a link may detach.
 _OWNERS_FOLDER, _OWNERS_PIN = 0o700, 0o600
-# For a group of readers, below a folder that has the same.
-_READERS_FOLDER, _READERS_PIN = 0o750, 0o440
+# For a group of readers, below a folder that has the same. Who maps a map's memory has to open it
+# for writing as well, which a frozen map allows nobody.
+_READERS_FOLDER, _READERS_PIN, _READERS_MAP = 0o750, 0o440, 0o660
 
 
 def pin(loaded: Loaded, folder: Path, group: int | None = None) -> None:
@@ -31,7 +33,7 @@ def pin(loaded: Loaded, folder: Path, group: int | None = None) -> None:
     try:
         loading.mkdir(mode=_OWNERS_FOLDER)
         _pin_about(loaded, loading / ABOUT)
-        _pin_all(loaded.counters.maps, loading)
+        _pin_maps({name: loaded.counters.maps[name] for name in MAPS}, loading)
         if loaded.iterator is not None:
             libbpf.pin(loaded.iterator, loading / STATS)
         if group is not None:
@@ -70,10 +72,16 @@ def _pin_about(loaded: Loaded, path: Path) -> None:
     about = About(our_stamp(), host, loaded.attachments, loaded.programs)
     fd = libbpf.create_array("nvscope_about", ABOUT_BYTES)
     try:
-        libbpf.write_value(fd, about.to_bytes())
+        libbpf.write(fd, 0, about.to_bytes())
         libbpf.pin(fd, path)
     finally:
         os.close(fd)
+
+
+def _pin_maps(fds: Mapping[str, int], folder: Path) -> None:
+    for fd in fds.values():
+        libbpf.freeze(fd)
+    _pin_all(fds, folder)
 
 
 def _pin_all(fds: Mapping[str, int], folder: Path) -> None:
@@ -84,9 +92,11 @@ def _pin_all(fds: Mapping[str, int], folder: Path) -> None:
 
 def _give(folder: Path, group: int) -> None:
     """Let a group read what is in a folder; the folder itself last."""
-    for path in (*folder.iterdir(), folder):
+    for path in folder.iterdir():
         os.chown(path, -1, group)
-        path.chmod(_READERS_FOLDER if path == folder else _READERS_PIN)
+        path.chmod(_READERS_MAP if path.name in MAPS else _READERS_PIN)
+    os.chown(folder, -1, group)
+    folder.chmod(_READERS_FOLDER)
 
 
 def _remedy(group: int | None) -> str:

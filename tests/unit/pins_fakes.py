@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from exporter_fakes import ATTACHMENTS, FakeHost
+from probes_maps import Maps
 
-from nvscope.probes import decode, libbpf
 from nvscope.probes.counters import Counters
 from nvscope.probes.errors import LackError
 from nvscope.probes.pins import bpffs
 from nvscope.probes.pins.layout import LOCK
-
-MAP_TYPE_HASH, MAP_TYPE_PERCPU_HASH = 1, 5  # enum bpf_map_type, uapi/linux/bpf.h
-MISSED_COUNTS = len(decode.EDGES) * len(decode.POINTS)
+from nvscope.probes.programs import Sizes
 
 
 @dataclass
 class FakeLoaded:
     """What a loader hands over, with real maps and nothing attached."""
 
+    maps: Maps
     counters: Counters
     links: dict[str, int] = field(default_factory=dict)
     programs: dict[str, int] = field(default_factory=dict)
@@ -42,24 +40,24 @@ def mounted(place: Path) -> Iterator[Path]:
     bpffs.release(place)
 
 
-def make_loaded() -> Iterator[FakeLoaded]:
+def make_maps(sizes: Sizes) -> Iterator[Maps]:
     """Empty maps, for a fixture."""
     try:
-        create = libbpf.library().bpf_map_create
+        made = Maps(sizes)
     except LackError:
         pytest.skip("no libbpf")
-    maps = {
-        "rows": create(MAP_TYPE_PERCPU_HASH, b"rows", *decode.SIZES, 8, None),
-        "spare": create(MAP_TYPE_PERCPU_HASH, b"spare", *decode.SIZES, 8, None),
-        "mmus": create(MAP_TYPE_HASH, b"mmus", *decode.MMU_SIZES, 8, None),
-        "lost": create(libbpf.MAP_TYPE_ARRAY, b"lost", 4, 8, len(decode.LOSSES), None),
-        "missed": create(libbpf.MAP_TYPE_ARRAY, b"missed", 4, 8, MISSED_COUNTS, None),
-    }
-    if min(maps.values()) < 0:
+    except PermissionError:
         pytest.skip("no right to make BPF maps")
-    yield FakeLoaded(Counters(maps, None, notifier_seen=True))
-    for fd in maps.values():
-        os.close(fd)
+    with made:
+        yield made
+
+
+def make_loaded() -> Iterator[FakeLoaded]:
+    """With empty maps, for a fixture."""
+    for maps in make_maps(Sizes(vms=1)):
+        counters = Counters(maps.fds, None, notifier_seen=True)
+        yield FakeLoaded(maps, counters)
+        counters.close()
 
 
 def folders(place: Path) -> list[str]:

@@ -22,8 +22,11 @@ from prometheus_client.samples import Sample
 
 from nvscope.exporter.collector import VmCollector
 from nvscope.probes.decode import LABELS
+from nvscope.probes.pools import SHARES
 from nvscope.probes.snapshot import NotifierUnmaps, Room, Snapshot, VmKey
 
+# All that a VM can have, and as many to share out among stripes of CPUs.
+ROWS_PER_VM = SHARES * len(LABELS)
 UNMAPS = "nvscope_notifier_unmap_duration_seconds_count"
 
 
@@ -94,12 +97,12 @@ def test_without_a_bound_it_is_the_maps(proc: FakeProc) -> None:
     for pid in (40, 50, 60):
         proc.start(pid, b"vmm\0-name\0vm%d\0" % pid, start=pid)
     counts = unmaps({VmKey(pid, pid): 3 for pid in (40, 50, 60)})
-    source = FakeSource(replace(counts, room={"rows": Room(3, 2 * len(LABELS) + 1)}))
+    source = FakeSource(replace(counts, room={"rows": Room(3, 2 * ROWS_PER_VM + 1)}))
     made = registry(source, None)
     assert by_vm(samples(made)) == {"vm40": 3, "vm50": 3, "other": 3}
     proc.start(70, b"vmm\0-name\0vm70\0", start=70)
     counts = unmaps({VmKey(pid, pid): 3 for pid in (40, 50, 60, 70)})
-    source.counts = replace(counts, room={"rows": Room(4, 3 * len(LABELS))})  # of another loader
+    source.counts = replace(counts, room={"rows": Room(4, 3 * ROWS_PER_VM)})  # of another loader
     assert by_vm(samples(made)) == {"vm40": 3, "vm50": 3, "vm70": 3, "other": 3}
 
 

@@ -1,103 +1,104 @@
-"""BPF maps read through a library that is not there: one whose map a test scripts."""
+"""BPF maps through libbpf: what is written is read, and what cannot be is an OSError."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
-from collections.abc import Callable
+import os
+from collections.abc import Iterator
 
 import pytest
+from pins_fakes import make_maps
+from probes_maps import Maps
 
-from nvscope.probes import libbpf
+from nvscope.probes import decode, libbpf
+from nvscope.probes.libbpf import MapKind
+from nvscope.probes.programs import Sizes
 
-KEY, VALUE = 4, 8
-
-
-class FakeMap:
-    """A hash map behind libbpf's calls; nothing of it can be read in batches.
-
-    between: called before each look for a next key, with how many there were.
-    """
-
-    def __init__(self, rows: dict[bytes, bytes], between: Callable[[int], None]) -> None:
-        self.rows = rows
-        self.looks = 0
-        self._between = between
-
-    def bpf_map_get_next_key(
-        self, fd: int, before: ctypes.Array[ctypes.c_char] | None, into: ctypes.Array[ctypes.c_char]
-    ) -> int:
-        self._between(self.looks)
-        self.looks += 1
-        keys = list(self.rows)
-        known = before is not None and before.raw in self.rows
-        at = keys.index(before.raw) + 1 if known and before is not None else 0
-        if at == len(keys):
-            return -errno.ENOENT
-        into.raw = keys[at]
-        return 0
-
-    def bpf_map_lookup_elem(
-        self, fd: int, key: ctypes.Array[ctypes.c_char], into: ctypes.Array[ctypes.c_char]
-    ) -> int:
-        if fd != 7:
-            return -errno.EBADF
-        if key.raw not in self.rows:
-            return -errno.ENOENT
-        into.raw = self.rows[key.raw]
-        return 0
-
-    def libbpf_num_possible_cpus(self) -> int:
-        return 3
-
-
-def rows(count: int, value_size: int = VALUE) -> dict[bytes, bytes]:
-    return {n.to_bytes(KEY, "little"): bytes([n]) * value_size for n in range(count)}
+HASH = MapKind(libbpf.MAP_TYPE_HASH, 4, 4)
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeMap]:
-    def make(there: dict[bytes, bytes], between: Callable[[int], None] = lambda _: None) -> FakeMap:
-        fake = FakeMap(there, between)
-        monkeypatch.setattr(libbpf, "library", lambda: fake)
-        return fake
-
-    return make
+def maps() -> Iterator[Maps]:
+    yield from make_maps(Sizes(vms=1))
 
 
-@pytest.mark.parametrize("count", [0, 1, 100])
-def test_all_rows_are_read(made: Callable[..., FakeMap], count: int) -> None:
-    made(rows(count))
-    assert libbpf.read_hash(7, KEY, VALUE) == list(rows(count).items())
+class Refusing:
+    """A library of which each call fails."""
+
+    def __getattr__(self, name: str) -> object:
+        return lambda *_: -errno.EBADF
 
 
-def test_values_of_all_cpus_are_read(made: Callable[..., FakeMap]) -> None:
-    made(rows(2, 3 * 16))
-    assert libbpf.read_percpu_hash(7, KEY, 13) == list(rows(2, 3 * 16).items())
+def test_a_hash(maps: Maps) -> None:
+    index, key = maps.fds["row_index"], bytes(decode.Key(1, 2, 3))
+    assert libbpf.lookup(index, key) is None
+    value = ctypes.c_uint32(7)
+    assert not libbpf.library().bpf_map_update_elem(index, key, ctypes.byref(value), 0)
+    assert libbpf.lookup(index, key) == 7
+    assert libbpf.delete(index, key)
+    assert not libbpf.delete(index, key), "only who takes it away is told so"
+    assert libbpf.lookup(index, key) is None
 
 
-def test_a_row_that_goes_while_it_is_read(made: Callable[..., FakeMap]) -> None:
-    """The kernel then begins anew: each row comes once all the same."""
-    there = rows(10)
-
-    def delete_the_last_one_read(looks: int) -> None:
-        if looks == 5:
-            del there[(4).to_bytes(KEY, "little")]
-
-    fake = made(there, delete_the_last_one_read)
-    assert libbpf.read_hash(7, KEY, VALUE) == list(rows(10).items())
-    assert fake.looks == 5 + 10
+def test_arrays(maps: Maps) -> None:
+    libbpf.write_array(maps.fds["lost"], 2, 1 << 63)
+    assert libbpf.read_array(maps.fds["lost"], 4) == [0, 0, 1 << 63, 0]
+    row = bytes(range(128)) * 3
+    libbpf.write(maps.fds["rows"], 47, row)
+    assert bytes(maps.memory("rows"))[-len(row) :] == row
+    with pytest.raises(OSError, match="Argument list too long"):
+        libbpf.write(maps.fds["rows"], 48, row)
 
 
-def test_a_row_that_goes_before_it_is_read(
-    made: Callable[..., FakeMap], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake = made(rows(3))
-    monkeypatch.setattr(fake, "bpf_map_lookup_elem", lambda *_: -errno.ENOENT)
-    assert libbpf.read_hash(7, KEY, VALUE) == []
+@pytest.mark.usefixtures("maps")
+def test_the_one_value_of_an_array() -> None:
+    fd = libbpf.create_array("one", 100)
+    try:
+        libbpf.write(fd, 0, b"x" * 100)
+        assert libbpf.read_value(fd, 100) == b"x" * 100
+        assert libbpf.capacity(fd) == 1
+    finally:
+        os.close(fd)
 
 
-def test_a_map_that_cannot_be_read(made: Callable[..., FakeMap]) -> None:
-    made(rows(3))
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        libbpf.read_hash(8, KEY, VALUE)
+def test_a_stack_has_its_bound(maps: Maps) -> None:
+    stack = maps.fds["free_striped"]
+    assert len(list(maps.popped("free_striped"))) == 24
+    for number in range(24):
+        libbpf.push(stack, (number, 1))
+    with pytest.raises(OSError, match="Argument list too long"):
+        libbpf.push(stack, (24, 1))
+    assert maps.pop("free_striped") == (23, 1)
+
+
+@pytest.mark.parametrize(("name", "entries"), [("rows", 48), ("mmus", 64), ("row_index", 48)])
+def test_how_many_a_map_has_room_for(maps: Maps, name: str, entries: int) -> None:
+    assert libbpf.capacity(maps.fds[name]) == entries
+
+
+def test_what_is_frozen_stays_so(maps: Maps) -> None:
+    libbpf.freeze(maps.fds["lost"])
+    for attempt in (libbpf.freeze, lambda fd: libbpf.write_array(fd, 0, 1)):
+        with pytest.raises(PermissionError):
+            attempt(maps.fds["lost"])
+    assert libbpf.read_array(maps.fds["lost"], 1) == [0]
+    memory = maps.memory("missed")
+    with pytest.raises(OSError, match="Device or resource busy"):
+        libbpf.freeze(maps.fds["missed"])
+    memory.close()
+
+
+def test_whatever_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libbpf, "library", Refusing)
+    for attempt in (
+        lambda: libbpf.lookup(7, b"key4"),
+        lambda: libbpf.delete(7, b"key4"),
+        lambda: libbpf.write(7, 0, b""),
+        lambda: libbpf.push(7, (0, 1)),
+        lambda: libbpf.freeze(7),
+        lambda: libbpf.create("map", HASH, 1),
+        lambda: libbpf.read_array(7, 1),
+    ):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            attempt()

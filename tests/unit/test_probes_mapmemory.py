@@ -6,13 +6,17 @@ import re
 from pathlib import Path
 
 import pytest
+from pins_fakes import make_maps
 
-from nvscope.probes import features, libbpf, loader, mapmemory, programs
+from nvscope.probes import features, libbpf, loader, mapmemory
 from nvscope.probes.errors import LackError
 from nvscope.probes.options import DEFAULT_MAX_VMS
-from nvscope.probes.programs import COUNTS, Mode, Probing, Sizes
+from nvscope.probes.programs import Sizes
+from nvscope.probes.snapshot import VmKey
 
 GIB, MIB = 1 << 30, 1 << 20
+# Of DEFAULT_MAX_VMS.
+FULL = 35_913_728
 
 
 @pytest.fixture
@@ -29,48 +33,67 @@ def host(folder: Path, total: int, available: int) -> Path:
     return folder
 
 
-def test_the_maps_that_grow_with_vms_are_those_that_are_counted() -> None:
-    tables = re.findall(r"BPF_F_TABLE\((.*NV_(?:ROWS|MMUS).*)\);", programs.HEADER.read_text())
-    assert tables == [
-        '"percpu_hash", struct nv_key, struct nv_row, rows, NV_ROWS, BPF_F_NO_PREALLOC',
-        '"hash", nv_u64, struct nv_mmu, mmus, NV_MMUS, BPF_F_NO_PREALLOC',
-    ]
+def memlock(fd: int) -> int:
+    """What the kernel says that a map takes, in bytes."""
+    [said] = re.findall(r"^memlock:\s+(\d+)$", Path(f"/proc/self/fdinfo/{fd}").read_text(), re.M)
+    return int(said)
 
 
-def test_a_row_has_a_value_for_each_cpu() -> None:
-    few, many = (mapmemory.use(Sizes(1000), COUNTS, cpus) for cpus in (1, 65))
-    assert few.at_once == many.at_once
-    assert many.full - few.full == 64 * 336 * programs.rows(Sizes(1000), COUNTS)
-    triggers = Mode(probing=Probing("s2_fault", triggers=True))
-    assert mapmemory.use(Sizes(1000), triggers, 1).full > 4 * few.full
+@pytest.mark.parametrize("vms", [100, DEFAULT_MAX_VMS, 3000])
+def test_it_is_what_the_kernel_says(vms: int) -> None:
+    """But for what does not grow with VMs: the kernel's own of each map, and the small maps."""
+    for maps in make_maps(Sizes(vms)):
+        taken = sum(memlock(fd) for fd in maps.fds.values())
+        assert 0 <= taken - mapmemory.use(Sizes(vms)).at_once <= 48 << 10
+
+
+def test_states_of_shadow_mmus_take_more_when_there_are_some() -> None:
+    for maps in make_maps(Sizes(1)):
+        before = memlock(maps.fds["mmu_index"])
+        for number in range(1, 65):
+            maps.shadow(number, VmKey(1, 2))
+        grown = memlock(maps.fds["mmu_index"]) - before
+        use = mapmemory.use(Sizes(1))
+        assert 0 < grown <= use.full - use.at_once
+
+
+def test_it_does_not_depend_on_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libbpf, "possible_cpus", lambda: 4096)
+    assert mapmemory.use(Sizes(DEFAULT_MAX_VMS)).full == FULL
 
 
 def test_a_million_vms(proc: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(LackError) as caught:
-        mapmemory.require(Sizes(1_000_000), COUNTS, 8, proc)
+        mapmemory.require(Sizes(1_000_000), proc)
     said = caught.value.message
-    assert said.startswith("the maps for --max-vms 1000000 can grow to 73,80")
-    assert "more than a quarter of the 65,536 MiB that this host has; give at most " in said
+    assert said.startswith("the maps for --max-vms 1000000 take 27,683 MiB of the kernel's memory")
+    assert "more than a quarter of the 32,768 MiB that this host has left; give at most " in said
     most = int(said.rpartition(" ")[2])
     assert capsys.readouterr().err == ""
-    mapmemory.require(Sizes(most), COUNTS, 8, proc)
+    mapmemory.require(Sizes(most), proc)
     with pytest.raises(LackError):
-        mapmemory.require(Sizes(most + 1), COUNTS, 8, proc)
+        mapmemory.require(Sizes(most + 1), proc)
 
 
 def test_what_is_taken_at_once_must_be_free(tmp_path: Path) -> None:
     tight = host(tmp_path, total=1024 * GIB, available=512 * MIB)
-    words = "take 192 MiB of the kernel's memory at once, more than a quarter of the 512 MiB that"
+    words = "take 280 MiB of the kernel's memory at once, more than a quarter of the 512 MiB that"
     with pytest.raises(LackError, match=words):
-        mapmemory.require(Sizes(100_000), COUNTS, 8, tight)
+        mapmemory.require(Sizes(10_000), tight)
+
+
+def test_what_they_may_grow_to_must_be_there(tmp_path: Path) -> None:
+    small = host(tmp_path, total=4 * GIB, available=4 * GIB)
+    words = "can grow to 1,072 MiB of the kernel's memory, more than a quarter of the 4,096 MiB"
+    with pytest.raises(LackError, match=words):
+        mapmemory.require(Sizes(32_000), small)
 
 
 def test_much_is_said_in_one_line(proc: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    mapmemory.require(Sizes(20_000), COUNTS, 8, proc)
-    assert re.fullmatch(
-        r"nvscope: the maps take 40 MiB of the kernel's memory, and up to 1,485 MiB with the"
-        r" counts of 20000 VMs \(--max-vms\)\n",
-        capsys.readouterr().err,
+    mapmemory.require(Sizes(20_000), proc)
+    assert capsys.readouterr().err == (
+        "nvscope: the maps take 561 MiB of the kernel's memory, and up to 678 MiB with the"
+        " counts of 20000 VMs (--max-vms)\n"
     )
 
 
@@ -78,7 +101,7 @@ def test_much_is_said_in_one_line(proc: Path, capsys: pytest.CaptureFixture[str]
 def test_what_most_have_is_neither_said_nor_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], vms: int
 ) -> None:
-    mapmemory.require(Sizes(vms), COUNTS, 512, host(tmp_path, total=GIB, available=MIB))
+    mapmemory.require(Sizes(vms), host(tmp_path, total=GIB, available=MIB))
     assert capsys.readouterr().err == ""
 
 
@@ -87,12 +110,12 @@ def test_a_host_that_does_not_say(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "meminfo").write_text(text)
     assert mapmemory.read_memory(tmp_path) is None
-    mapmemory.require(Sizes(1_000_000), COUNTS, 8, tmp_path)
+    mapmemory.require(Sizes(1_000_000), tmp_path)
 
 
 def test_nothing_is_read_or_compiled_for_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "require_tracing", lambda host: None)
-    monkeypatch.setattr(libbpf, "possible_cpus", lambda: 4096)
+    monkeypatch.setattr(mapmemory, "read_memory", lambda proc: mapmemory.Memory(GIB, GIB))
     monkeypatch.setattr(loader, "Btf", lambda: pytest.fail("it went on"))
     with pytest.raises(LackError, match=r"--max-vms 1000000 .*give at most"):
         loader.load(max_vms=1_000_000)

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from exporter_fakes import ATTACHMENTS
 from pins_fakes import FakeLoaded, folders, make_loaded, mounted
+from probes_maps import Counted
 
 from nvscope.probes import decode, libbpf
+from nvscope.probes.counters import MAPS, WRITTEN
 from nvscope.probes.errors import LackError
 from nvscope.probes.pins import about, bpffs, write
 from nvscope.probes.pins.layout import ABOUT, CURRENT, LOADING
@@ -27,6 +29,14 @@ def loaded(folder: Path) -> Iterator[FakeLoaded]:
     yield from make_loaded()
 
 
+@pytest.fixture(autouse=True)
+def not_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests write to maps that are pinned, in place of programs; test_probes_pins_access.py does
+    without.
+    """
+    monkeypatch.setattr(libbpf, "freeze", lambda fd: None)
+
+
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
@@ -38,7 +48,7 @@ def test_what_is_pinned_is_read(folder: Path, loaded: FakeLoaded) -> None:
     with Pinned(folder) as source:
         snapshot = source.snapshot()
         assert snapshot.lost["vm_full"] == 7
-        assert snapshot.room == {"rows": Room(0, 8), "mmus": Room(0, 8)}
+        assert snapshot.room == {"rows": Room(0, 48), "mmus": Room(0, 64)}
         assert source.attachments == ATTACHMENTS
         assert source.host == about.Host("7.3.4", True, "none")
         libbpf.write_array(loaded.counters.maps["lost"], decode.LOSSES.index("vm_full"), 8)
@@ -47,20 +57,25 @@ def test_what_is_pinned_is_read(folder: Path, loaded: FakeLoaded) -> None:
     assert open_files() == files
 
 
-def test_a_row_that_had_to_begin_elsewhere(folder: Path, loaded: FakeLoaded) -> None:
-    """Where the kernel had no memory for it at first: what both have is one row."""
-    update = libbpf.library().bpf_map_update_elem
+def test_rows_of_all_stripes_are_read(folder: Path, loaded: FakeLoaded) -> None:
     vm, labels = VmKey(1, 2), decode.LABELS[0]
-    key = bytes(decode.Key(vm.kvm, vm.pid, labels))
-    for name, count in (("spare", 1), ("rows", 10)):
-        row = decode.Row(sum_ns=100 * count)
-        row.slots[7] = count
-        assert not update(loaded.counters.maps[name], key, bytes(row) * libbpf.possible_cpus(), 0)
-    (found,) = loaded.counters.snapshot().notifier_unmaps
-    assert found.durations.count == 11 * libbpf.possible_cpus()
-    assert found.durations.sum_ns == 1100 * libbpf.possible_cpus()
-    loaded.counters.forget(vm)
-    assert list(loaded.counters.snapshot().rows()) == []
+    write.pin(loaded, folder)
+    with Pinned(folder) as source:
+        assert list(source.snapshot().rows()) == []
+        for stripe in range(3):
+            loaded.maps.count(vm, labels, Counted({7: 10}, sum_ns=1000), stripe)
+        (found,) = source.snapshot().notifier_unmaps
+        assert (found.durations.count, found.durations.sum_ns) == (30, 3000)
+        assert source.snapshot().room["rows"] == Room(3, 48)
+        loaded.counters.forget(vm)
+        assert list(source.snapshot().rows()) == []
+
+
+def test_readers_get_no_map_that_is_written_to(folder: Path, loaded: FakeLoaded) -> None:
+    write.pin(loaded, folder)
+    pins = {path.name for path in (folder / CURRENT).iterdir()}
+    assert pins & set(loaded.maps.fds) == set(MAPS)
+    assert not pins & set(WRITTEN)
 
 
 def test_pins_may_come_later_go_and_be_replaced(folder: Path, loaded: FakeLoaded) -> None:
@@ -70,7 +85,8 @@ def test_pins_may_come_later_go_and_be_replaced(folder: Path, loaded: FakeLoaded
     assert source.host is None
     write.pin(loaded, folder)
     assert source.snapshot().lost["vm_full"] == 0
-    [other] = [next(make_loaded())]
+    making = make_loaded()
+    other = next(making)
     libbpf.write_array(other.counters.maps["lost"], decode.LOSSES.index("vm_full"), 5)
     write.pin(other, folder)
     assert source.snapshot().lost["vm_full"] == 5

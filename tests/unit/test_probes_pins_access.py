@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 import subprocess
@@ -13,11 +14,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from pins_fakes import FakeLoaded, folders, make_loaded, mounted
+from probes_maps import KINDS, Counted
 
+from nvscope.probes import decode, libbpf
+from nvscope.probes.counters import MAPS
 from nvscope.probes.errors import LackError
 from nvscope.probes.pins import bpffs, write
 from nvscope.probes.pins.cli import load
 from nvscope.probes.pins.layout import ABOUT, CURRENT, LINKS, LOCK
+from nvscope.probes.pins.pinned import Pinned
+from nvscope.probes.snapshot import VmKey
 
 # A group of readers, and a user that is in no group.
 READERS, NOBODY = 47110, 65534
@@ -35,7 +41,7 @@ def loaded(folder: Path) -> Iterator[FakeLoaded]:
 
 # As another user, with no capability; arguments: the folder, and groups to be in.
 AS_NOBODY = """
-import fcntl, os, sys
+import fcntl, mmap, os, sys
 from pathlib import Path
 from nvscope.probes import libbpf
 from nvscope.probes.errors import LackError
@@ -51,7 +57,9 @@ source = Pinned(folder)
 print(source.snapshot().lost["vm_full"])
 for attempt in (
     lambda: libbpf.write_array(source._opened.counters.maps["lost"], 0, 1),
-    lambda: libbpf.delete(source._opened.counters.maps["rows"], bytes(16)),
+    lambda: libbpf.write(source._opened.counters.maps["rows"], 0, bytes(384)),
+    lambda: mmap.mmap(source._opened.counters.maps["rows"], 4096),
+    lambda: mmap.mmap(source._opened.counters.maps["rows"], 4096, prot=mmap.PROT_WRITE),
     lambda: (folder / "current" / "rows").unlink(),
     lambda: (folder / "current").rename(folder / "other"),
     lambda: list((folder / "current" / "links").iterdir()),
@@ -105,8 +113,32 @@ def as_nobody(code: str, folder: Path, *groups: int) -> list[str]:
 
 def test_a_member_of_the_group_can_read_and_no_more(folder: Path, loaded: FakeLoaded) -> None:
     write.pin(loaded, folder, READERS)
-    said = ["0", *["Operation not permitted"] * 2, *["Permission denied"] * 4]
+    said = ["0", *["Operation not permitted"] * 4, *["Permission denied"] * 4]
     assert as_nobody(READER, folder, READERS) == said
+
+
+def test_what_is_pinned_is_frozen(folder: Path, loaded: FakeLoaded) -> None:
+    """Its loader and root, too, can no longer write to it, but can read."""
+    loaded.maps.count(VmKey(1, 2), decode.LABELS[0], Counted({7: 10}))
+    loaded.maps.settle()
+    write.pin(loaded, folder)
+    for name in MAPS:
+        pinned = libbpf.open_pinned(folder / CURRENT / name, mapping=True)
+        for fd in (loaded.maps.fds[name], pinned):
+            with pytest.raises(PermissionError):
+                libbpf.write(fd, 0, bytes(KINDS[name].value_bytes))
+            with pytest.raises(PermissionError):
+                mmap.mmap(fd, mmap.PAGESIZE)
+        os.close(pinned)
+    with Pinned(folder) as source:
+        assert source.snapshot().notifier_unmaps[0].durations.count == 10
+
+
+def test_maps_that_are_written_to_are_not_pinned(folder: Path, loaded: FakeLoaded) -> None:
+    loaded.maps.heads()  # maps its memory for writing
+    with pytest.raises(LackError, match=r"cannot pin to .*: Device or resource busy"):
+        write.pin(loaded, folder)
+    assert folders(folder) == []
 
 
 def test_the_folder_can_be_named_by_who_cannot_list_it(folder: Path) -> None:
@@ -143,11 +175,12 @@ def test_who_may_do_what(folder: Path, loaded: FakeLoaded, umask: int) -> None:
     finally:
         os.umask(before)
     readers, ours = (0o440, READERS), (0o600, os.getegid())
+    mappers = (0o660, READERS)
     expected = {
         folder: (0o711, os.getegid()),
         folder / CURRENT: (0o750, READERS),
         folder / CURRENT / ABOUT: readers,
-        **{folder / CURRENT / name: readers for name in loaded.counters.maps},
+        **{folder / CURRENT / name: mappers for name in MAPS},
         folder / CURRENT / LINKS: (0o700, os.getegid()),
         folder / CURRENT / LINKS / "s2_fault_entry": ours,
     }
