@@ -35,7 +35,7 @@ def main(point: str | None, empty: str | None) -> None:
         _wait()
         held.cleanup()
         return
-    with load([str(point)], mechanisms=[FENTRY], strict=True) as loaded:
+    with load([str(point), "vm_exit"], mechanisms=[FENTRY], strict=True) as loaded:
         _wait()
         seen = loaded.snapshot()
         calls = sum(row.durations.count for row in seen.notifier_unmaps)

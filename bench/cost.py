@@ -12,6 +12,7 @@ import re
 import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,8 +103,8 @@ def costs(ready: assets.Assets, tools: Sequence[Tool] = TOOLS) -> Iterator[Cost]
     with ready.boot(cpus=1, icount=True) as host:
         with step("host that counts instructions boots"):
             host.wait_ready(START_SECONDS)
-        with step("nested guest, not probed"):
-            bare = _run(host)
+        with step("nested guest, not probed"), _workload(host) as bare:
+            pass
         for probed in PROBED:
             for tool in tools:
                 with step(f"{probed.symbol}, {tool.name}"):
@@ -116,12 +117,12 @@ def _probed(host: Lab, tool: Tool, probed: Probed) -> dict[str, Any]:
     with GuestProcess(host, tool.command(probed)) as process:
         process.line(START_SECONDS)
         host.run(f"until grep -q {probed.symbol} {_TRACED}; do sleep 0.1; done", timeout=60)
-        facts = _run(host)
-        if tool.ends_by_signal:
-            process.signal(signal.SIGINT)
-        else:
-            process.release()
-        words = process.rest(END_SECONDS)
+        with _workload(host) as facts:
+            if tool.ends_by_signal:
+                process.signal(signal.SIGINT)
+            else:
+                process.release()
+            words = process.rest(END_SECONDS)
     if tool.counted:
         expected = facts["expected"]
         _check(tool, tool.counted(words), sum(expected[key] for key in probed.calls), words)
@@ -135,13 +136,15 @@ def _check(tool: Tool, seen: int, calls: int, words: str) -> None:
         raise GuestError(f"{tool.name} has seen {seen} of {calls} calls:\n{words}")
 
 
-def _run(host: Lab) -> dict[str, Any]:
+@contextmanager
+def _workload(host: Lab) -> Iterator[dict[str, Any]]:
+    """What it has to say when all is done; its VM ends only after that has been looked at."""
     options = ("--unmaps", str(UNMAPS), "--pages", str(PAGES))
-    with Synthetic(host, "counted", *options, hold=False) as guest:
-        facts = guest.facts(FACTS_SECONDS)
+    with Synthetic(host, "counted", *options) as guest:
+        yield guest.facts(FACTS_SECONDS)
+        guest.release()
         if guest.wait() != 0:
             raise GuestError(f"the workload failed:\n{guest.errors()}")
-    return facts
 
 
 def table(found: Iterable[Cost]) -> Iterator[str]:
