@@ -175,7 +175,7 @@ class Metrics:
 class Synthetic(GuestProcess):
     """The synthetic nested guest; with hold=True it stays until `release`.
 
-    script: the module of nvscope.lab.workloads that gives it its orders, "main" or "shuffle".
+    script: the module of nvscope.lab.workloads that gives it its orders.
     """
 
     def __init__(

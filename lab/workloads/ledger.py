@@ -1,10 +1,10 @@
 """Ground truth: what each operation on the synthetic nested guest makes KVM do, exactly.
 
-A model of one VM, of whose vCPUs one runs. Its memory is one private anonymous mapping of small
-pages or, in part, of huge ones, populated by writing. Told of every operation, the model follows
-which pages the host holds, what the canonical stage 2 and each shadow MMU map, and counts what KVM
-must have been asked to do. Sources named are functions of arch/arm64/kvm/{mmu,nested,sys_regs}.c,
-Linux 7.3.
+A model of one VM, whose vCPUs run one at a time, or at once where that makes no difference. Its
+memory is one private anonymous mapping of small pages or, in part, of huge ones, populated by
+writing. Told of every operation, the model follows which pages the host holds, what the canonical
+stage 2 and each shadow MMU map, and counts what KVM must have been asked to do. Sources named are
+functions of arch/arm64/kvm/{mmu,nested,sys_regs}.c, Linux 7.3.
 """
 
 from __future__ import annotations

@@ -96,19 +96,22 @@ def run(
     play: Play,
     *,
     huge: bool = False,
+    vcpus: int = 1,
     late_vcpu: bool = False,
     afterwards: Callable[[], None] = lambda: None,
 ) -> None:
     """Play on a new guest, print the facts as one line of JSON, and hold the VM if asked to.
 
-    data_bytes, huge, late_vcpu: as NestedGuest's; afterwards: what a VM that was held does at its
-    end. Raises a ClickException (one line) where anything goes wrong.
+    data_bytes, huge, vcpus, late_vcpu: as NestedGuest's; afterwards: what a VM that was held does
+    at its end. Raises a ClickException (one line) where anything goes wrong.
     """
     stop = Stop()
     started = time.monotonic()
     try:
         code = _payload(request.payload_file)
-        with NestedGuest(code, data_bytes=data_bytes, huge=huge, late_vcpu=late_vcpu) as guest:
+        with NestedGuest(
+            code, data_bytes=data_bytes, huge=huge, vcpus=vcpus, late_vcpu=late_vcpu
+        ) as guest:
             facts = {
                 "name": request.name,
                 "pid": os.getpid(),

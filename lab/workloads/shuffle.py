@@ -17,14 +17,9 @@ from typing import Any
 import click
 
 from nvscope.lab.workloads.kvm import KvmError
+from nvscope.lab.workloads.mailbox import L2AbortError
 from nvscope.lab.workloads.main import NESTED_IPA, Request, Stop, expect, request_options, run
-from nvscope.lab.workloads.synthetic import (
-    BLOCK_BYTES,
-    DATA_IPA,
-    PAGE_BYTES,
-    L2AbortError,
-    NestedGuest,
-)
+from nvscope.lab.workloads.synthetic import BLOCK_BYTES, DATA_IPA, PAGE_BYTES, NestedGuest
 
 CONTEXTS = 4  # on two shadow MMUs: a switch recycles one as a rule
 PAGES = 16  # of guest memory, and of nested IPA space in which they are mapped, in any order

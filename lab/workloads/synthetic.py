@@ -1,22 +1,21 @@
 """A nested guest made to measure: every MMU notifier and every fault of it is ordered from here.
 
-One VM, of whose vCPUs one runs. L1 is the payload of l1.S; L2 is a loop of loads or stores in the
-same page.
-`ledger` states what has been caused so far.
+One VM. L1 is the payload of l1.S on each of its vCPUs; L2 is a loop of loads or stores in the same
+page. `ledger` states what has been caused so far.
 """
 
 from __future__ import annotations
 
 import mmap
 import struct
+import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Self
 
 from nvscope.lab.workloads import protocol
-from nvscope.lab.workloads.kvm import REG_PC, KvmError, Mmio, Vcpu, Vm, has_reverse_map
+from nvscope.lab.workloads.kvm import REG_PC, KvmError, Vcpu, Vm, has_reverse_map
 from nvscope.lab.workloads.ledger import Context, Ledger, untranslated
+from nvscope.lab.workloads.mailbox import Accessed, Hypervisor
 from nvscope.lab.workloads.memory import address_of, populated
 from nvscope.lab.workloads.stage2 import HOST, Stage2, TableMemory
 
@@ -28,41 +27,18 @@ DATA_IPA = protocol.RAM_IPA + BLOCK_BYTES
 _WORD_BYTES = 8
 
 
-class L2AbortError(RuntimeError):
-    """L2 came back with a stage-2 abort, which KVM gave to L1.
-
-    done: accesses before it; esr, hpfar, far: ESR_EL2, HPFAR_EL2 and FAR_EL2 as L1 saw them.
-    """
-
-    def __init__(self, done: int, esr: int, hpfar: int, far: int) -> None:
-        super().__init__(f"L2 aborted after {done} accesses: ESR {esr:#x} HPFAR {hpfar:#x}")
-        self.done, self.esr, self.hpfar, self.far = done, esr, hpfar, far
-
-    @property
-    def nested_ipa(self) -> int:
-        """The page that L2 could not reach: HPFAR_EL2.FIPA, bits 43:4, is IPA[51:12].
-
-        Bit 63 is no part of it: KVM marks a valid HPFAR with it (NS) and L1 sees the mark.
-        """
-        return ((self.hpfar >> 4) & ((1 << 40) - 1)) << 12
-
-
-@dataclass(frozen=True)
-class Accessed:
-    """What an access order read or wrote: the last value, and the sum of all modulo 2**64."""
-
-    value: int
-    sum: int
-
-
 class NestedGuest:
-    """The VM, booted and waiting for orders. A context manager; not thread safe.
+    """The VM, booted and waiting for orders. A context manager.
 
     payload: what payload.build made; data_bytes: guest memory from DATA_IPA on (rounded up to
-    blocks); huge: that memory is in huge pages; late_vcpu: make another vCPU, which waits for
-    `initialise_late_vcpu`. reverse_map: whether this kernel has one.
+    blocks); huge: that memory is in huge pages; vcpus: how many run; late_vcpu: make another one,
+    which waits for `initialise_late_vcpu`. reverse_map: whether this kernel has one.
     take_back_ns: how long each take-back took, its system call included; l2_write_ns: each order to
     L2 to write, from the order to L1's report.
+
+    Several threads may give orders and take pages back at once, each with a vCPU of its own. The
+    ledger is told of each order when it is done: its counts are true where the order of orders
+    makes no difference (parallel.py says when that is so).
     """
 
     def __init__(
@@ -71,6 +47,7 @@ class NestedGuest:
         *,
         data_bytes: int = BLOCK_BYTES,
         huge: bool = False,
+        vcpus: int = 1,
         late_vcpu: bool = False,
     ) -> None:
         if len(payload) != protocol.PAYLOAD_BYTES:
@@ -91,23 +68,27 @@ class NestedGuest:
             self.ledger.populate_huge(DATA_IPA, whole - BLOCK_BYTES)
         self._tables = TableMemory(self._memory, protocol.RAM_IPA, _TABLES_IPA, DATA_IPA, HOST)
         self._stage2: dict[int, Stage2] = {}
-        self._current: int | None = None
-        self._results: dict[int, int] = {}
+        self._telling = threading.Lock()  # the ledger
         try:
-            self._boot(late_vcpu)
+            self._boot(vcpus, late_vcpu)
         except BaseException:
             self.close()
             raise
 
-    def _boot(self, late_vcpu: bool) -> None:
+    def _boot(self, vcpus: int, late_vcpu: bool) -> None:
         self._vm.set_memory(protocol.RAM_IPA, address_of(self._memory), len(self._memory))
-        self._vcpu = self._vm.create_vcpu()
-        self._vcpu.initialise()  # before there is another: shadow MMUs are made for all there are
+        running = [self._vm.create_vcpu() for _ in range(vcpus)]
+        for vcpu in running:  # before there is another: shadow MMUs are made for all there are
+            vcpu.initialise()
+        for _ in running[1:]:
+            self.ledger.add_vcpu()
         self._late_vcpu: Vcpu | None = self._vm.create_vcpu() if late_vcpu else None
         self._vm.create_gic(protocol.GIC_DIST_IPA, protocol.GIC_REDIST_IPA)
-        self._vcpu.set_register(REG_PC, protocol.RAM_IPA)
-        self.ledger.l1_access(protocol.RAM_IPA)  # L1's first instruction
-        self.switch(0)
+        self._hypervisors = [Hypervisor(vcpu) for vcpu in running]
+        for number, vcpu in enumerate(running):
+            vcpu.set_register(REG_PC, protocol.RAM_IPA)
+            self.ledger.l1_access(protocol.RAM_IPA)  # L1's first instruction
+            self.switch(0, vcpu=number)
 
     # ---- L1's stage 2
 
@@ -130,46 +111,58 @@ class NestedGuest:
 
     def canonical_ipa(self, nested_ipa: int) -> int:
         """Where the current context's stage 2 leads. Raises LookupError where it leads nowhere."""
-        translation = self._stage2[self._selected()].walk(nested_ipa)
+        translation = self._stage2[self._hypervisors[0].context].walk(nested_ipa)
         if translation is None:
             raise LookupError(f"L1 does not map nested IPA {nested_ipa:#x}")
         return translation.canonical_ipa
 
-    def switch(self, context: int) -> None:
-        """L1 sets VTTBR_EL2 and VTCR_EL2; KVM looks only when L2 runs next."""
-        stage2 = self._context(context)
-        self._order(protocol.ORDER_CONTEXT, stage2.vttbr(_vmid(context)), HOST.vtcr)
-        self._current = context
+    def switch(self, context: int, *, vcpu: int = 0) -> None:
+        """L1 sets VTTBR_EL2 and VTCR_EL2 of a vCPU; KVM looks only when L2 runs there next."""
+        stage2, hypervisor = self._context(context), self._hypervisors[vcpu]
+        hypervisor.order(protocol.ORDER_CONTEXT, stage2.vttbr(_vmid(context)), HOST.vtcr)
+        hypervisor.context = context
 
-    def tlbi_context(self) -> None:
-        """L1 does TLBI VMALLS12E1IS: all of the current context."""
-        self._order(protocol.ORDER_TLBI_VMALLS12E1IS)
-        self.ledger.tlbi_vmid(_vmid(self._selected()))
+    def tlbi_context(self, *, vcpu: int = 0) -> None:
+        """L1 does TLBI VMALLS12E1IS: all of the vCPU's current context."""
+        hypervisor = self._hypervisors[vcpu]
+        hypervisor.order(protocol.ORDER_TLBI_VMALLS12E1IS)
+        with self._telling:
+            self.ledger.tlbi_vmid(_vmid(hypervisor.context))
 
-    def tlbi_page(self, nested_ipa: int) -> None:
+    def tlbi_page(self, nested_ipa: int, *, vcpu: int = 0) -> None:
         """L1 does TLBI IPAS2E1IS of an address of the current context, with no level hint."""
-        self._order(protocol.ORDER_TLBI_IPAS2E1IS, nested_ipa >> 12)
-        self.ledger.tlbi_ipa(_vmid(self._selected()), nested_ipa)
+        hypervisor = self._hypervisors[vcpu]
+        hypervisor.order(protocol.ORDER_TLBI_IPAS2E1IS, nested_ipa >> 12)
+        with self._telling:
+            self.ledger.tlbi_ipa(_vmid(hypervisor.context), nested_ipa)
 
     def tlbi_all(self) -> None:
         """L1 does TLBI ALLE1IS: all contexts."""
-        self._order(protocol.ORDER_TLBI_ALLE1IS)
+        self._hypervisors[0].order(protocol.ORDER_TLBI_ALLE1IS)
         self.ledger.tlbi_all()
 
     # ---- accesses; all of 64-bit words, aligned
 
     def l2_write(
-        self, nested_ipa: int, value: int, count: int = 1, stride: int = PAGE_BYTES
+        self,
+        nested_ipa: int,
+        value: int,
+        count: int = 1,
+        stride: int = PAGE_BYTES,
+        *,
+        vcpu: int = 0,
     ) -> Accessed:
         """L2 writes value, value + 1, ... to count words, stride bytes apart, in one run.
 
         Raises L2AbortError where L1's stage 2 does not allow it.
         """
-        return self._l2_access(nested_ipa, count, stride, value, write=True)
+        return self._l2_access(nested_ipa, count, stride, value, write=True, vcpu=vcpu)
 
-    def l2_read(self, nested_ipa: int, count: int = 1, stride: int = PAGE_BYTES) -> Accessed:
+    def l2_read(
+        self, nested_ipa: int, count: int = 1, stride: int = PAGE_BYTES, *, vcpu: int = 0
+    ) -> Accessed:
         """L2 reads count words, stride bytes apart, in one run. Raises L2AbortError."""
-        return self._l2_access(nested_ipa, count, stride, 0, write=False)
+        return self._l2_access(nested_ipa, count, stride, 0, write=False, vcpu=vcpu)
 
     def el1_write(
         self, canonical_ipa: int, value: int, count: int = 1, stride: int = PAGE_BYTES
@@ -185,14 +178,22 @@ class NestedGuest:
         return self._el1_access(canonical_ipa, count, stride, 0, write=False)
 
     def l1_write(
-        self, canonical_ipa: int, value: int, count: int = 1, stride: int = PAGE_BYTES
+        self,
+        canonical_ipa: int,
+        value: int,
+        count: int = 1,
+        stride: int = PAGE_BYTES,
+        *,
+        vcpu: int = 0,
     ) -> Accessed:
         """L1 itself writes value, value + 1, ... to count words of its memory."""
-        return self._l1_access(canonical_ipa, count, stride, value, write=True)
+        return self._l1_access(canonical_ipa, count, stride, value, write=True, vcpu=vcpu)
 
-    def l1_read(self, canonical_ipa: int, count: int = 1, stride: int = PAGE_BYTES) -> Accessed:
+    def l1_read(
+        self, canonical_ipa: int, count: int = 1, stride: int = PAGE_BYTES, *, vcpu: int = 0
+    ) -> Accessed:
         """L1 itself reads count words of its memory."""
-        return self._l1_access(canonical_ipa, count, stride, 0, write=False)
+        return self._l1_access(canonical_ipa, count, stride, 0, write=False, vcpu=vcpu)
 
     def host_read(self, canonical_ipa: int) -> int:
         """The host program reads a word of guest memory."""
@@ -213,7 +214,8 @@ class NestedGuest:
         begun_ns = time.perf_counter_ns()
         self.take_back_unheard(canonical_ipa, size)
         self.take_back_ns.append(time.perf_counter_ns() - begun_ns)
-        self.ledger.take_back(canonical_ipa, size)
+        with self._telling:
+            self.ledger.take_back(canonical_ipa, size)
 
     def take_back_unheard(self, canonical_ipa: int, size: int = PAGE_BYTES) -> None:
         """The same, and the ledger is not told: its counts are of no use from then on.
@@ -251,15 +253,17 @@ class NestedGuest:
     # ---- orders
 
     def _l2_access(
-        self, nested_ipa: int, count: int, stride: int, value: int, *, write: bool
+        self, nested_ipa: int, count: int, stride: int, value: int, *, write: bool, vcpu: int
     ) -> Accessed:
-        stage2 = self._stage2[self._selected()]
-        view = Context(self._vttbr(), stage2.walk, protocol.L2_CODE_NESTED_IPA)
+        hypervisor = self._hypervisors[vcpu]
+        walk = self._stage2[hypervisor.context].walk
+        view = Context(self._vttbr(hypervisor), walk, protocol.L2_CODE_NESTED_IPA)
+        words = (nested_ipa, count, stride, value, int(write))
         begun_ns = time.perf_counter_ns()
-        status = self._order(protocol.ORDER_L2_ACCESS, nested_ipa, count, stride, value, int(write))
+        hypervisor.order(protocol.ORDER_L2_ACCESS, *words)
         if write:
             self.l2_write_ns.append(time.perf_counter_ns() - begun_ns)
-        return self._ran(status, view, _addresses(nested_ipa, count, stride), write=write)
+        return self._ran(hypervisor, view, _addresses(nested_ipa, count, stride), write=write)
 
     def _el1_access(
         self, canonical_ipa: int, count: int, stride: int, value: int, *, write: bool
@@ -267,67 +271,41 @@ class NestedGuest:
         addresses = _addresses(canonical_ipa, count, stride)
         for address in addresses:
             self._check_data(address, _WORD_BYTES)
-        view = Context(self._vttbr(), untranslated, protocol.RAM_IPA, stage2_on=False)
+        hypervisor = self._hypervisors[0]
+        vttbr = self._vttbr(hypervisor)
+        view = Context(vttbr, untranslated, protocol.RAM_IPA, stage2_on=False)
         words = (canonical_ipa, count, stride, value, int(write))
-        status = self._order(protocol.ORDER_EL1_ACCESS, *words)
-        return self._ran(status, view, addresses, write=write)
+        hypervisor.order(protocol.ORDER_EL1_ACCESS, *words)
+        return self._ran(hypervisor, view, addresses, write=write)
 
     def _ran(
-        self, status: int, view: Context, addresses: range | list[int], *, write: bool
+        self, hypervisor: Hypervisor, view: Context, addresses: range | list[int], *, write: bool
     ) -> Accessed:
         """Hold what L1 reports against what the ledger expects. Raises L2AbortError."""
-        expected = self.ledger.l2_run(view, addresses, write=write)
-        done = self._results[protocol.DONE]
-        if done != expected:
-            raise KvmError(f"{done} accesses were done from {addresses[0]:#x} on, not {expected}")
-        if status != protocol.STATUS_OK:
-            esr, hpfar, far = (
-                self._results[name] for name in (protocol.ESR, protocol.HPFAR, protocol.FAR)
+        with self._telling:
+            expected = self.ledger.l2_run(view, addresses, write=write)
+        if hypervisor.done != expected:
+            raise KvmError(
+                f"{hypervisor.done} accesses were done from {addresses[0]:#x} on, not {expected}"
             )
-            raise L2AbortError(done, esr, hpfar, far)
-        return self._accessed()
+        return hypervisor.accessed()
 
     def _l1_access(
-        self, canonical_ipa: int, count: int, stride: int, value: int, *, write: bool
+        self, canonical_ipa: int, count: int, stride: int, value: int, *, write: bool, vcpu: int
     ) -> Accessed:
-        for address in _addresses(canonical_ipa, count, stride):
+        addresses = _addresses(canonical_ipa, count, stride)
+        for address in addresses:
             self._check_data(address, _WORD_BYTES)
-        self._order(protocol.ORDER_L1_ACCESS, canonical_ipa, count, stride, value, int(write))
-        for address in _addresses(canonical_ipa, count, stride):
-            self.ledger.l1_access(address, write=write)
-        return self._accessed()
+        hypervisor = self._hypervisors[vcpu]
+        words = (canonical_ipa, count, stride, value, int(write))
+        hypervisor.order(protocol.ORDER_L1_ACCESS, *words)
+        with self._telling:
+            for address in addresses:
+                self.ledger.l1_access(address, write=write)
+        return hypervisor.accessed()
 
-    def _accessed(self) -> Accessed:
-        return Accessed(self._results[protocol.VALUE], self._results[protocol.SUM])
-
-    def _order(self, *words: int) -> int:
-        """Give L1 an order (its number, then its arguments) and wait for the status it returns."""
-        self._results.clear()
-        while protocol.STATUS not in self._results:
-            self._serve(self._vcpu.run(), words)
-        status = self._results[protocol.STATUS]
-        if status not in (protocol.STATUS_OK, protocol.STATUS_L2_ABORT):
-            esr, pc = self._results.get(protocol.ESR, 0), self._results.get(protocol.FAR, 0)
-            raise KvmError(f"L1 gave up with status {status}: ESR {esr:#x} at {pc:#x}")
-        return status
-
-    def _serve(self, mmio: Mmio, words: Sequence[int]) -> None:
-        register = mmio.ipa - protocol.MAILBOX_IPA
-        if mmio.is_write and protocol.VALUE <= register <= protocol.STATUS:
-            self._results[register] = mmio.data
-        elif not mmio.is_write and protocol.ORDER <= register <= protocol.ARG4:
-            index = register // _WORD_BYTES
-            self._vcpu.answer(words[index] if index < len(words) else 0)
-        else:
-            raise KvmError(f"the guest accessed {mmio.ipa:#x}, where nothing is")
-
-    def _vttbr(self) -> int:
-        context = self._selected()
-        return self._stage2[context].vttbr(_vmid(context))
-
-    def _selected(self) -> int:
-        assert self._current is not None
-        return self._current
+    def _vttbr(self, hypervisor: Hypervisor) -> int:
+        return self._stage2[hypervisor.context].vttbr(_vmid(hypervisor.context))
 
     def _context(self, context: int) -> Stage2:
         """The stage 2 of a context, made with L2's code in it when first asked for."""

@@ -58,7 +58,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=turn)
 
 
-def _boot(kernel: str, **changes: object) -> Iterator[Lab]:
+def boot(kernel: str, **changes: object) -> Iterator[Lab]:
+    """A lab host, for a fixture to yield; changes: of the machine. No complaint of its kernel."""
     with assets.prepare(kernel).boot(**changes) as host:
         host.wait_ready()
         yield host
@@ -68,19 +69,19 @@ def _boot(kernel: str, **changes: object) -> Iterator[Lab]:
 @pytest.fixture(scope="session")
 def lab_host() -> Iterator[Lab]:
     """A host with the lab kernel, which has a nested reverse map."""
-    yield from _boot("lab")
+    yield from boot("lab")
 
 
 @pytest.fixture(scope="session")
 def plain_host() -> Iterator[Lab]:
     """The same kernel with its reverse map off: it then does as mainline does."""
-    yield from _boot("lab", revmap=False)
+    yield from boot("lab", revmap=False)
 
 
 @pytest.fixture(scope="session")
 def stock_host() -> Iterator[Lab]:
     """A host with Debian's kernel; one CPU, for there a full unmap costs a third of the time."""
-    yield from _boot("stock", cpus=1)
+    yield from boot("stock", cpus=1)
 
 
 @pytest.fixture(scope="session")
@@ -101,4 +102,4 @@ def observed(request: pytest.FixtureRequest) -> Iterator[Observed]:
 @pytest.fixture(scope="module")
 def host_without_nv() -> Iterator[Lab]:
     """A host that runs no nested guests."""
-    yield from _boot("lab", kernel_mode="vhe", cpus=1)
+    yield from boot("lab", kernel_mode="vhe", cpus=1)

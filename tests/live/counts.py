@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from nvscope.lab.oracle import READ_COMMAND, parse_all
@@ -84,15 +84,17 @@ def by_exporter(metrics: Metrics, vm: str, ipa_bits: int) -> dict[str, int]:
     }
 
 
-def by_ftrace(seen: dict[str, dict[str, int]], pid: int, ipa_bits: int) -> dict[str, int]:
-    """The oracle's counts of one VM, of which one vCPU runs, in the process's first thread.
+def by_ftrace(
+    seen: dict[str, dict[str, int]], threads: Collection[int], ipa_bits: int
+) -> dict[str, int]:
+    """The oracle's counts of one VM: what these threads of its process did.
 
     Without canonical_faults and shadow_faults where the kernel has user_mem_abort inlined.
     """
 
     def keys(event: str) -> list[tuple[list[str], int]]:
         rows = [(key.split(","), count) for key, count in seen.get(event, {}).items()]
-        return [(key[1:], count) for key, count in rows if key[0] == str(pid)]
+        return [(key[1:], count) for key, count in rows if int(key[0]) in threads]
 
     counts = {f"{scope}_unmaps_{word}": 0 for scope in SCOPES for word in WITHIN}
     words = {label: word for word, label in WITHIN.items()}
@@ -119,6 +121,11 @@ def by_ftrace(seen: dict[str, dict[str, int]], pid: int, ipa_bits: int) -> dict[
     for (value,), count in keys("fallback"):
         counts[f"fallbacks_{REASONS[int(value, 0)]}"] += count
     return counts
+
+
+def threads_of(facts: Mapping[str, Any]) -> list[int]:
+    """The threads in which a workload did all that it did: one, unless it names them."""
+    return list(facts.get("threads", [facts["pid"]]))
 
 
 def by_trace(events: Iterable[Event]) -> dict[str, int]:
@@ -157,7 +164,7 @@ def assert_ftrace_agrees(facts: dict[str, Any], seen: dict[str, dict[str, int]])
     lacking = {"canonical_faults": "canonical", "shadow_faults": "shadow"}
     untraced = NOT_TRACED | {name for name, event in lacking.items() if event not in seen}
     traced = {name: count for name, count in facts["expected"].items() if name not in untraced}
-    assert by_ftrace(seen, facts["pid"], facts["shadow_ipa_bits"]) == traced
+    assert by_ftrace(seen, threads_of(facts), facts["shadow_ipa_bits"]) == traced
 
 
 def assert_all_agree(

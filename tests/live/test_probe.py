@@ -15,7 +15,7 @@ import pytest
 
 from tests.live.conftest import Observed
 from tests.live.counts import UNMAPS as UNMAPS_METRIC
-from tests.live.counts import by_ftrace
+from tests.live.counts import by_ftrace, threads_of
 from tests.live.oneshot import (
     BUSY,
     MERGED,
@@ -67,7 +67,7 @@ def test_the_exporter_and_ftrace_have_counted_the_same(seen: Seen) -> None:
     assert after.sum(metric) - before.sum(metric) == sum(UNMAPS.values())
     for vm, unmaps in UNMAPS.items():
         facts = seen.facts[vm]
-        traced = by_ftrace(seen.ftrace, facts["pid"], facts["shadow_ipa_bits"])
+        traced = by_ftrace(seen.ftrace, threads_of(facts), facts["shadow_ipa_bits"])
         assert found[vm,] == after.sum(metric, vm=vm) == traced["notifier_unmaps"] == unmaps
 
 
@@ -96,7 +96,7 @@ def test_records_by_kprobes_are_the_workloads(seen: Seen) -> None:
         assert len(rows) > 1  # it was there for more than one interval
         assert sum(int(row["count"]) for row in rows) == expected(seen, vm)["records_stored"]
         facts = seen.facts[vm]
-        traced = by_ftrace(seen.ftrace, facts["pid"], facts["shadow_ipa_bits"])
+        traced = by_ftrace(seen.ftrace, threads_of(facts), facts["shadow_ipa_bits"])
         assert traced["records_stored"] == expected(seen, vm)["records_stored"]
         assert counts(seen.results[RECORDS], "vm")[vm,] == traced["records_stored"]
 

@@ -80,7 +80,7 @@ def test_allocations_that_really_fail(observed: Observed) -> None:
     assert counts["records_failed"] == unmaps + 1  # the first one, and after each fallback
     assert counts["records_stored"] == 0
     assert counts["broken_mmus"] == 1
-    traced = expected_at(USER_MEM_ABORT, by_ftrace(seen, pid, ipa_bits=48))
+    traced = expected_at(USER_MEM_ABORT, by_ftrace(seen, [pid], ipa_bits=48))
     del traced["reflected_aborts"]
     assert {name: counts[name] for name in traced} == traced
     assert metrics.sum("nvscope_events_lost_total") == 0

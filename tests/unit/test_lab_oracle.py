@@ -33,7 +33,7 @@ SEEN = {
 
 
 def test_faults_are_counted_at_both_hooks() -> None:
-    counts = by_ftrace(SEEN, PID, IPA_BITS)
+    counts = by_ftrace(SEEN, [PID], IPA_BITS)
     assert {name: count for name, count in counts.items() if count} == {
         "notifier_unmaps": 2,
         "canonical_faults": 1,
@@ -46,11 +46,21 @@ def test_faults_are_counted_at_both_hooks() -> None:
     }
 
 
+def test_the_counts_of_a_vms_threads_are_added_up() -> None:
+    both = by_ftrace(SEEN, [PID, 78], IPA_BITS)
+    assert (both["notifier_unmaps"], both["shadow_faults"]) == (11, 7)
+    ledger = Counts(**both).as_dict()
+    facts = {"pid": PID, "threads": [PID, 78], "shadow_ipa_bits": IPA_BITS, "expected": ledger}
+    assert_ftrace_agrees(facts, SEEN)
+    with pytest.raises(AssertionError):
+        assert_ftrace_agrees(facts | {"threads": [PID]}, SEEN)
+
+
 @pytest.mark.parametrize("inlined", [False, True])
 def test_the_ledger_is_held_against_what_the_kernel_can_show(inlined: bool) -> None:
     lacking = {"canonical", "shadow"} if inlined else set()
     seen = {event: rows for event, rows in SEEN.items() if event not in lacking}
-    ledger = Counts(refaults=3, refaults_mapped=2, **by_ftrace(SEEN, PID, IPA_BITS))
+    ledger = Counts(refaults=3, refaults_mapped=2, **by_ftrace(SEEN, [PID], IPA_BITS))
     facts = {"pid": PID, "shadow_ipa_bits": IPA_BITS, "expected": ledger.as_dict()}
     assert_ftrace_agrees(facts, seen)
     ledger.shadow_mapped += 1
