@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from nvscope.lab.kernel import build, names, packaged, selftests, source
 from nvscope.lab.machine import Machine, Share
 from nvscope.lab.setup import host, memory, rootfs, steps, store
 from nvscope.lab.setup.paths import source_root
+from nvscope.lab.setup.together import together
 from nvscope.lab.vm import Lab
 from nvscope.lab.workloads import payload
 from nvscope.probes.errors import LackError
@@ -49,20 +51,40 @@ def prepare(
     """Make, or find in the cache, all that booting a kernel needs.
 
     kernel: "lab" or "debug", which are built here, or what kernel/names.py knows: "stock", "6.18",
-    "7.2.12-rt".
+    "7.2.12-rt". Packages of this machine come first, of which Debian's kernels need but few, then
+    the kernel; the root file system is made meanwhile.
     """
-    host.ready(host.LIBC_NEEDS if with_selftests else {})
-    if kernel in build.FLAVOURS:
-        name, machine = kernel, _built(kernel, given_source)
+    needs = _needs(kernel, with_selftests)
+    tools_ready = threading.Event()
+
+    def kernels() -> _Kernels:
+        try:
+            host.ready(*needs)
+        finally:
+            tools_ready.set()
+        return _kernels(kernel, given_source, with_selftests)
+
+    if rootfs.is_cached():
+        found, root = kernels(), rootfs.build()
     else:
-        name, machine = _packaged(kernel)
-    # What a debug kernel watches is the host; its guests are slow enough without that.
-    inside = _built("lab", given_source) if kernel == "debug" else machine
-    tests = selftests.build(_fetched()) if with_selftests else None
-    root = _rootfs(inside)
+        host.require_root(host.missing_packages(*needs))
+        found, root = together(kernels, lambda: rootfs.build(tools_ready.wait))
+    machine = found.machine
     if machine.in_memory:
         machine = replace(machine, initrd=memory.build(root))
-    return Assets(name, machine, root, _artifacts(inside.kernel, tests))
+    return Assets(found.name, machine, root, _artifacts(found.inside, found.tests))
+
+
+def is_built() -> bool:
+    """Whether the lab kernel is cached, so that `prepare` takes seconds."""
+    # The versions of the tools that build it are in its key.
+    tools = not host.missing_packages(host.BUILD_NEEDS)
+    return tools and source.is_cached() and build.is_cached(source.fetched())
+
+
+def may_build() -> None:
+    """Raises LackError where a build needs packages that this user may not install."""
+    host.require_root(host.missing_packages(host.BUILD_NEEDS))
 
 
 def identity(kernel: str) -> str:
@@ -72,7 +94,33 @@ def identity(kernel: str) -> str:
 
 def prepare_tests() -> None:
     """Install the programs that unit tests use where they are there."""
-    host.ready(host.TEST_NEEDS)
+    host.ready(host.BUILD_NEEDS, host.TEST_NEEDS)
+
+
+@dataclass(frozen=True)
+class _Kernels:
+    """name: as in Assets; inside: Image for guests in the machine; tests: KVM's selftests."""
+
+    name: str
+    machine: Machine
+    inside: Path
+    tests: Path | None
+
+
+def _needs(kernel: str, with_selftests: bool) -> list[host.Needs]:
+    builds = with_selftests or kernel in build.FLAVOURS
+    return [host.BUILD_NEEDS] * builds + [host.LIBC_NEEDS] * with_selftests
+
+
+def _kernels(kernel: str, given_source: Path | None, with_selftests: bool) -> _Kernels:
+    if kernel in build.FLAVOURS:
+        name, machine = kernel, _built(kernel, given_source)
+    else:
+        name, machine = _packaged(kernel)
+    # What a debug kernel watches is the host; its guests are slow enough without that.
+    inside = _built("lab", given_source) if kernel == "debug" else machine
+    tests = selftests.build(_fetched()) if with_selftests else None
+    return _Kernels(name, machine, inside.kernel, tests)
 
 
 def _built(flavour: str, given_source: Path | None) -> Machine:
@@ -85,13 +133,6 @@ def _fetched() -> source.Source:
         return source.fetched()
     with steps.step("kernel source, 167 MB"):
         return source.fetched()
-
-
-def _rootfs(inside: Machine) -> Path:
-    # A new image is finished by booting it from disk.
-    if inside.in_memory and not rootfs.is_cached():
-        inside = _packaged(names.STOCK)[1]
-    return rootfs.build(inside)
 
 
 def _packaged(kernel: str) -> tuple[str, Machine]:

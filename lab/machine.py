@@ -29,13 +29,12 @@ class Machine:
 
     kernel_mode: the value of kvm-arm.mode= on its command line ("nested", or "vhe" for a host
     that runs no nested guests). icount: one guest instruction is one virtual nanosecond, so that
-    durations are instruction counts (needs cpus=1). keep_writes: the guest writes to the root
-    image itself, not to a copy that ends with it. lpa2: FEAT_LPA2, with which KVM's IPA spaces
-    have 52 bits, not 48, and a full shadow unmap walks 16 times as far. revmap: the lab kernel
-    uses its nested reverse map; other kernels have none to turn off. systemd: it is the first
-    process, and the lab's own set-up one of its services. in_memory: the initrd is the root file
-    system, for a kernel without drivers for disk, network and 9p: there are no such devices, and
-    ssh comes in over a serial port, one connection at a time.
+    durations are instruction counts (needs cpus=1). lpa2: FEAT_LPA2, with which KVM's IPA
+    spaces have 52 bits, not 48, and a full shadow unmap walks 16 times as far. revmap: the lab
+    kernel uses its nested reverse map; other kernels have none to turn off. systemd: it is the
+    first process, and the lab's own set-up one of its services. in_memory: the initrd is the root
+    file system, for a kernel without drivers for disk, network and 9p: there are no such devices,
+    and ssh comes in over a serial port, one connection at a time.
     """
 
     kernel: Path
@@ -45,7 +44,6 @@ class Machine:
     kernel_mode: str = "nested"
     icount: bool = False
     append: str = ""
-    keep_writes: bool = False
     lpa2: bool = False
     revmap: bool = True
     systemd: bool = False
@@ -99,13 +97,12 @@ def qemu_arguments(
         arguments += ["-initrd", str(machine.initrd)]
     if machine.in_memory:
         return arguments + _serial(ports[SSH_PORT])
-    return arguments + _disk(root, machine.keep_writes) + _network(ports) + _virtfs(shares)
+    return arguments + _disk(root) + _network(ports) + _virtfs(shares)
 
 
-def _disk(root: Path, keep_writes: bool) -> list[str]:
+def _disk(root: Path) -> list[str]:
     # With a snapshot, writes go to a temporary file that QEMU has already unlinked.
-    snapshot = "off" if keep_writes else "on"
-    drive = f"file={root},format=raw,if=none,id=root,snapshot={snapshot}"
+    drive = f"file={root},format=raw,if=none,id=root,snapshot=on"
     return ["-drive", drive, "-device", "virtio-blk-pci,drive=root"]
 
 

@@ -32,8 +32,10 @@ def host_suite(os_release: Path = Path("/etc/os-release")) -> str:
 def mirror() -> str:
     """The base URI of the Debian archive that this machine's apt is configured for."""
     suite = host_suite()
+    # Without its lists, which a fresh machine does not have, apt knows its sources only so.
+    command = ["apt-get", "indextargets", "--no-release-info"]
     listing = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"],
+        [*command, "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"],
         capture_output=True,
         text=True,
         check=False,
@@ -45,6 +47,12 @@ def mirror() -> str:
     raise LackError(
         f"apt has no source for Debian {suite}: add its main archive to /etc/apt/sources.list"
     )
+
+
+def native_architecture() -> str:
+    """This machine's, by Debian's name: "amd64" | "arm64"."""
+    command = ["dpkg", "--print-architecture"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @dataclass(frozen=True)
@@ -92,8 +100,8 @@ class Apt:
         return next(into.glob(f"{package}_*.deb"))
 
     def install(self, packages: Sequence[str]) -> None:
-        """Install on this machine (root only)."""
-        self._run("install", "--yes", *packages)
+        """Install on this machine (root only). Interrupted, this ends when all is installed."""
+        self._run("install", "--yes", *packages, whole=True)
 
     def clean(self) -> None:
         """Drop the downloaded packages."""
@@ -154,8 +162,11 @@ class Apt:
             }
         return "".join(f'{key} "{value}";\n' for key, value in lines.items())
 
-    def _run(self, *args: str, tool: str = "apt-get", cwd: Path | None = None) -> str:
-        done = subprocess.run(
+    def _run(
+        self, *args: str, tool: str = "apt-get", cwd: Path | None = None, whole: bool = False
+    ) -> str:
+        """What it prints. whole: it is not to be ended on its way. Raises LackError."""
+        process = subprocess.Popen(
             [tool, "-q", *args],
             env=os.environ
             | {
@@ -163,15 +174,30 @@ class Apt:
                 "DEBIAN_FRONTEND": "noninteractive",
                 "LC_ALL": "C.UTF-8",
             },
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             cwd=cwd,
             stdin=subprocess.DEVNULL,
-            check=False,
+            # In a group of its own it hears neither Ctrl-C nor what ends our other commands. (In a
+            # session of its own it would not have our priority: sched(7), autogroups.)
+            process_group=0 if whole else None,
         )
-        if done.returncode != 0:
-            raise LackError(f"{tool} {args[0]} failed: {_reason(done.stderr)}")
-        return done.stdout
+        output, errors = _outcome(process, whole)
+        if process.returncode != 0:
+            raise LackError(f"{tool} {args[0]} failed: {_reason(errors)}")
+        return output
+
+
+def _outcome(process: subprocess.Popen[str], whole: bool) -> tuple[str, str]:
+    """What it prints and complains of, when it has ended; we are interrupted then, or at once."""
+    try:
+        return process.communicate()
+    except BaseException:
+        if not whole:
+            process.kill()
+        process.communicate()
+        raise
 
 
 def _reason(stderr: str) -> str:

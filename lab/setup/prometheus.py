@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from nvscope.lab.setup import steps, store
-from nvscope.lab.setup.apt import Apt, host_suite
+from nvscope.lab.setup.apt import Apt, host_suite, native_architecture
 
 PACKAGE = "prometheus"
 # All that the two need of other packages is libc.
@@ -16,7 +16,7 @@ PROGRAMS = ("prometheus", "promtool")
 
 def unpack() -> Path:
     """The folder with PROGRAMS, of this machine's release and architecture. Raises LackError."""
-    suite, architecture = host_suite(), _architecture()
+    suite, architecture = host_suite(), native_architecture()
     key = store.digest(Path(__file__), suite, architecture)
     if store.path_of(PACKAGE, key).is_dir():
         return store.path_of(PACKAGE, key)
@@ -33,9 +33,3 @@ def _make(folder: Path, apt: Apt) -> None:
     for program in PROGRAMS:
         (unpacked / "usr/bin" / program).rename(folder / program)
     shutil.rmtree(unpacked)
-
-
-def _architecture() -> str:
-    """This machine's, by Debian's name: "amd64" | "arm64"."""
-    command = ["dpkg", "--print-architecture"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import shutil
 import subprocess
 import sys
 import zipfile
-from dataclasses import replace
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from nvscope.lab.machine import Machine
-from nvscope.lab.setup import steps, store
+from nvscope.lab.setup import bytecode, steps, store
 from nvscope.lab.setup.apt import Apt
-from nvscope.lab.vm import Lab
+from nvscope.lab.setup.together import together
 from nvscope.probes.errors import LackError
 
 GUEST = Path(__file__).parents[1] / "guest"
@@ -42,13 +44,7 @@ BACKPORTS = ("src:qemu", "src:linux", "src:linux-signed-arm64", "src:linux-base"
 WHEELS = (
     "h11>=0.16", "numpy", "pyarrow",
 )  # fmt: skip
-GUEST_PYTHON = "3.13"  # of Debian 13
 GUEST_PLATFORM = "manylinux_2_28_aarch64"
-
-IMPORTS = (
-    "bcc", "click", "prometheus_client", "psutil", "pyroute2", "rich.live", "rich.table",
-    "h11", "json", "ctypes", "mmap", "fcntl", "numpy", "pyarrow",
-)  # fmt: skip
 
 # What is ours in it: file in guest/ -> its place.
 PLACES = {
@@ -62,13 +58,13 @@ IMAGE_BYTES = 3 << 30  # sparse; about 1 GiB of it is used
 
 def guest_apt(name: str) -> Apt:
     """An apt that resolves for the guest: arm64, Debian 13 and its backports."""
-    suite = "trixie-backports"
-    return Apt(name, "arm64", ("trixie", suite), pins=dict.fromkeys(BACKPORTS, suite))
+    suite = f"{bytecode.SUITE}-backports"
+    return Apt(name, "arm64", (bytecode.SUITE, suite), pins=dict.fromkeys(BACKPORTS, suite))
 
 
 def _key() -> str:
-    recipe = Path(__file__)
-    return store.digest(recipe, *(GUEST / name for name in PLACES))
+    recipes = Path(__file__), Path(bytecode.__file__)
+    return store.digest(*recipes, *(GUEST / name for name in PLACES))
 
 
 def is_cached() -> bool:
@@ -76,69 +72,80 @@ def is_cached() -> bool:
     return store.path_of("rootfs", _key()).is_dir()
 
 
-def build(kernel: Machine) -> Path:
+def build(tools: Callable[[], object] = lambda: None) -> Path:
     """The folder with root.ext4 and the ssh keys (id, known_hosts) that open it.
 
-    kernel: a machine to boot the new image with, once.
+    tools: waits until this machine has ssh-keygen and mke2fs, which the first half does without.
     """
     if is_cached():
         steps.cached("guest's root file system")
         return store.path_of("rootfs", _key())
     with steps.step("guest's root file system") as tell:
-        return store.artifact("rootfs", _key(), lambda folder: _make(folder, kernel, tell))
+        return store.artifact("rootfs", _key(), lambda folder: _make(folder, tools, tell))
 
 
-def _make(folder: Path, kernel: Machine, tell: steps.Tell) -> None:
+def _make(folder: Path, tools: Callable[[], object], tell: steps.Tell) -> None:
+    root, interpreter, wheels = (folder / name for name in ("root", "python", "wheels"))
+    tell("fetching about 200 MB of packages, and 70 MB of Python wheels")
     apt = guest_apt("rootfs")
-    tell("fetching package lists")
-    apt.update()
-    tell("fetching about 190 MB of packages")
-    apt.download(PACKAGES)
-    debs = sorted(apt.archives.glob("*.deb"))
-    root = folder / "root"
-    # base-files first: it brings the links /bin -> usr/bin that the others lie behind.
-    debs.sort(key=lambda deb: not deb.name.startswith("base-files_"))
-    root.mkdir()
-    for number, deb in enumerate(debs, 1):
-        tell(f"unpacking {number} of {len(debs)}")
-        subprocess.run(["dpkg", "-x", deb, root], check=True)
-    tell("fetching about 70 MB of Python wheels")
-    _wheels(root, folder / "wheels")
-    tell("settings and keys")
+    together(
+        functools.partial(_fetch_packages, apt),
+        functools.partial(bytecode.fetch, interpreter),
+        functools.partial(_fetch_wheels, wheels),
+    )
+    _unpack(sorted(apt.archives.glob("*.deb")), root, tell)
+    _unpack_wheels(wheels, root)
+    tell("compiling Python modules")
     _prune(root)
+    bytecode.compile_all(root, interpreter)
+    tell("settings and keys")
+    tools()
     _configure(root)
     _keys(folder, root)
     tell("packing")
     _pack(root, folder / "root.ext4")
-    shutil.rmtree(root)
+    for used in (root, interpreter, wheels):
+        shutil.rmtree(used)
     apt.clean()
-    tell("compiling Python modules in the guest")
-    _compile_python(folder, kernel)
 
 
-def _wheels(root: Path, work: Path) -> None:
-    """Unpack wheels where the guest's Python finds them."""
+def _fetch_packages(apt: Apt) -> None:
+    apt.update()
+    apt.download(PACKAGES)
+
+
+def _unpack(debs: list[Path], root: Path, tell: steps.Tell) -> None:
+    """Unpack packages into a new folder, as many at once as there are CPUs."""
+
+    def unpack(deb: Path) -> None:
+        subprocess.run(["dpkg", "-x", deb, root], check=True)
+
+    # base-files first: it brings the links /bin -> usr/bin that the others lie behind.
+    debs.sort(key=lambda deb: not deb.name.startswith("base-files_"))
+    root.mkdir()
+    unpack(debs[0])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for number, _ in enumerate(pool.map(unpack, debs[1:]), 2):
+            tell(f"unpacking {number} of {len(debs)}")
+
+
+def _fetch_wheels(work: Path) -> None:
     command = [
         sys.executable, "-m", "pip", "--disable-pip-version-check", "-q", "download", "--no-deps",
-        "--only-binary=:all:", "--platform", GUEST_PLATFORM, "--python-version", GUEST_PYTHON,
+        "--only-binary=:all:", "--platform", GUEST_PLATFORM, "--python-version", bytecode.PYTHON,
         "-d", str(work), *WHEELS,
     ]  # fmt: skip
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise LackError(f"Python packages for the guest could not be fetched from PyPI: {last}")
+
+
+def _unpack_wheels(work: Path, root: Path) -> None:
+    """Unpack wheels where the guest's Python finds them."""
     for wheel in work.glob("*.whl"):
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(root / "usr/lib/python3/dist-packages")
-    shutil.rmtree(work)
-
-
-def _compile_python(folder: Path, kernel: Machine) -> None:
-    """Leave the byte code of what nvscope imports in the image: 13 s less for the first import."""
-    with Lab(replace(kernel, keep_writes=True), folder, []) as lab:
-        lab.wait_ready()
-        command = f"python3 -c 'import {', '.join(IMPORTS)}' && sync && mount -o remount,ro /"
-        lab.run(command, timeout=600)  # half a minute, but for a machine that is busy otherwise
 
 
 def _prune(root: Path) -> None:
@@ -163,7 +170,7 @@ def _configure(root: Path) -> None:
             "PasswordAuthentication no\nPermitRootLogin prohibit-password\nUsePAM no\n"
             "UseDNS no\nStrictModes no\nMaxSessions 100\nPrintMotd no\n"
             "Subsystem sftp internal-sftp\n"
-            "SetEnv PYTHONPATH=/run/nvscope/tree PYTHONPYCACHEPREFIX=/var/cache/python "
+            f"SetEnv PYTHONPATH=/run/nvscope/tree PYTHONPYCACHEPREFIX=/{bytecode.CACHE} "
             "PATH=/usr/local/bin:/usr/sbin:/usr/bin LC_ALL=C.UTF-8\n"
         ),
     }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from nvscope.cli import main
+from nvscope.lab import assets
 from nvscope.lab.kernel import build, source
 from nvscope.lab.setup import apt, host
 from nvscope.probes.errors import LackError
@@ -63,6 +65,59 @@ def test_the_archive_has_moved_on(monkeypatch: pytest.MonkeyPatch) -> None:
         source.fetched()
     assert "linux-source-7.4, linux-source-7.6" in error.value.message
     assert "--source" in error.value.message
+
+
+def test_the_mirror_is_known_before_any_list_was_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lists/partial").mkdir(parents=True)
+    sources = tmp_path / "sources.list"
+    sources.write_text("deb http://mirror.test/debian bookworm main\n")
+    (tmp_path / "apt.conf").write_text(
+        f'Dir::Etc::sourcelist "{sources}";\nDir::Etc::sourceparts "/dev/null";\n'
+        f'Dir::State::lists "{tmp_path}/lists";\n'
+    )
+    monkeypatch.setenv("APT_CONFIG", str(tmp_path / "apt.conf"))
+    monkeypatch.setattr(apt, "host_suite", lambda: "bookworm")
+    assert apt.mirror() == "http://mirror.test/debian/"
+
+
+def started(script: str, *, interrupted: bool = False) -> subprocess.Popen[str]:
+    """A command; interrupted: Ctrl-C comes while its output is awaited for the first time."""
+    process = subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, text=True)
+    await_it, calls = process.communicate, iter([interrupted, False])
+
+    def communicate() -> tuple[str, str]:
+        if next(calls):
+            raise KeyboardInterrupt
+        return await_it()
+
+    process.communicate = communicate  # type: ignore[method-assign,assignment]
+    return process
+
+
+def test_an_installation_that_is_interrupted_ends_first() -> None:
+    process = started("sleep 0.5; exit 7", interrupted=True)
+    with pytest.raises(KeyboardInterrupt):
+        apt._outcome(process, whole=True)
+    assert process.returncode == 7
+
+
+def test_another_command_that_is_interrupted_is_killed() -> None:
+    process = started("exec sleep 60", interrupted=True)
+    with pytest.raises(KeyboardInterrupt):
+        apt._outcome(process, whole=False)
+    assert process.returncode == -9
+
+
+def test_a_debian_kernel_needs_nothing_to_build_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_there", lambda _: False)
+    stock = host.missing_packages(*assets._needs("stock", with_selftests=False))
+    lab = host.missing_packages(*assets._needs("lab", with_selftests=False))
+    assert set(stock) < set(lab)
+    compilers = {"bison", "dwarves", "flex", "gcc", "gcc-aarch64-linux-gnu", "libelf-dev", "make"}
+    assert not compilers & set(stock)
+    assert set(assets._needs("stock", with_selftests=True)[0]) >= {"gcc", "make"}
 
 
 def test_not_debian(tmp_path: Path) -> None:
