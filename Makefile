@@ -3,9 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The lab alone: without what only tests use, which is most of the download.
+LAB_STAMP := $(VENV)/.installed-lab
 # The package as one folder of links, for mypy, which cannot follow the editable install.
 TREE := build/tree/nvscope
 WINGS := probes exporter analysis lab
+
+INSTALL := $(BIN)/pip -qq --disable-pip-version-check install
+NOT_INSTALLED := { echo "the Python packages could not be installed: is PyPI in reach?" >&2; exit 3; }
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test tools check lint unit live fuzz test-debug test-matrix man clean
@@ -13,7 +18,7 @@ WINGS := probes exporter analysis lab
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(STAMP) ## set up, boot the lab, watch a nested guest's metrics for a minute (KEEP=1 keeps it up)
+demo: $(LAB_STAMP) ## set up, boot the lab, watch a nested guest's metrics (KEEP=1 keeps it up)
 	@$(BIN)/nvscope lab demo $(if $(KEEP),--keep)
 
 test: tools check live ## set up, then all tests: unit and, in the lab, live
@@ -56,13 +61,17 @@ man: $(STAMP) ## the manual pages, in build/man/man1
 clean: ## remove .venv and build products of the checkout (the cache: nvscope lab clean)
 	rm -rf $(VENV) build nvscope.egg-info
 
-$(STAMP): setup.cfg pyproject.toml
+$(LAB_STAMP): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || sh lab/install-python.sh
 	@echo "Python environment in $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip -qq --disable-pip-version-check install -e '.[dev]' \
-	  || { echo "the Python packages could not be installed: is PyPI in reach?" >&2; exit 3; }
+	@$(INSTALL) -e . || $(NOT_INSTALLED)
+	@touch $@
+
+$(STAMP): $(LAB_STAMP)
+	@echo "Python packages for tests ..."
+	@$(INSTALL) -e '.[dev]' || $(NOT_INSTALLED)
 	@touch $@
 
 $(TREE): Makefile $(wildcard nvscope/*.py)

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 
 from nvscope.lab import assets, running
@@ -58,7 +59,7 @@ def build(kernel: str, debug: bool, test_tools: bool, source: Path | None) -> No
       nvscope lab build --kernel 6.18
       nvscope lab build --source ~/src/linux
     """
-    with errors():
+    with errors(), terminated_cleanly():
         if test_tools:
             assets.prepare_tests()
             return
@@ -188,8 +189,15 @@ def clean(yes: bool) -> None:
     help="a small nested guest at once, or a Linux in a Linux (minutes)",
 )
 @revmap_option
-def demo(kernel: str, seconds: float, keep: bool, guest: str, revmap: str) -> None:
+@click.pass_context
+def demo(
+    context: click.Context, kernel: str, seconds: float, keep: bool, guest: str, revmap: str
+) -> None:
     """Watch what a nested guest costs its host: set up, boot, count, show.
+
+    Until the lab kernel is built, Debian's is shown while the build runs in the background; then
+    the lab kernel, and both side by side. Where a kernel, a guest or the reverse map is chosen,
+    that alone is shown.
 
     \b
     Examples:
@@ -198,7 +206,10 @@ def demo(kernel: str, seconds: float, keep: bool, guest: str, revmap: str) -> No
       nvscope lab demo --guest linux --keep
     """
     with errors(), terminated_cleanly():
-        seen = demos.demo(seconds, keep, kernel, guest, revmap == "on")
+        if _as_it_comes(context) and not assets.is_built():
+            seen = demos.demo_beside_build(seconds, keep)
+        else:
+            seen = demos.demo(seconds, keep, kernel, guest, revmap == "on")
     if not seen:
         raise GuestFailed("no event was seen: the probes counted nothing")
 
@@ -265,6 +276,12 @@ def selftests_(kernel: str, revmap: str, as_json: bool) -> None:
                 click.echo(json.dumps(asdict(result)) if as_json else str(result))
                 failed |= result.failed
     raise SystemExit(int(failed))
+
+
+def _as_it_comes(context: click.Context) -> bool:
+    """Whether the user has left to us what is shown."""
+    choices = (context.get_parameter_source(name) for name in ("kernel", "guest", "revmap"))
+    return all(source is ParameterSource.DEFAULT for source in choices)
 
 
 @contextmanager

@@ -46,6 +46,11 @@ def key(source: Source, flavour: str = "lab") -> str:
     return store.digest(source.identity, fragment(flavour), *patches(), *versions)
 
 
+def is_cached(source: Source, flavour: str = "lab") -> bool:
+    """Whether `build` has nothing to do."""
+    return store.path_of("kernel", key(source, flavour)).is_dir()
+
+
 def build(source: Source, flavour: str = "lab") -> Path:
     """The folder with Image, config and System.map; built if it is not in the cache."""
     name = key(source, flavour)

@@ -1,99 +1,138 @@
-"""`nvscope lab demo`: a nested guest, the exporter, and its metrics changing, in one command."""
+"""`nvscope lab demo`: a nested guest, the exporter, and its metrics changing, in one command.
+
+Where the lab kernel is not built yet, Debian's own is shown while it is.
+"""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from contextlib import ExitStack
-
-from rich.console import Group
-from rich.live import Live
-from rich.text import Text
+from dataclasses import dataclass
 
 from nvscope.lab import running
-from nvscope.lab.assets import prepare
+from nvscope.lab.assets import Assets, may_build, prepare
+from nvscope.lab.kernel.names import STOCK
 from nvscope.lab.runs import view
-from nvscope.lab.services import Exporter, Linux, Metrics, Synthetic
+from nvscope.lab.runs.background import Build
+from nvscope.lab.runs.watch import EMULATED, Span, lasting, watch
+from nvscope.lab.services import Exporter, Linux, Synthetic
 from nvscope.lab.setup.steps import console, step
 from nvscope.lab.vm import Lab
 from nvscope.probes.errors import LackError
 
 GUESTS = ("synthetic", "linux")
-EMULATED = "durations are of an emulated machine: for the proportions, not for performance"
-SCRAPE_SECONDS = 1.0
-LINES_SECONDS = 5.0
 LINUX_BOOT_SECONDS = 600
+SOME_UNMAPS_SECONDS = 30.0
+
+Rows = list[view.Row]
 
 
-def demo(seconds: float, keep: bool, kernel: str, guest: str, revmap: bool) -> bool:
-    """Run it all; returns whether events were seen. seconds: of the live view; revmap: use it."""
+@dataclass(frozen=True)
+class Part:
+    """What is shown on one kernel. pace: seconds between the synthetic guest's unmaps."""
+
+    assets: Assets
+    guest: str = "synthetic"
+    cpus: int = 2
+    revmap: bool = True
+    pace: float = 1.0
+
+
+def demo(length: float, keep: bool, kernel: str, guest: str, revmap: bool) -> bool:
+    """Show it on one kernel; returns whether events were seen.
+
+    length: seconds of the live view; keep: it has no end but Ctrl-C; revmap: use it.
+    """
     assets = prepare(kernel)
     if guest == "linux" and assets.machine.in_memory:
         raise LackError(
             f"the kernel {assets.kernel} runs from memory here, without the QEMU that --guest linux"
             " needs: choose another kernel"
         )
+    rows, _ = _show(Part(assets, guest, revmap=revmap), lasting(None if keep else length))
+    console.print(f"[dim]{EMULATED}[/]")
+    return _seen(rows)
+
+
+def demo_beside_build(length: float, keep: bool) -> bool:
+    """Show it on Debian's kernel while the lab's is built, then on that; and both side by side.
+
+    length, keep: as for `demo`, of the second view. Raises LackError where the build fails, after
+    the first view was that long too; KeyboardInterrupt where that was ended by Ctrl-C.
+    """
+    may_build()
+    stock = prepare(STOCK)
+    # Of two cores one, and most of the other's time, are for the build. A full unmap takes an
+    # emulated host of one CPU some seconds, and one of more CPUs longer.
+    first = Part(stock, cpus=1, pace=5.0)
+    names = f"Debian's {stock.kernel.split('+')[0]}", "lab kernel"
+    console.print(f"[bold]{names[0]}[/]: a kernel without a reverse map")
+    with Build() as build:
+        before, interrupted = _show(first, _until_built(build, length), build.begin)
+        if interrupted:
+            raise KeyboardInterrupt
+        build.result()
+    console.print(f"[bold]{names[1]}[/]: the same guest on a kernel with a reverse map")
+    after, _ = _show(Part(prepare("lab")), lasting(None if keep else length))
+    console.print(view.both(dict(zip(names, (before, after), strict=True))))
+    console.print(f"[dim]{EMULATED}[/]")
+    return _seen(before) and _seen(after)
+
+
+def _show(part: Part, span: Span, counting: Callable[[], None] = lambda: None) -> tuple[Rows, bool]:
+    """Boot, count and watch; what was counted, and whether Ctrl-C ended it.
+
+    counting: called when metrics are served.
+    """
+    interrupted = False
     with ExitStack() as stack:
-        host = stack.enter_context(assets.boot(revmap=revmap))
+        host = stack.enter_context(part.assets.boot(cpus=part.cpus, revmap=part.revmap))
         with step("lab host boots: arm64 with FEAT_NV2, emulated"):
             host.wait_ready()
-        stack.enter_context(running.announced(host, assets.kernel))
+        stack.enter_context(running.announced(host, part.assets.kernel))
         with step("exporter in it: compiles its BPF programs and attaches them"):
             exporter = stack.enter_context(Exporter(host))
-        with step(f"nested guest in it ({guest})") as tell:
+        with step(f"nested guest in it ({part.guest})") as tell:
             tell("booting")
-            _start_guest(stack, host, guest)
+            _start_guest(stack, host, part)
         console.print(f"[bold]metrics[/] {exporter.url}")
-        _watch(exporter, None if keep else seconds)
+        counting()
+        try:
+            watch(exporter, span)
+        except KeyboardInterrupt:
+            console.print("the view is ended by Ctrl-C")
+            interrupted = True
         last = exporter.scrape()
     rows = view.rows(last)
     console.print(view.table(rows, [], 0, "Summary: since the exporter started"))
-    _say_losses(last)
-    console.print(f"[dim]{EMULATED}[/]")
-    return any(row.events for row in rows)
+    console.print(f"events lost: {int(last.sum('nvscope_events_lost_total'))}")
+    return rows, interrupted
 
 
-def _start_guest(stack: ExitStack, host: Lab, guest: str) -> None:
-    if guest == "linux":
+def _start_guest(stack: ExitStack, host: Lab, part: Part) -> None:
+    if part.guest == "linux":
         linux = stack.enter_context(Linux(host, "demo-linux", "--forever"))
         linux.event(LINUX_BOOT_SECONDS)
     else:
-        options = ("--forever", "--pace", "1", "--pages", "64")
+        options = ("--forever", "--pace", f"{part.pace:g}", "--pages", "64")
         stack.enter_context(Synthetic(host, "demo", *options, hold=False))
 
 
-def _watch(exporter: Exporter, seconds: float | None) -> None:
-    """Show the metrics for so long (None: until Ctrl-C)."""
-    ends = float("inf") if seconds is None else time.monotonic() + seconds
-    until = "until Ctrl-C" if seconds is None else f"for {seconds:.0f} s; Ctrl-C ends it earlier"
-    console.print(f"the metrics as they change, {until}")
-    try:
-        if console.is_terminal:
-            _watch_live(exporter, ends)
-        else:
-            _watch_lines(exporter, ends)
-    except KeyboardInterrupt:
-        console.print("ended by Ctrl-C")
+def _until_built(build: Build, length: float) -> Span:
+    """Until the build is done; where it fails, until so many seconds have passed.
+
+    Where many CPUs build it in no time, there are still some unmaps to be seen.
+    """
+
+    def over(passed: float) -> bool:
+        least = length if build.failure() else min(length, SOME_UNMAPS_SECONDS)
+        return not build.running() and passed >= least
+
+    def note() -> str:
+        return build.failure() or f"building the lab kernel: {build.progress()}"
+
+    return Span("until the lab kernel is built; Ctrl-C ends all", over, note, 2.0)
 
 
-def _watch_live(exporter: Exporter, ends: float) -> None:
-    before: tuple[float, list[view.Row]] = (time.monotonic(), [])
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        while time.monotonic() < ends:
-            at, now = time.monotonic(), view.rows(exporter.scrape())
-            title = f"scraped from {exporter.url}"
-            table = view.table(now, before[1], at - before[0], title)
-            live.update(Group(table, Text(EMULATED, style="dim")), refresh=True)
-            before = (at, now)
-            time.sleep(min(SCRAPE_SECONDS, max(0.0, ends - time.monotonic())))
-
-
-def _watch_lines(exporter: Exporter, ends: float) -> None:
-    while time.monotonic() < ends:
-        for row in view.rows(exporter.scrape()):
-            console.print(view.line(row))
-        time.sleep(min(LINES_SECONDS, max(0.0, ends - time.monotonic())))
-
-
-def _say_losses(metrics: Metrics) -> None:
-    lost = int(metrics.sum("nvscope_events_lost_total"))
-    console.print(f"events lost: {lost}")
+def _seen(rows: Rows) -> bool:
+    return any(row.events for row in rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from rich import box
@@ -108,6 +108,35 @@ def table(now: list[Row], before: list[Row], seconds: float, title: str) -> Tabl
             duration(row.p99),
         )
     return result
+
+
+def both(sides: Mapping[str, list[Row]]) -> Table:
+    """What was counted on two kernels, side by side: a column for each, all its VMs added up."""
+    result = Table(title="Both kernels", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+    result.add_column("")
+    for name in sides:
+        result.add_column(name, justify="right")
+    for heading, cell in CELLS.items():
+        result.add_row(heading, *(cell(rows) for rows in sides.values()))
+    return result
+
+
+def _total(name: str) -> Callable[[list[Row]], str]:
+    return lambda rows: str(sum(getattr(row, name) for row in rows))
+
+
+def _median(rows: list[Row]) -> str:
+    """Of the VM with most unmaps: medians do not add up."""
+    return duration(max(rows, key=lambda row: row.notifier_unmaps).p50) if rows else "-"
+
+
+CELLS: dict[str, Callable[[list[Row]], str]] = {
+    "notifier unmaps": _total("notifier_unmaps"),
+    "full shadow unmaps": _total("full"),
+    "ranged shadow unmaps": _total("ranged"),
+    "shadow faults": _total("shadow_faults"),
+    "median notifier unmap": _median,
+}
 
 
 def line(row: Row) -> str:

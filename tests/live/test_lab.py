@@ -15,6 +15,7 @@ import pytest
 
 from nvscope.lab import assets
 from nvscope.lab.remote import GuestError
+from nvscope.lab.setup.apt import host_suite
 from nvscope.lab.setup.paths import cache_dir
 from nvscope.lab.vm import Lab
 
@@ -90,6 +91,84 @@ def test_nothing_is_left_when_the_command_is_ended(number: int) -> None:
     with assets.prepare().boot(cpus=1, memory_mib=1024):
         left = list(Path(tempfile.gettempdir()).glob(f"nvscope-lab-{command.pid}-*"))
     assert left == []
+
+
+@pytest.fixture
+def unbuilt(alone: None, tmp_path: Path) -> Path:
+    """A cache without a lab kernel."""
+    assets.prepare("stock")
+    (tmp_path / "kernel").unlink(missing_ok=True)
+    return tmp_path
+
+
+def test_the_demo_shows_debians_kernel_while_the_labs_is_built(unbuilt: Path) -> None:
+    said, seen = [], False
+    with demo() as command:
+        try:
+            assert command.stderr
+            for line in command.stderr:
+                said.append(line)
+                if " 2 full 0 ranged" in line:
+                    seen = True
+                    break
+            assert seen, "".join(said)
+            family = psutil.Process(command.pid).children(recursive=True)
+            build = next(p for p in family if "lab build" in title(p))
+            family += build.children(recursive=True)
+            assert {p.nice() for p in [build, *build.children(recursive=True)]} == {19}
+            # As a terminal's Ctrl-C: to all in the foreground. The build is not there.
+            os.killpg(command.pid, signal.SIGINT)
+            said += command.stderr.readlines()
+            assert command.wait(120) == 130, "".join(said)
+        finally:
+            command.kill()
+    assert psutil.wait_procs(family, timeout=20)[1] == []
+    assert "Summary: since the exporter started" in "".join(said)
+    # Nothing of the build is left but its log.
+    assert list((unbuilt / "kernel").iterdir()) == []
+    assert "lab kernel" in (unbuilt / "lab-build.log").read_text()
+
+
+def test_a_build_that_fails_is_told_after_the_first_view(unbuilt: Path) -> None:
+    # Debian's kernel is cached; for the lab's source there is no archive.
+    (unbuilt / "source").unlink(missing_ok=True)
+    sources = unbuilt / "sources.list"
+    sources.write_text(f"deb http://127.0.0.1:9/debian {host_suite()} main\n")
+    settings = unbuilt / "apt.conf"
+    settings.write_text(f'Dir::Etc::sourcelist "{sources}";\nDir::Etc::sourceparts "/dev/null";\n')
+    with demo("--seconds", "20", APT_CONFIG=str(settings)) as command:
+        try:
+            assert command.stderr
+            said = command.stderr.read()
+        finally:
+            command.kill()
+    assert command.returncode == 3, said
+    assert " full 0 ranged" in said
+    assert "Error: the lab kernel's build failed: apt-get update failed" in said
+    assert f"(its output: {unbuilt}/lab-build.log)" in said
+
+
+def demo(*options: str, **environment: str) -> subprocess.Popen[str]:
+    """The demo as a command of its own, in a session of its own."""
+    return subprocess.Popen(
+        [Path(sys.executable).with_name("nvscope"), "lab", "demo", *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
+
+
+def test_the_guests_python_has_its_byte_code(lab_host: Lab) -> None:
+    # -v says of each module where its code comes from: byte code, or the source itself.
+    imports = "bcc, click, h11, prometheus_client, psutil, pyroute2, rich.live, numpy, pyarrow"
+    said = lab_host.run(f"python3 -B -v -c 'import {imports}' 2>&1").stdout.splitlines()
+    loaded = [line for line in said if line.startswith("# code object from ")]
+    assert len(loaded) > 300
+    from_source = [line for line in loaded if ".pyc" not in line]
+    # A link to a file of five lines in /etc, where this machine's compiler does not find it.
+    assert [line for line in from_source if "/sitecustomize.py" not in line] == []
 
 
 def title(process: psutil.Process) -> str:
