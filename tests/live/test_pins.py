@@ -10,12 +10,13 @@ import pytest
 from nvscope.lab.services import Exporter, GuestProcess, ManyVms, Synthetic
 from nvscope.lab.vm import Lab
 from nvscope.probes.decode import LABELS
+from nvscope.probes.pools import SHARES
 from tests.live.counts import UNMAPS, assert_all_agree
 
 LOAD_SECONDS = 300
 DETACH_SECONDS = 20
 # A row for each VM, and room for 40 VMs with all rows that one can have.
-MANY_VMS, FEW_VMS = 1100, 40
+MANY_VMS, FEW_VMS = 1100, 20
 # Who reads, and whom the pins are given to.
 GROUP = 65534
 NOBODY = (
@@ -147,7 +148,7 @@ def test_a_loader_killed_half_way(lab_host: Lab) -> None:
 
 def test_more_vms_than_there_is_room_for(lab_host: Lab) -> None:
     """Counted, said, and no matter to those that were there before."""
-    room = FEW_VMS * len(LABELS)
+    room = FEW_VMS * len(LABELS) * SHARES
     lab_host.run(f"nvscope load --group {GROUP} --max-vms {FEW_VMS}", timeout=LOAD_SECONDS)
     with (
         Synthetic(lab_host, "before", "--unmaps", "7") as before,

@@ -143,13 +143,26 @@ def assert_serves_by_credentials(host: Lab) -> None:
         urllib.request.urlopen(asked.full_url, timeout=60, context=trusting)
 
 
+WRITE = """
+import sys
+from pathlib import Path
+from nvscope.probes import libbpf
+fd = libbpf.open_pinned(Path(sys.argv[1]), mapping=True)
+libbpf.write(fd, 0, bytes(384))
+"""
+
+
 def assert_closed_to_others(host: Lab) -> None:
     """Other users of the host can neither list nor open what is pinned, nor lock loaders out."""
     folder = "/run/nvscope/bpf"
     modes = host.run(f"stat -c '%a %U %G' {folder} {folder}/current {folder}/current/rows")
     assert modes.stdout.splitlines() == [
-        "1711 root root", "750 root nvscope", "440 root nvscope"
+        "1711 root root", "750 root nvscope", "660 root nvscope"
     ]  # fmt: skip
+    # Frozen: to be mapped by the readers' group, to be written by nobody.
+    member = "setpriv --reuid=65534 --regid=nvscope --clear-groups"
+    written = host.run(f"{member} python3 -c '{WRITE}' {folder}/current/rows", check=False)
+    assert "PermissionError" in written.stderr
     for path in ("", "/lock", "/current", "/current/rows", "/current/links"):
         for attempt in (f"ls {folder}{path}/", f"flock -n {folder}{path} true"):
             refused = host.run(f"setpriv {OTHER} {attempt}", check=False)
