@@ -5,9 +5,10 @@ from __future__ import annotations
 from bench.cost import EMPTY, OURS, PROBED, costs
 from nvscope.lab import assets
 
-# Times what an empty pair of programs costs (fentry and fexit). 2.0 is the budget; of faults it is
-# what bench/README.md has, and a little for other compilers: what is missing, is said there.
-MOST = {"kvm_unmap_gfn_range": 2.0, "user_mem_abort": 2.3}
+# Times what an empty pair of programs costs (fentry and fexit): what bench/README.md has, and what
+# two runs differ by, up to twenty instructions for either. The budget is 2.0; what faults lack is
+# said there.
+MOST = {"kvm_unmap_gfn_range": 2.1, "user_mem_abort": 2.35}
 
 
 def test_a_call_costs_no_more_than_was_measured() -> None:
