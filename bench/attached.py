@@ -35,6 +35,7 @@ def main(point: str | None, empty: str | None) -> None:
         _wait()
         held.cleanup()
         return
+    # As on any host: where the end of VMs is seen, a call is not asked whose VM it is.
     with load([str(point), "vm_exit"], mechanisms=[FENTRY], strict=True) as loaded:
         _wait()
         seen = loaded.snapshot()

@@ -20,19 +20,18 @@ from pathlib import Path
 import click
 
 from nvscope.lab.workloads.shadow import Refaults
+from nvscope.probes.decode import MAX_STRIPES, MMU_BYTES, ROW_BYTES, Row
 from nvscope.probes.events import Event
 from nvscope.probes.snapshot import SLOTS
 from nvscope.probes.tracefile import TraceError, open_trace
 
-# ---- the layout, in bytes: struct nv_row and struct nv_mmu of bpf/nvscope.h, to be changed here to
-# see what another one does. Rows and states are whole lines: no two of them share one.
+# ---- the layout, in bytes, to be changed here to see what another one does. Rows and states are
+# whole lines: no two of them share one.
 
 LINE_BYTES = 64
-ROW_BYTES = 384
-SIZE_AT, SUM_AT, SLOTS_AT = 16, 24, 32
+SIZE_AT, SUM_AT, SLOTS_AT = Row.size_bytes.offset, Row.sum_ns.offset, Row.slots.offset
 SLOT_BYTES = 8
-MMU_BYTES = 64
-STRIPES = 4
+STRIPES = MAX_STRIPES
 
 # Which of the rows of a kind (or of the states of an MMU) is written to, by the CPU of the call and
 # by that on which the task first made a call of that kind.

@@ -15,7 +15,7 @@ from tests.live.counts import UNMAPS, assert_all_agree
 
 LOAD_SECONDS = 300
 DETACH_SECONDS = 20
-# A row for each VM, and room for 40 VMs with all rows that one can have.
+# A row for each VM, and room for 20 VMs with all rows that one can have.
 MANY_VMS, FEW_VMS = 1100, 20
 # Who reads, and whom the pins are given to.
 GROUP = 65534

@@ -148,6 +148,7 @@ import sys
 from pathlib import Path
 from nvscope.probes import libbpf
 fd = libbpf.open_pinned(Path(sys.argv[1]), mapping=True)
+print("open", flush=True)
 libbpf.write(fd, 0, bytes(384))
 """
 
@@ -162,6 +163,7 @@ def assert_closed_to_others(host: Lab) -> None:
     # Frozen: to be mapped by the readers' group, to be written by nobody.
     member = "setpriv --reuid=65534 --regid=nvscope --clear-groups"
     written = host.run(f"{member} python3 -c '{WRITE}' {folder}/current/rows", check=False)
+    assert written.stdout == "open\n"
     assert "PermissionError" in written.stderr
     for path in ("", "/lock", "/current", "/current/rows", "/current/links"):
         for attempt in (f"ls {folder}{path}/", f"flock -n {folder}{path} true"):
