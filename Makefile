@@ -67,6 +67,10 @@ man: $(STAMP) ## the manual pages, in build/man/man1
 deb: ## the Debian package, in build/deb
 	@sh debian/build.sh
 
+test-deb: $(STAMP) ## the package: built, installed in a fresh Debian, run in the lab (make test does not)
+	@$(BIN)/nvscope lab build --kernel lab
+	@$(BIN)/pytest tests/deb --durations=5
+
 clean: ## remove .venv and build products of the checkout (the cache: nvscope lab clean)
 	rm -rf $(VENV) build nvscope.egg-info
 

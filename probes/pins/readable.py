@@ -1,7 +1,7 @@
 """`python3 -m nvscope.probes.pins.readable`: for a package's script, after an upgrade.
 
-Prints "no" where probes are loaded whose counts this version does not read, so that the loader has to
-load anew; "yes" where they may stay; "none" where none are loaded.
+Prints "no" where probes are loaded whose counts this version does not read, so that the loader has
+to load anew; "yes" where they may stay; "none" where none are loaded.
 """
 
 from __future__ import annotations
