@@ -16,7 +16,16 @@ from nvscope.lab.setup import apt, host
 # What says where this machine's apt fetches from, and how; lists of indexes are the suite's own.
 _KEPT, _LEFT_OUT = "Acquire::", "Acquire::IndexTargets"
 # Names that apt, dpkg and others write whatever is installed.
-NOISE = ("/dev", "/proc", "/sys", "/tmp", "/var/cache/apt", "/var/lib/apt", "/var/log")
+NOISE = (
+    "/dev",
+    "/proc",
+    "/sys",
+    "/tmp",
+    "/var/cache/apt",
+    "/var/cache/man",
+    "/var/lib/apt",
+    "/var/log",
+)
 
 
 @dataclass(frozen=True)

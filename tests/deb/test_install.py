@@ -30,8 +30,8 @@ def root(
     """A fresh root with all that the package depends on, and the package at /new.deb."""
     path = tmp_path_factory.mktemp(request.param) / "root"
     for made in roots.make(request.param, path, "man-db", "bash-completion", "zsh"):
-        shutil.copyfile(package, path / "new.deb")
-        shutil.copyfile(packages.as_version(package, "0.0.9"), path / "old.deb")
+        shutil.copyfile(package, made.path / "new.deb")
+        shutil.copyfile(packages.as_version(package, "0.0.9"), made.path / "old.deb")
         made.apt(f"satisfy '{packages.field(package, 'Depends')}'")
         yield made
 
