@@ -20,7 +20,11 @@ install_tools() {
 
 rm -rf $made
 mkdir -p $made/source
-if ! dpkg-checkbuilddeps 2> $made/missing; then
+checked() {
+	if command -v dpkg-checkbuilddeps > /dev/null; then dpkg-checkbuilddeps 2>&1; else echo dpkg-dev; false; fi
+}
+
+if ! checked > $made/missing; then
 	if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
 		echo "building the package needs more ($(tail -n 1 $made/missing)):" \
 			"as root, apt-get install dpkg-dev && apt-get build-dep ./" >&2
@@ -33,7 +37,7 @@ if ! dpkg-checkbuilddeps 2> $made/missing; then
 	fi
 fi
 
-tar -c --exclude-vcs --exclude=./build --exclude=./.venv --exclude=__pycache__ \
+tar -c --exclude-vcs --exclude=./build --exclude=./.venv --exclude=./.pybuild --exclude=__pycache__ \
 	--exclude='./.*_cache' --exclude='*.egg-info' --exclude=./.hypothesis . | tar -x -C $made/source
 # Debian's Python, whichever other one comes first here.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
