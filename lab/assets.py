@@ -48,6 +48,19 @@ class Assets:
         shares = [Share("src", source_root()), Share("artifacts", self.artifacts)]
         return Lab(machine, self.rootfs, shares)
 
+    def require_linux(self) -> None:
+        """Raises LackError where no Linux can be a guest in it."""
+        if self.machine.in_memory:
+            raise LackError(
+                f"the kernel {self.kernel} runs from memory here, without the QEMU that --guest"
+                " linux needs: choose another kernel"
+            )
+        if missing := image.lacks(self.artifacts / "Image", image.SHARE_DRIVERS):
+            raise LackError(
+                f"the kernel {self.kernel} cannot be its own Linux guest, whose root comes over 9p:"
+                f" {', '.join(missing)} is not built in"
+            )
+
     def require_revmap(self) -> None:
         """Raises InputError where the kernel has no reverse map that can be turned on and off."""
         if not image.has_parameter(self.machine.kernel, REVMAP_PARAMETER):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,13 +16,13 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from nvscope.lab import assets, running
+from nvscope.lab.cleaning import clean
 from nvscope.lab.ending import GuestFailed, errors, terminated_cleanly
 from nvscope.lab.kernels import kernels
 from nvscope.lab.options import SUBJECT, revmap_option, subject_options
 from nvscope.lab.remote import Remote, limited
 from nvscope.lab.runs import compare, samples, selftests
 from nvscope.lab.runs import demo as demos
-from nvscope.lab.setup.paths import cache_dir
 from nvscope.lab.setup.steps import step
 from nvscope.lab.subject import Subject
 from nvscope.lab.vm import Lab
@@ -41,6 +40,7 @@ def lab() -> None:
 
 
 lab.add_command(kernels)
+lab.add_command(clean)
 
 
 @lab.command()
@@ -164,29 +164,6 @@ def shell(subject: Subject) -> None:
 
 
 @lab.command()
-@click.option("--yes", is_flag=True, help="do not ask")
-def clean(yes: bool) -> None:
-    """Remove the cache folder: kernels, root file systems, downloads.
-
-    \b
-    Examples:
-      nvscope lab clean
-      nvscope lab clean --yes
-    """
-    folder = cache_dir()
-    if running.find():
-        raise click.ClickException("a lab is up: end it first (Ctrl-C where it was booted)")
-    if not folder.exists():
-        click.echo("nothing to remove")
-        return
-    size = sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))
-    if not yes:
-        click.confirm(f"Remove {folder} ({size >> 20} MiB)?", abort=True)
-    shutil.rmtree(folder)
-    click.echo(f"removed {folder} ({size >> 20} MiB)")
-
-
-@lab.command()
 @subject_options
 @click.option("--seconds", type=Finite(1, MOST_SECONDS), default=60.0, show_default=True)
 @click.option("--keep", is_flag=True, help="stay up until Ctrl-C")
@@ -246,7 +223,10 @@ def compare_(subject: Subject, linux: bool, as_json: bool) -> None:
       nvscope lab compare --patch my-series.patch
     """
     with errors(), terminated_cleanly():
-        rows = compare.compare(_ready(subject, "off"), linux)
+        ready = _ready(subject, "off")
+        if linux:
+            ready.require_linux()
+        rows = compare.compare(ready, linux)
     if as_json:
         for row in rows:
             click.echo(json.dumps({k: None if v != v else v for k, v in asdict(row).items()}))

@@ -31,12 +31,12 @@ _OTHERS = (
 
 # What stands in a kernel only where a driver is built into it: driver -> text. The names of
 # drivers end in a zero byte there; the file systems' own are named elsewhere too.
+SHARE_DRIVERS = {"9pnet_virtio": b"9pnet_virtio\0", "9p": b"9P2000.L"}
 DISK_DRIVERS = {
     "virtio_blk": b"virtio_blk\0",
     "virtio_net": b"virtio_net\0",
-    "9pnet_virtio": b"9pnet_virtio\0",
-    "9p": b"9P2000.L",
     "ext4": b"EXT4-fs error",
+    **SHARE_DRIVERS,
 }
 SERIAL_DRIVERS = {"virtio_console": b"virtio_console\0"}
 

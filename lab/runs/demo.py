@@ -19,7 +19,6 @@ from nvscope.lab.services import Exporter, Linux, Synthetic
 from nvscope.lab.setup.steps import console, step
 from nvscope.lab.subject import Subject
 from nvscope.lab.vm import Lab
-from nvscope.probes.errors import LackError
 
 GUESTS = ("synthetic", "linux")
 LINUX_BOOT_SECONDS = 600
@@ -48,11 +47,8 @@ def demo(length: float, keep: bool, wanted: Subject, guest: str, revmap: str | N
     assets = prepare(wanted)
     if revmap:
         assets.require_revmap()
-    if guest == "linux" and assets.machine.in_memory:
-        raise LackError(
-            f"the kernel {assets.kernel} runs from memory here, without the QEMU that --guest linux"
-            " needs: choose another kernel"
-        )
+    if guest == "linux":
+        assets.require_linux()
     rows, _ = _show(Part(assets, guest, revmap=revmap != "off"), lasting(None if keep else length))
     console.print(f"[dim]{EMULATED}[/]")
     return _seen(rows)
