@@ -66,7 +66,7 @@ class Assets:
         if not image.has_parameter(self.machine.kernel, REVMAP_PARAMETER):
             raise InputError(
                 f"the kernel {self.kernel} has no reverse map to turn on or off (no parameter"
-                f" {REVMAP_PARAMETER}): leave --revmap away"
+                f" {REVMAP_PARAMETER}); --kernel lab has one"
             )
 
 

@@ -277,6 +277,12 @@ def test_a_patch_that_does_not_apply(linux: Path, patch: Path, tmp_path: Path) -
         copy(linux, tmp_path, patch)
 
 
+def test_what_is_no_patch(linux: Path, patch: Path) -> None:
+    patch.write_text("hello\n")
+    with pytest.raises(InputError, match=r"mine\.patch is no patch: it changes no file"):
+        build.key(source.given(linux), "lab", Extras((patch,)))
+
+
 def test_a_patch_does_not_leave_the_tree(linux: Path, patch: Path, tmp_path: Path) -> None:
     patch.write_text("--- /dev/null\n+++ b/../../evil\n@@ -0,0 +1 @@\n+x\n")
     with pytest.raises(InputError):
