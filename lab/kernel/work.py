@@ -71,10 +71,10 @@ def drop_halves(objects: Path) -> None:
 
     make itself removes these when it is ended, unless that is by SIGKILL.
     """
-    for path in objects.rglob("*.o"):
-        command = path.with_name(f".{path.name}.cmd")
-        if command.exists() and command.stat().st_mtime_ns < path.stat().st_mtime_ns:
-            path.unlink()
+    for command in objects.rglob(".*.cmd"):
+        target = command.with_name(command.name[1:].removesuffix(".cmd"))
+        if target.is_file() and command.stat().st_mtime_ns < target.stat().st_mtime_ns:
+            target.unlink()
 
 
 def _home(source: Source) -> Path:

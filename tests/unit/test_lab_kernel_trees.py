@@ -12,7 +12,6 @@ import pytest
 
 from nvscope.lab.kernel import build, mirror, source, tools, tree, work
 from nvscope.lab.kernel.build import Extras
-from nvscope.lab.subject import Subject
 from nvscope.probes.errors import InputError, LackError
 
 NESTED, KCONFIG = "arch/arm64/kvm/nested.c", "Kconfig"
@@ -388,10 +387,3 @@ def test_a_tree_that_changes_while_it_is_read_is_told(linux: Path, tmp_path: Pat
     (linux / NESTED).write_text("int changed;\n")
     with pytest.raises(LackError, match="was changed while it was read"):
         work.prepare(given, "lab", [], tmp_path, lambda _: None)
-
-
-def test_a_subject_with_a_source_is_not_the_plain_kernel(linux: Path) -> None:
-    assert Subject().plain
-    assert not Subject(source=linux).plain
-    with pytest.raises(InputError):
-        Subject("6.18", source=linux)
