@@ -57,8 +57,14 @@ def _kept(source: Source, flavour: str, patches: Sequence[Path], tell: steps.Tel
     home, objects = _home(source), _objects(source, flavour)
     (home / "source").mkdir(parents=True, exist_ok=True)
     (home / "path").write_text(f"{source.path.resolve()}\n")
-    mirror.update(source.path, patches, home / "source", tell)
-    if tree.identity(source.path) != source.identity:
+    try:
+        mirror.update(source.path, patches, home / "source", tell)
+        changed = tree.identity(source.path) != source.identity
+    except FileNotFoundError:
+        changed = True
+    except OSError as error:
+        raise LackError(f"{error.filename or source.path}: {error.strerror}") from None
+    if changed:
         raise LackError(f"{source.path} was changed while it was read: build it again")
     fresh = not objects.exists()
     objects.mkdir(exist_ok=True)

@@ -225,6 +225,33 @@ def test_another_branch_and_back_changes_no_time(repository: Path, tmp_path: Pat
     assert times(copied) == before
 
 
+def test_what_an_interrupted_update_has_brought_is_not_trusted(
+    linux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = copy(linux, tmp_path)
+    text, status = (linux / NESTED).read_text(), (linux / NESTED).stat()
+    (linux / NESTED).write_text("int other_;\n")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(mirror.json, "dumps", interrupt)
+        copy(linux, tmp_path)
+    assert (copied / NESTED).read_text() == "int other_;\n"
+    # Back, with the old time: by that alone it would be what it was.
+    (linux / NESTED).write_text(text)
+    os.utime(linux / NESTED, ns=(status.st_atime_ns, status.st_mtime_ns))
+    copy(linux, tmp_path)
+    assert (copied / NESTED).read_text() == text
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_name_that_is_no_text(linux: Path, tmp_path: Path) -> None:
+    (linux / os.fsdecode(b"\xff.c")).touch()
+    assert tree.identity(linux)
+    assert (copy(linux, tmp_path) / os.fsdecode(b"\xff.c")).exists()
+
+
 def test_what_is_gone_goes(linux: Path, tmp_path: Path) -> None:
     copied = copy(linux, tmp_path)
     (linux / NESTED).unlink()
