@@ -21,8 +21,7 @@ Exit codes:
      ended, ran before the trace began, or does not come to rest
 \b
 Examples:
-  nvscope record trace.arrows &        # before the VM starts
-  nvscope verify trace.arrows
+  nvscope verify trace.arrows          # of nvscope record, begun before the VM
   nvscope verify --json trace.arrows
   nvscope verify --wait 1m trace.arrows
 """
@@ -51,13 +50,13 @@ Examples:
 def verify(trace: Path, as_json: bool, patience: float, debugfs: Path) -> None:
     """Compare the page tables of running VMs with what a trace says is mapped.
 
-    TRACE is being recorded, or was just now, on this host. The kernel shows which nested IPAs each
-    shadow stage 2 maps (as root, CONFIG_PTDUMP_STAGE2_DEBUGFS, Linux 7.3 or later); the events of
-    the trace say which it should map. Where these are equal, no event is missing or false. Where
-    `nvscope validate` says that a mapping survived, verify shows whether the page table has it.
+    TRACE is being recorded on this host, or was until now. The kernel shows which nested IPAs each
+    shadow stage 2 maps (to root; CONFIG_PTDUMP_STAGE2_DEBUGFS, as of Linux 7.3). The events of the
+    trace say which it should map. Both are compared page by page, for each VM and shadow MMU. Where
+    `nvscope validate` says that a mapping survived, the page table shows whether it is there.
 
-    The kernel does not print where a nested IPA leads, so canonical IPAs are not compared. It holds
-    the VM's mmu_lock while it prints a table: faults of that VM wait.
+    The kernel does not print where a nested IPA leads: canonical IPAs are not compared. While it
+    prints a table, faults of that VM wait.
     """
     # Imported here: the help needs no pyarrow.
     from nvscope.analysis.interop.errors import said_in_a_line

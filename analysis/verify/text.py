@@ -17,6 +17,10 @@ from nvscope.probes.errors import shown
 
 NOTHING = "no VM with nested guests is alive at its end"
 AFTER_ITS_END = "the trace has ended: what was mapped or unmapped since is not in it"
+NO_END = (
+    "the trace has no end: if nothing records it any more, what was mapped or unmapped since is not"
+    " in it"
+)
 _SHOWN = 8  # ranges of a difference; --json has all
 
 
@@ -30,8 +34,8 @@ def _lines(file: str, result: Result) -> Iterator[str]:
     yield f"{shown(file)}: {result.verdict}{why}"
     for vm in result.vms:
         yield from _vm_lines(vm)
-    if result.verdict == DIFFERS and result.ended:
-        yield f"  note: {AFTER_ITS_END}"
+    if result.verdict == DIFFERS:
+        yield f"  note: {AFTER_ITS_END if result.ended else NO_END}"
 
 
 def _vm_lines(vm: VmResult) -> Iterator[str]:
