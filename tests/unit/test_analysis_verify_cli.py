@@ -37,10 +37,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write(folder: Path, events: Events) -> None:
+def write(folder: Path, events: Events, *, ended: bool = True) -> None:
     events = [replace(event, pid=PID, vm="we\nb") for event in events]
     boot_id = BOOT_ID.read_text().strip()
-    (folder / "trace.arrows").write_bytes(written(events, boot_id=boot_id))
+    (folder / "trace.arrows").write_bytes(written(events, ended=ended, boot_id=boot_id))
 
 
 def test_equal(folder: Path) -> None:
@@ -83,6 +83,15 @@ def test_differs(folder: Path) -> None:
         "mapped_but_no_event": [[PAGE, 2 * PAGE]],
         "event_but_not_mapped": [[0, PAGE]],
     }
+
+
+def test_a_trace_without_an_end(folder: Path) -> None:
+    events = without(lived().events, of_kind("map", mmu=M1, nested_ipa=PAGE))
+    write(folder, events, ended=False)
+    done = verify(folder, "--wait", "1ms")
+    assert done.exit_code == 1
+    assert done.stdout.splitlines()[-1].startswith("  note: the trace has no end: ")
+    assert json.loads(verify(folder, "--json", "--wait", "1ms").stdout)["trace_ended"] is False
 
 
 def test_cannot_be_told(folder: Path) -> None:

@@ -15,6 +15,27 @@ from tests.unit.verify_debugfs import BLOCK, LOCKED, READ_ONLY, VTTBR, WRITABLE,
 GOOD = printed([(PAGE, 3 * PAGE, WRITABLE), (3 * PAGE, 4 * PAGE, READ_ONLY)])
 
 
+# Of the lab kernel, 7.3.4: L1 runs its own EL1, with its stage 2 off.
+REAL = """\
+VTCR: 0x000000008001355c VTTBR: 0x0001000040100000 s2: disabled
+---[ Guest IPA ]---
+0x0000000000000000-0x0000000040000000           1G 1
+0x0000000040000000-0x0000000040001000           4K 3   R W px ux  AF{four}
+0x0000000040001000-0x0000000040200000        2044K 3
+0x0000000040200000-0x0000000040202000           8K 3   R W px ux  AF{four}
+0x0000000040202000-0x0000000040400000        2040K 3
+0x0000000040400000-0x0000000080000000        1020M 2
+0x0000000080000000-0x0000008000000000         510G 1
+0x0000008000000000-0x0001000000000000      261632G 0
+""".format(four=" " * 4)
+
+
+def test_as_the_kernel_prints_it() -> None:
+    table = parsed(REAL)
+    assert table.mapped == ((0x4000_0000, 0x4000_1000), (0x4020_0000, 0x4020_2000))
+    assert table.vttbr == 0x0001_0000_4010_0000
+
+
 def test_runs_that_differ_in_attributes_alone_are_one_span() -> None:
     assert parsed(GOOD) == Table(((PAGE, 4 * PAGE),), VTTBR)
 
