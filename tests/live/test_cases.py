@@ -12,6 +12,7 @@ import pytest
 
 from nvscope.analysis.validate.run import validate
 from nvscope.analysis.validate.watched import AFTER_FINDING
+from nvscope.analysis.verify.compared import EQUAL
 from nvscope.lab.services import Exporter, Recording, Synthetic
 from nvscope.lab.vm import Lab
 from nvscope.lab.workloads.bugs import BUGS, PARAMETER
@@ -20,6 +21,7 @@ from nvscope.probes.events import Event
 from nvscope.probes.tracefile import open_trace
 from tests.live.conftest import Observed
 from tests.live.counts import NOT_RECORDED, assert_all_agree, by_trace, oracle, traced
+from tests.live.witness import compare_at_end
 
 FACTS_SECONDS = 120
 
@@ -93,7 +95,10 @@ def test_the_kernel_makes_a_mistake(watched: Watched, name: str) -> None:
 
 @pytest.mark.parametrize("observed", EVERYWHERE, indirect=True)
 def test_a_recording_of_all_that_was_played(watched: Watched, tmp_path: Path) -> None:
-    """It has the same events; the kernel decided as the reference model does, but for the bugs."""
+    """It has the same events; the kernel decided as the reference model does, but for the bugs.
+
+    A third witness, which knows nothing of our probes: the page tables at the end of each story.
+    """
     if not watched.played:
         play(watched, "pollution", timeout=FACTS_SECONDS)
     path = tmp_path / "trace.arrows"
@@ -106,6 +111,11 @@ def test_a_recording_of_all_that_was_played(watched: Watched, tmp_path: Path) ->
         assert by_trace(rows[facts["pid"]]) == expected
         # A VM that ended before the recorder could look has no name.
         assert {event.vm for event in rows[facts["pid"]]} in ({name}, {""})
+    for name, facts in [*watched.played.items(), *watched.bugs.items()]:
+        if "tables" in facts:  # not of a thousand records
+            found = compare_at_end(rows[facts["pid"]], facts["tables"])
+            assert (found.verdict, found.why) == (EQUAL, ""), (name, found)
+            assert any(mmu.both for mmu in found.mmus), name
     result = validate(path)
     assert result.judged["safety"] >= result.notifiers - len(bugs) > 0
     assert {found.event.pid: found.invariant for found in result.findings} == bugs
