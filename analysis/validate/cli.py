@@ -25,10 +25,11 @@ Exit codes, of several files the first that any of them has:
   0  all that this kernel lets one judge was judged, and right
   130  interrupted by Ctrl-C
 \b
-SPEC of --require: of these, with commas between
-  safety, fallback, precision, conformance   judged, and right
-  precision<=1.5   notifiers unmapped 1.5 times as many bytes as had to go, or fewer
-  full_unmaps=0    no notifier unmapped all of a shadow MMU; <, <= and = are known
+SPEC of --require is one of these, or several with commas between them
+  safety           it is judged, and right; so with fallback, precision, conformance
+  precision<=1.5   notifiers unmapped at most 1.5 times the bytes that had to go
+  full_unmaps=0    no notifier unmapped all of a shadow MMU
+  Bounds may have <, <= or =.
 \b
 Examples:
   nvscope validate trace.arrows
@@ -62,7 +63,10 @@ def _requirements(
 @click.option(
     "--variant",
     type=click.Choice(list(VARIANTS)),
-    help="What to judge the kernel as.  [default: what the trace says; maple is maple-v2]",
+    help=(
+        "What to judge the kernel as; behaviour: as one of which nothing is known."
+        "  [default: what the trace says; maple is maple-v2]"
+    ),
 )
 @click.option(
     "--require",
@@ -115,7 +119,7 @@ def validate(
     scheduler: str | None,
     follow: bool,
 ) -> None:
-    """Check traces against the reference model of the reverse map.
+    """Judge what traces show of a kernel: its behaviour, and how its reverse map decides.
 
     FILE is what `nvscope record` or `nvscope convert` wrote, a text that the latter reads, a data
     set, which is a folder, or - for a trace from standard input.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,8 @@ from nvscope.analysis.validate.run import validate
 from nvscope.analysis.validate.verdicts import verdicts as verdicts_of
 from nvscope.analysis.validate.watched import Book
 from nvscope.probes.events import About, Event
+from tests.unit.analysis_lives import altered, simulated, without_decisions
+from tests.unit.analysis_naive import UnclearError, tell
 
 SAMPLES = sorted(Path("analysis/samples").resolve().rglob("*.arrows"))
 
@@ -288,6 +292,29 @@ def test_verdicts_and_figures_are_those_of_validate(sample: Path) -> None:
     assert [costs[scope].unmaps for scope in ("full", "ranged")] == [
         *(said.full_unmaps, said.ranged_unmaps)
     ]
+
+
+@pytest.mark.parametrize("revmap", ["maple-v2", "none"])
+def test_so_are_those_of_simulated_lives(revmap: str) -> None:
+    """Where no two unmaps of an MMU overlap: a report counts when they begin, not when they end."""
+    compared = 0
+    for seed in range(60):
+        rows = altered(simulated(seed, 40, revmap), random.Random(seed))
+        try:
+            told = tell(without_decisions(rows)).figures
+        except UnclearError:
+            continue
+        if any(
+            this.kind == next_.kind == "unmap_begin" and this.mmu == next_.mmu
+            for this, next_ in pairwise(e for e in rows if e.kind.startswith("unmap"))
+        ):
+            continue
+        costs = gather(reader(rows)).follower.costs.scopes
+        assert sum(cost.taken_bytes for cost in costs.values()) == told["unmapped_bytes"]
+        assert sum(cost.needed_bytes for cost in costs.values()) == told["needed_bytes"]
+        assert costs["full"].unmaps == told["full_unmaps"]
+        compared += told["unmapped_bytes"] > told["needed_bytes"]
+    assert compared > 20
 
 
 def test_the_command(tmp_path: Path) -> None:
