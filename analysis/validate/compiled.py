@@ -103,7 +103,7 @@ class Compiled:
                 result.judged[name] += int(counts[column])
         for name, column in _FIGURES.items():
             setattr(result, name, getattr(result, name) + int(counts[column]))
-        if len(result.wide) < MAX_WIDE:
+        if len(result.wide_unmaps) < MAX_WIDE:
             for unmap in self._holder.wide():
                 result.take_wide(unmap)
         counts[: state.FREE] = 0

@@ -121,8 +121,8 @@ class Result:
 
     full_unmaps, ranged_unmaps: within notifier unmaps, by when they began; needed_unmaps,
     needless_unmaps: of those that ended, for sure. unmapped, unmapped_bytes: mappings that they
-    took; needed, needed_bytes: those that led into the notifiers' ranges. wide: the first
-    MAX_WIDE that took more than had to go.
+    took; needed, needed_bytes: those that led into the notifiers' ranges. wide_unmaps: the first
+    MAX_WIDE that took more than had to go; all others were needed by what they took.
     """
 
     about: About
@@ -145,7 +145,7 @@ class Result:
     unmapped_bytes: int = 0
     needed: int = 0
     needed_bytes: int = 0
-    wide: list[Unmap] = field(default_factory=list)
+    wide_unmaps: list[Unmap] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def take(self, finding: Finding) -> None:
@@ -156,8 +156,8 @@ class Result:
 
     def take_wide(self, unmap: Unmap) -> None:
         """Note an unmap that took more than had to go; they come in the order of their rows."""
-        if len(self.wide) < MAX_WIDE:
-            self.wide.append(unmap)
+        if len(self.wide_unmaps) < MAX_WIDE:
+            self.wide_unmaps.append(unmap)
 
     @property
     def verdict(self) -> str:
@@ -177,7 +177,8 @@ class Result:
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.findings = sorted(self.findings + other.findings, key=Finding.place)
-        self.wide = sorted(self.wide + other.wide, key=lambda unmap: unmap.row)[:MAX_WIDE]
+        wide = sorted(self.wide_unmaps + other.wide_unmaps, key=lambda unmap: unmap.row)
+        self.wide_unmaps = wide[:MAX_WIDE]
         self.lacks, self.blind = self.lacks or other.lacks, self.blind or other.blind
         self._hide()
         self.notes += [note for note in other.notes if note not in self.notes]

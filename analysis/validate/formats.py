@@ -48,7 +48,8 @@ def as_text(files: Sequence[Judged], required: Sequence[Requirement] = ()) -> st
 def as_json(files: Sequence[Judged], required: Sequence[Requirement] = ()) -> str:
     """{"files": [{"file", "verdict", ...}]}; addresses are numbers, rows count from 0.
 
-    "invariants": each one's own verdict; "inexact": figure -> why it is known in part only.
+    "invariants": each one's own verdict; "inexact": figure -> why it is known in part only; the
+    figures, and "wide_unmaps", are findings.Result's.
     Of a file's name, what is no UTF-8 is U+FFFD: JSON has no other bytes.
     """
     said = [_json(file, result, required) for file, result in files]

@@ -89,7 +89,7 @@ def _figures(result: Result) -> Iterator[str]:
     )
     yield from _wrapped("  notifier unmaps: ", took)
     yield from _wrapped("  shadow unmaps in them: ", unmaps)
-    for unmap in result.wide[:_SHOWN_WIDE]:
+    for unmap in result.wide_unmaps[:_SHOWN_WIDE]:
         yield from _wrapped(f"    row {unmap.row}: ", _wide(unmap))
 
 

@@ -74,7 +74,7 @@ def behaviour(result: Result) -> dict[str, Any]:
     return {
         "unsafe": [(f.row, f.mmu, f.seen) for f in result.findings if f.invariant == "safety"],
         "safety": verdict(result, "safety"),
-        "wide": result.wide,
+        "wide": result.wide_unmaps,
         "doubts": [doubts_of(result, figure) for figure in (OVER_UNMAP, FULL_UNMAPS)],
         "figures": {name: getattr(result, name) for name in FIGURES},
     }
@@ -119,7 +119,7 @@ def test_there_is_all_of_it_in_these_lives() -> None:
     assert sum(result.needless_unmaps > 0 for result in results) > 10
     assert sum(result.full_unmaps > 0 for result in results) > 10
     assert sum(result.unmapped > result.needed for result in results) > 10
-    assert sum(any(w.needed_by is not None for w in result.wide) for result in results) > 10
+    assert sum(any(w.needed_by is not None for w in result.wide_unmaps) for result in results) > 10
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -195,7 +195,7 @@ def test_a_kernel_without_a_reverse_map() -> None:
     assert result.verdict == "pass"
     assert result.over_unmap_ratio == 3
     assert (result.full_unmaps, result.needed_unmaps, result.needless_unmaps) == (2, 1, 1)
-    first, second = result.wide
+    first, second = result.wide_unmaps
     assert (first.needed_by and first.needed_by.nested_ipa, second.needed_by) == (N, None)
     assert (first.unmapped, first.needed, second.unmapped) == (3, 1, 0)
 
@@ -260,5 +260,7 @@ def test_the_first_wide_unmaps_are_kept_in_all_ways() -> None:
         kernel.fault(VM, (M1, M2)[number % 2], PAGES[number % 7], PAGES[number % 7], PAGE)
         kernel.notifier(VM, PAGES[5], PAGE)
     result = check(kernel.events, "none")
-    assert len(result.wide) == MAX_WIDE
-    assert [unmap.row for unmap in result.wide] == sorted(unmap.row for unmap in result.wide)
+    assert len(result.wide_unmaps) == MAX_WIDE
+    assert [unmap.row for unmap in result.wide_unmaps] == sorted(
+        unmap.row for unmap in result.wide_unmaps
+    )
