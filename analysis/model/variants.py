@@ -12,7 +12,8 @@ class Variant:
 
     tlbi_removes: a TLBI by L1 takes out the entries of what it unmaps (v3; v2 leaves them, stale).
     lookup: a canonical tree of all MMUs says which of them a notifier has to look at (v1).
-    modelled: else only safety can be told, which is the same on all kernels.
+    modelled: else behaviour alone can be judged, which means the same on all kernels.
+    shown_by: the probe points that show its decisions, if there is a reverse map; see events.About.
     """
 
     name: str
@@ -20,6 +21,7 @@ class Variant:
     modelled: bool = True
     tlbi_removes: bool = False
     lookup: bool = False
+    shown_by: tuple[str, ...] = ("revmap_record",)
 
 
 VARIANTS: Mapping[str, Variant] = {
@@ -30,8 +32,9 @@ VARIANTS: Mapping[str, Variant] = {
         Variant("maple-v2"),
         Variant("maple-v3", tlbi_removes=True),
         Variant("tracking", modelled=False),
+        Variant("behaviour", modelled=False),  # of a kernel of which nothing is known
     )
 }
 
-# What a trace says of its kernel (events.About.revmap) -> variant.
+# What a trace says of its kernel (events.About.revmap) -> variant; of all others "behaviour".
 OF_KERNEL: Mapping[str, str] = {"none": "none", "maple": "maple-v2", "tracking": "tracking"}
