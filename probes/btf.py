@@ -22,6 +22,9 @@ _VOLATILE, _CONST, _RESTRICT, _FUNC, _PROTO, _TYPE_TAG, _ENUM64 = 9, 10, 11, 12,
 _ALIASES = frozenset({_TYPEDEF, _VOLATILE, _CONST, _RESTRICT, _TYPE_TAG})
 _SIZED = frozenset({_INT, _STRUCT, _UNION, _ENUM, _ENUM64})
 _SLOT_BYTES = 8  # of a function's arguments, as BPF programs see them
+_INT_SIGNED = 1 << 24  # of the word behind a BTF_KIND_INT
+# How C writes a type before its name.
+_WORDS = {_STRUCT: "struct ", _UNION: "union ", _ENUM: "enum ", _ENUM64: "enum ", _CONST: "const "}
 
 
 class _Type(ctypes.Structure):
@@ -63,6 +66,23 @@ class Parameter:
     name: str
     slot: int
     type_id: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """A member of a struct. offset: bytes from its begin; bits: of a bit-field, else 0."""
+
+    type_id: int
+    offset: int
+    bits: int = 0
+
+
+@dataclass(frozen=True)
+class Number:
+    """How an integer, a bool or an enum lies in memory."""
+
+    size_bytes: int
+    signed: bool
 
 
 class Btf:
@@ -148,6 +168,11 @@ class Btf:
                 return int(each.value)
         return None
 
+    def members(self, struct: str) -> list[tuple[str, int]]:
+        """The same as parts() of a struct by its name; none where there is no such struct."""
+        type_id = self._find(struct, _STRUCT)
+        return self.parts(type_id) if type_id > 0 else []
+
     def points_to(self, pointer_type: int, struct: str) -> bool:
         """Whether a type is a pointer to this struct."""
         kind, _, pointer = self._resolve(pointer_type)
@@ -166,6 +191,85 @@ class Btf:
         return None if found is None else found[1]
 
     # ---- types by number
+
+    def returns(self, function: str) -> int:
+        """The type of a function's result, 0 for void. Raises KeyError."""
+        type_id = self._find(function, _FUNC)
+        if type_id <= 0:
+            raise KeyError(f"function {function}")
+        return int(self._type(self._type(type_id)[2].size_or_type)[2].size_or_type)
+
+    def target(self, type_id: int) -> int | None:
+        """What a type points to, 0 for void; None where it is no pointer."""
+        kind, _, found = self._resolve(type_id)
+        return int(found.size_or_type) if kind == _PTR else None
+
+    def part(self, type_id: int, name: str) -> Part | None:
+        """A named member of a struct or union, by that one's type; None where there is none."""
+        found = self._member(type_id, name)
+        return None if found is None else Part(found[0], found[1], self._bits(type_id, name))
+
+    def number(self, type_id: int) -> Number | None:
+        """How the type's values lie in memory; None of what is no integer, bool or enum."""
+        kind, found_id, found = self._resolve(type_id)
+        if kind == _INT:
+            word = ctypes.c_uint32.from_address(self._type(found_id)[0] + ctypes.sizeof(_Type))
+            return Number(int(found.size_or_type), bool(word.value & _INT_SIGNED))
+        if kind in (_ENUM, _ENUM64):  # kernels' enums are as wide as int, mostly
+            return Number(int(found.size_or_type), signed=True)
+        return None
+
+    def struct_name(self, type_id: int) -> str:
+        """Of a struct or union; "" of what is none."""
+        kind, _, found = self._resolve(type_id)
+        return self._name(found.name_off) if kind in (_STRUCT, _UNION) else ""
+
+    def enum_name(self, type_id: int) -> str:
+        """Of an enum; "" of what is none."""
+        kind, _, found = self._resolve(type_id)
+        return self._name(found.name_off) if kind == _ENUM else ""
+
+    def parts(self, type_id: int) -> list[tuple[str, int]]:
+        """(name, type) of a struct's named members, in order; none of what is no struct."""
+        kind, found_id, found = self._resolve(type_id)
+        if kind not in (_STRUCT, _UNION):
+            return []
+        return [(name, of) for name, of, _ in self._members(found_id, found) if name]
+
+    def enumerators(self, type_id: int) -> list[str]:
+        """The names of an enum; none of what is no enum."""
+        kind, found_id, found = self._resolve(type_id)
+        if kind != _ENUM:
+            return []
+        first = self._type(found_id)[0] + ctypes.sizeof(_Type)
+        return [self._name(e.name_off) for e in (_Enumerator * _length(found)).from_address(first)]
+
+    def text(self, type_id: int) -> str:
+        """The type as C has it before a name: "struct kvm_s2_mmu *", "gpa_t ", "void"."""
+        if type_id == 0:
+            return "void "
+        _, kind, found = self._type(type_id)
+        if kind == _PTR:
+            return f"{self.text(found.size_or_type)}*"
+        if kind in (_CONST, _VOLATILE, _RESTRICT, _TYPE_TAG):
+            return f"{_WORDS.get(kind, '')}{self.text(found.size_or_type)}"
+        return f"{_WORDS.get(kind, '')}{self._name(found.name_off) or '…'} "
+
+    def signature(self, function: str) -> str:
+        """A function's parameters as C has them, or "no parameters". Raises KeyError."""
+        each = [f"{self.text(p.type_id)}{p.name}" for p in self.parameters(function)]
+        return ", ".join(each) or "no parameters"
+
+    def _bits(self, type_id: int, name: str) -> int:
+        """How many bits a bit-field has, 0 of another member."""
+        kind, found_id, found = self._resolve(type_id)
+        if kind not in (_STRUCT, _UNION) or not found.info >> 31:
+            return 0
+        first = self._type(found_id)[0] + ctypes.sizeof(_Type)
+        for member in (_Member * _length(found)).from_address(first):
+            if self._name(member.name_off) == name:
+                return int(member.offset >> 24)
+        return 0
 
     def _find(self, name: str, kind: int) -> int:
         """A type's number, or less than 1. libbpf looks at each type in turn: not twice for one."""

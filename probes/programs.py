@@ -10,7 +10,8 @@ from pathlib import Path
 
 from nvscope.probes import decode, libbpf, pools
 from nvscope.probes.btf import Btf
-from nvscope.probes.catalog import BY_NAME, Hook, Kind, ProbePoint
+from nvscope.probes.catalog import BY_NAME, Case, Hook, Kind, ProbePoint
+from nvscope.probes.reach import RESULT_SLOT, Given, Place, UnreachedError, named, place
 from nvscope.probes.snapshot import Attachment, Refusal
 from nvscope.probes.symbols import (
     Variants,
@@ -32,6 +33,8 @@ MECHANISMS = (FENTRY, KPROBE)
 # A kprobe's context begins with the argument registers x0..x7 (struct pt_regs
 # of arm64); a return probe finds the result in x0.
 REGISTER_ARGS = 8
+# Of these a kprobe program keeps the first for the call's end (NV_ARGS, bpf/nvscope.h).
+KEPT_ARGS = 4
 # Shadow MMUs that a VM has room for on average: two for each vCPU (S2_MMU_PER_VCPU, nested.c).
 MMUS_PER_VM = 64
 # Stands for a member or an enumerator that this kernel does not have.
@@ -291,17 +294,28 @@ def _probing_flags(probing: Probing | None) -> list[str]:
 def _program(point: ProbePoint, hook: Hook, mechanism: str, btf: Btf) -> Program:
     function = plain(hook.symbol)
     if not btf.has_function(function):
-        raise UnresolvedError(f"this kernel has no function {function}")
+        where = f"{hook.where} function: " if hook.where else ""
+        raise UnresolvedError(f"{where}this kernel has no function {function}")
     if has_ending(hook.symbol):
         _require_hookable(hook, mechanism)
     prefix = f"NV_{point.name.upper()}"
-    defines = {f"{prefix}_TYPED": int(mechanism == FENTRY)}
+    defines: dict[str, int | str] = {f"{prefix}_TYPED": int(mechanism == FENTRY)}
     defines |= {f"{prefix}_{name}": value for name, value in hook.flags.items()}
-    for name, (slot, at) in _places(hook, function, btf).items():
-        if mechanism == KPROBE and slot >= REGISTER_ARGS:
+    result = btf.slots(function) if mechanism == FENTRY else 0
+    kept = REGISTER_ARGS if point.kind is Kind.BEGIN else KEPT_ARGS
+    for name, at in _places(hook, function, btf).items():
+        if mechanism == KPROBE and at.slot >= REGISTER_ARGS:
             raise UnresolvedError(f"{hook.symbol}() takes {name.lower()} on the stack")
-        defines |= {f"{prefix}_{name}_ARG": slot, f"{prefix}_{name}_AT": at}
-    defines[f"{prefix}_RETURN"] = btf.slots(function) if mechanism == FENTRY else 0
+        if mechanism == KPROBE and at.slot >= kept:
+            raise UnresolvedError(
+                f"{hook.symbol}() takes {name.lower()} as parameter {at.slot + 1}:"
+                f" a kprobe keeps {kept}"
+            )
+        slot = result if at.slot == RESULT_SLOT else at.slot
+        defines |= {f"{prefix}_{name}_ARG": slot | at.how, f"{prefix}_{name}_AT": at.at}
+    defines[f"{prefix}_RETURN"] = result
+    if "CASED" in hook.flags:
+        defines[f"{prefix}_CASES"] = _cases(hook, function, btf)
     defines |= _offsets(point, btf) | _enumerators(point, btf)
     program = Program(point.name, hook.symbol, mechanism, point.kind, (), hook.needs, hook.includes)
     functions = {"ENTRY": program.entry, "EXIT": program.exit}
@@ -318,15 +332,36 @@ def _require_hookable(hook: Hook, mechanism: str) -> None:
         raise UnresolvedError(f"fentry finds functions by the types' names, not {hook.symbol}")
 
 
-def _places(hook: Hook, function: str, btf: Btf) -> dict[str, tuple[int, int]]:
-    """C name -> where the value is (see _locate); ABSENT for one that this kernel lacks."""
-    places = {name: _locate(function, wanted, btf) for name, wanted in hook.values.items()}
+def _places(hook: Hook, function: str, btf: Btf) -> dict[str, Place]:
+    """C name -> where the value is; ABSENT for one that this kernel lacks, or nobody gave."""
+    absent = Place(ABSENT, 0, ABSENT)
+    places = dict.fromkeys(hook.given, absent)
+    places |= {name: _locate(hook, function, value, btf) for name, value in hook.values.items()}
     for name, wanted in hook.maybe.items():
         try:
-            places[name] = _locate(function, wanted, btf)
+            places[name] = _locate(hook, function, wanted, btf)
         except UnresolvedError:
-            places[name] = (ABSENT, ABSENT)
+            if isinstance(wanted, Given):
+                raise
+            places[name] = absent
     return places
+
+
+def _cases(hook: Hook, function: str, btf: Btf) -> str:
+    """What the values of an outcome or a reason mean, for the C programs: NV_CASE(…) of each."""
+    value = next((v for v in hook.values.values() if isinstance(v, Given) and v.cased), None)
+    each = [(*_bounds(case, function, value, btf), case.word) for case in hook.cases]
+    return " ".join(f"NV_CASE({first}LL,{last}LL,{word})" for first, last, word in each)
+
+
+def _bounds(case: Case, function: str, value: Given | None, btf: Btf) -> tuple[int, int]:
+    if isinstance(case.first, int) and isinstance(case.last, int):
+        return case.first, case.last
+    try:
+        number = named(str(case.first), function, value, btf)
+    except UnreachedError as error:
+        raise UnresolvedError(f"{case.where}: {error}") from None
+    return number, number
 
 
 def _offsets(point: ProbePoint, btf: Btf) -> dict[str, int]:
@@ -344,8 +379,8 @@ def _offsets(point: ProbePoint, btf: Btf) -> dict[str, int]:
 
 def _enumerators(point: ProbePoint, btf: Btf) -> dict[str, int]:
     found = {}
-    for name, place in point.enums.items():
-        value = btf.enumerator(place.enum, place.name)
+    for name, where in point.enums.items():
+        value = btf.enumerator(where.enum, where.name)
         found[f"NV_KERNEL_{name}"] = ABSENT if value is None else value
     return found
 
@@ -354,7 +389,24 @@ def _points(programs: Sequence[Program]) -> set[str]:
     return {program.point for program in programs}
 
 
-def _locate(function: str, name: str, btf: Btf) -> tuple[int, int]:
+def _locate(hook: Hook, function: str, wanted: str | Given, btf: Btf) -> Place:
+    """Where a value is, by its name or as a points file gives it."""
+    if isinstance(wanted, Given):
+        try:
+            return place(function, wanted, btf)
+        except UnreachedError as error:
+            raise UnresolvedError(str(error)) from None
+    try:
+        slot, at = _by_name(function, wanted, btf)
+    except UnresolvedError as error:
+        if not hook.where:
+            raise
+        has = btf.signature(function)
+        raise UnresolvedError(f"{hook.where}: {error}; it has ({has})") from None
+    return Place(slot, 0, at)
+
+
+def _by_name(function: str, name: str, btf: Btf) -> tuple[int, int]:
     """(argument slot, -1) of a parameter, or (slot, offset) of a member behind a parameter."""
     parameters = btf.parameters(function)
     wanted = name.removeprefix("struct ")
