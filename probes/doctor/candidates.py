@@ -64,7 +64,7 @@ class Role:
 _NEVER = re.compile(r"(?!)")
 ROLES: Mapping[str, Role] = {
     "revmap_record": Role(
-        re.compile(r"record|insert|add|store|track|create|map"),
+        re.compile(r"record|insert|add|store|track|note|create|map"),
         re.compile(r"unmap|remove|erase|invalidate|fallback|destroy|free|clear|find|lookup|del"),
         2,
         "traces then have no records, and validate cannot judge the map",
@@ -147,13 +147,19 @@ def _values(btf: Btf, function: str) -> Iterator[_Value]:
         if target is None or btf.struct_name(target) in ("kvm_s2_mmu", "kvm", ""):
             continue
         if btf.struct_name(target) == "kvm_vcpu":
-            arch = btf.part(target, "arch")
-            hw_mmu = btf.part(arch.type_id, "hw_mmu") if arch else None
-            if hw_mmu:
-                yield _Value(f"{name}->arch.hw_mmu", "hw_mmu", "", hw_mmu.type_id)
+            yield from _in_use(btf, name, type_id)
             continue
         for member, of in btf.parts(target):
             yield _Value(f"{name}->{member}", member, btf.text(of).strip(), of)
+            yield from _in_use(btf, f"{name}->{member}", of)
+
+
+def _in_use(btf: Btf, path: str, type_id: int) -> Iterator[_Value]:
+    """The MMU that a vCPU uses, where the path leads to a vCPU."""
+    if btf.points_to(type_id, "kvm_vcpu"):
+        arch = btf.part(btf.target(type_id) or 0, "arch")
+        if arch and (hw_mmu := btf.part(arch.type_id, "hw_mmu")):
+            yield _Value(f"{path}->arch.hw_mmu", "hw_mmu", "", hw_mmu.type_id)
 
 
 def _candidate(
@@ -203,10 +209,10 @@ def _addresses(found: list[_Value]) -> list[tuple[str, str]]:
     end = None if size else take(re.compile(r"^(end|last)"))
     nested = take(_NESTED)
     canonical = take(_CANONICAL)
-    guessed = {"nested_ipa": nested is None, "canonical_ipa": canonical is None}
+    unsure = "" if nested and canonical else "the names do not tell which is which"
     nested, canonical = nested or take(None), canonical or take(None)
     lines = [
-        (_line(key, value), "its name does not tell" if guessed[key] else "")
+        (_line(key, value), unsure)
         for key, value in (("nested_ipa", nested), ("canonical_ipa", canonical))
         if value
     ]

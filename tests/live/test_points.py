@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import pytest
@@ -71,7 +71,7 @@ outcomes = {unchanged = 4096}
 
 @pytest.fixture(scope="module")
 def recorded(lab_host: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
-    """One guest, recorded by each of the files at once; its counts are the ledger's and ftrace's."""
+    """One guest, recorded by each of the files at once; the ledger and ftrace have its counts."""
     folder = tmp_path_factory.mktemp("points")
     write(lab_host, OTHER, OTHER_TEXT)
     write(lab_host, REACHED, REACHED_TEXT)
@@ -114,9 +114,8 @@ def events(trace: Path) -> list[Event]:
 
 
 def told(found: list[Event]) -> list[tuple[object, ...]]:
-    """What an event says but for its clocks."""
-    clocks = {"time_ns": 0, "duration_ns": 0}
-    return [astuple(Event(**{**dict(zip(Event.__slots__, astuple(e)))} | clocks)) for e in found]
+    """What events say but for their clocks."""
+    return [astuple(replace(event, time_ns=0, duration_ns=0)) for event in found]
 
 
 @pytest.mark.parametrize("name", [NAMED, OTHER, SUGGESTED])
