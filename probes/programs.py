@@ -10,8 +10,8 @@ from pathlib import Path
 
 from nvscope.probes import decode, libbpf, pools
 from nvscope.probes.btf import Btf
-from nvscope.probes.catalog import BY_NAME, Case, Hook, Kind, ProbePoint
-from nvscope.probes.reach import RESULT_SLOT, Given, Place, UnreachedError, named, place
+from nvscope.probes.catalog import BY_NAME, Hook, Kind, ProbePoint
+from nvscope.probes.reach import RESULT_SLOT
 from nvscope.probes.snapshot import Attachment, Refusal
 from nvscope.probes.symbols import (
     Variants,
@@ -20,6 +20,7 @@ from nvscope.probes.symbols import (
     partial_problem,
     plain,
 )
+from nvscope.probes.values import ABSENT, UnresolvedError, cases, places
 
 SOURCES = Path(__file__).parent / "bpf"
 HEADER = SOURCES / "nvscope.h"
@@ -37,8 +38,6 @@ REGISTER_ARGS = 8
 KEPT_ARGS = 4
 # Shadow MMUs that a VM has room for on average: two for each vCPU (S2_MMU_PER_VCPU, nested.c).
 MMUS_PER_VM = 64
-# Stands for a member or an enumerator that this kernel does not have.
-ABSENT = -1
 
 
 @dataclass(frozen=True)
@@ -106,10 +105,6 @@ class Program:
 
     def _function(self, prefix: str, suffix: str) -> str:
         return prefix + self.symbol if self.mechanism == FENTRY else f"{self.point}_{suffix}"
-
-
-class UnresolvedError(Exception):
-    """A hook that this kernel cannot serve; the message says what was not found."""
 
 
 @dataclass
@@ -303,7 +298,7 @@ def _program(point: ProbePoint, hook: Hook, mechanism: str, btf: Btf) -> Program
     defines |= {f"{prefix}_{name}": value for name, value in hook.flags.items()}
     result = btf.slots(function) if mechanism == FENTRY else 0
     kept = REGISTER_ARGS if point.kind is Kind.BEGIN else KEPT_ARGS
-    for name, at in _places(hook, function, btf).items():
+    for name, at in places(hook, function, btf).items():
         if mechanism == KPROBE and at.slot >= REGISTER_ARGS:
             raise UnresolvedError(f"{hook.symbol}() takes {name.lower()} on the stack")
         if mechanism == KPROBE and at.slot >= kept:
@@ -315,7 +310,7 @@ def _program(point: ProbePoint, hook: Hook, mechanism: str, btf: Btf) -> Program
         defines |= {f"{prefix}_{name}_ARG": slot | at.how, f"{prefix}_{name}_AT": at.at}
     defines[f"{prefix}_RETURN"] = result
     if "CASED" in hook.flags:
-        defines[f"{prefix}_CASES"] = _cases(hook, function, btf)
+        defines[f"{prefix}_CASES"] = cases(hook, function, btf)
     defines |= _offsets(point, btf) | _enumerators(point, btf)
     program = Program(point.name, hook.symbol, mechanism, point.kind, (), hook.needs, hook.includes)
     functions = {"ENTRY": program.entry, "EXIT": program.exit}
@@ -330,38 +325,6 @@ def _require_hookable(hook: Hook, mechanism: str) -> None:
         raise UnresolvedError(why)
     if mechanism == FENTRY:
         raise UnresolvedError(f"fentry finds functions by the types' names, not {hook.symbol}")
-
-
-def _places(hook: Hook, function: str, btf: Btf) -> dict[str, Place]:
-    """C name -> where the value is; ABSENT for one that this kernel lacks, or nobody gave."""
-    absent = Place(ABSENT, 0, ABSENT)
-    places = dict.fromkeys(hook.given, absent)
-    places |= {name: _locate(hook, function, value, btf) for name, value in hook.values.items()}
-    for name, wanted in hook.maybe.items():
-        try:
-            places[name] = _locate(hook, function, wanted, btf)
-        except UnresolvedError:
-            if isinstance(wanted, Given):
-                raise
-            places[name] = absent
-    return places
-
-
-def _cases(hook: Hook, function: str, btf: Btf) -> str:
-    """What the values of an outcome or a reason mean, for the C programs: NV_CASE(…) of each."""
-    value = next((v for v in hook.values.values() if isinstance(v, Given) and v.cased), None)
-    each = [(*_bounds(case, function, value, btf), case.word) for case in hook.cases]
-    return " ".join(f"NV_CASE({first}LL,{last}LL,{word})" for first, last, word in each)
-
-
-def _bounds(case: Case, function: str, value: Given | None, btf: Btf) -> tuple[int, int]:
-    if isinstance(case.first, int) and isinstance(case.last, int):
-        return case.first, case.last
-    try:
-        number = named(str(case.first), function, value, btf)
-    except UnreachedError as error:
-        raise UnresolvedError(f"{case.where}: {error}") from None
-    return number, number
 
 
 def _offsets(point: ProbePoint, btf: Btf) -> dict[str, int]:
@@ -387,37 +350,3 @@ def _enumerators(point: ProbePoint, btf: Btf) -> dict[str, int]:
 
 def _points(programs: Sequence[Program]) -> set[str]:
     return {program.point for program in programs}
-
-
-def _locate(hook: Hook, function: str, wanted: str | Given, btf: Btf) -> Place:
-    """Where a value is, by its name or as a points file gives it."""
-    if isinstance(wanted, Given):
-        try:
-            return place(function, wanted, btf)
-        except UnreachedError as error:
-            raise UnresolvedError(str(error)) from None
-    try:
-        slot, at = _by_name(function, wanted, btf)
-    except UnresolvedError as error:
-        if not hook.where:
-            raise
-        has = btf.signature(function)
-        raise UnresolvedError(f"{hook.where}: {error}; it has ({has})") from None
-    return Place(slot, 0, at)
-
-
-def _by_name(function: str, name: str, btf: Btf) -> tuple[int, int]:
-    """(argument slot, -1) of a parameter, or (slot, offset) of a member behind a parameter."""
-    parameters = btf.parameters(function)
-    wanted = name.removeprefix("struct ")
-    for parameter in parameters:
-        by_type = wanted != name and btf.points_to(parameter.type_id, wanted)
-        if by_type or parameter.name == name:
-            return parameter.slot, -1
-    for parameter in parameters:
-        at = btf.member_behind(parameter.type_id, name)
-        if at is not None:
-            return parameter.slot, at
-    if wanted != name:
-        raise UnresolvedError(f"{function}() has no parameter that points to a {name}")
-    raise UnresolvedError(f"{function}() has no parameter {name}, nor a struct with one")

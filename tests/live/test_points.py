@@ -37,7 +37,7 @@ mmu = "mmu->pgt->mmu"
 
 [revmap_record]
 function = "kvm_nested_revmap_record"
-mmu = "mmu->pgt->mmu->pgt->mmu"
+mmu = "mmu->pgt->mmu"
 nested_ipa = "nested_ipa"
 canonical_ipa = "canonical_ipa"
 size = "size"
@@ -79,7 +79,8 @@ def recorded(lab_host: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     options = {
         PLAIN: [],
         NAMED: ["--points", NAMED],
-        **{name: ["--points", path(name)] for name in (OTHER, REACHED, SUGGESTED)},
+        **{name: ["--points", path(name)] for name in (OTHER, SUGGESTED)},
+        REACHED: ["--points", path(REACHED), "--mechanism", "kprobe"],
     }
     with contextlib.ExitStack() as stack:
         recordings = {

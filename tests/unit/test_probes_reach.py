@@ -136,6 +136,20 @@ def test_what_is_not_there_is_said(text: str, struct: str, words: str, btf: Btf)
     assert words in str(raised.value)
 
 
+def test_a_bit_field_has_no_address(tmp_path: Path) -> None:
+    blob = Blob()
+    u32 = blob.integer("u32", 4)
+    inner = blob.struct("", 4)
+    for name, bit in ((b"low", 0), (b"high", 3)):
+        assert blob._lib.btf__add_field(blob._btf, name, u32, bit, 3) == 0
+    outer = blob.struct("outer", 8, ("plain", u32, 0), ("", inner, 4))
+    blob.function("g", 0, ("o", blob.pointer(outer)))
+    btf = Btf(blob.write(tmp_path / "bits"))
+    assert place("g", given("o->plain"), btf) == Place(0, number(4), 0)
+    with pytest.raises(UnreachedError, match="o->high is a bit-field, which has no address"):
+        place("g", given("o->high"), btf)
+
+
 def test_no_value_comes_of_void(btf: Btf) -> None:
     with pytest.raises(UnreachedError, match="the result is a void, and has to be a number"):
         place("nothing", Given(reach.RETURN, WHERE), btf)
