@@ -23,7 +23,7 @@ from nvscope.probes import (
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME, applicable
 from nvscope.probes.counters import MAPS, WRITTEN, Counters
-from nvscope.probes.errors import LackError
+from nvscope.probes.errors import LackError, notice
 from nvscope.probes.planning import Plans, Wanted
 from nvscope.probes.points import check
 from nvscope.probes.points.read import PointsFile
@@ -216,6 +216,11 @@ def load(
     if module is None:
         failed = [f"{a.point}: {a.problem}" for a in attachments if not a.mechanism]
         raise LackError("; ".join(failed) or "no probe points asked for")
+    for line in check.passed_over(points_file, attachments):
+        if strict:
+            module.discard()
+            raise LackError(line)
+        notice(line)
     return Loaded(module, attachments, mode, host, _tell(module, telling))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from nvscope.probes import features, programs
@@ -13,7 +13,7 @@ from nvscope.probes.features import Host
 from nvscope.probes.planning import Wanted
 from nvscope.probes.points.read import PointsFile
 from nvscope.probes.programs import Mode
-from nvscope.probes.snapshot import Refusal
+from nvscope.probes.snapshot import Attachment, Refusal
 
 
 def problems(points: PointsFile, btf: Btf, wanted: Wanted) -> Iterator[str]:
@@ -38,6 +38,18 @@ def require(points: PointsFile | None, btf: Btf, wanted: Wanted) -> None:
     """Raise LackError, one line, unless this kernel has all that the file names and is wanted."""
     for problem in problems(points, btf, wanted) if points else ():
         raise LackError(problem)
+
+
+def passed_over(points: PointsFile | None, attachments: Iterable[Attachment]) -> Iterator[str]:
+    """Where the file's function could not be attached and another was: a line each."""
+    hooks = points.hooks if points else {}
+    for a in attachments:
+        hook = hooks.get(a.point)
+        if hook and a.mechanism and a.hook != hook.symbol:
+            yield (
+                f"{hook.where}: {hook.symbol} cannot be attached, {a.hook} is in its place:"
+                f" {a.problem or a.refused[0].why}"
+            )
 
 
 def applied(points: PointsFile | None, host: Host) -> Host:

@@ -176,6 +176,13 @@ def test_the_catalog_comes_behind(tmp_path: Path, written: Write) -> None:
     (attached,) = plans.attachments()
     refused = "kvm_free_stage2_pgd"
     assert attached.refused == (Refusal(refused, "fentry", "no"), Refusal(refused, "kprobe", "no"))
+    (said,) = check.passed_over(file, [attached])
+    assert said.endswith(
+        "my.toml line 1: [shadow_unmap]: kvm_free_stage2_pgd cannot be attached,"
+        " kvm_stage2_unmap_range is in its place: no"
+    )
+    assert list(check.passed_over(read("lab-maple"), [attached])) == []
+    assert list(check.passed_over(None, [attached])) == []
 
 
 @pytest.mark.parametrize(("key", "is_end"), [("end", "1"), ("last", "1")])
