@@ -115,7 +115,7 @@ def diagnose(facts: Facts, wanted: Wanted, roots: Roots | None = None) -> Diagno
 def _points(facts: Facts, wanted: Wanted, roots: Roots | None) -> list[Check]:
     """Whether this kernel has what the points file names."""
     points = wanted.points_file
-    if points is None or facts.host.btf_problem:
+    if points is None or facts.host.btf_problem or facts.host.arch != ARCH:
         return []
     btf, by = Btf((roots or Roots()).sys / KERNEL_BTF.relative_to("/sys")), wanted.mechanisms
     counts, traces = (

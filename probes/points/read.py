@@ -73,7 +73,7 @@ def bundled() -> tuple[str, ...]:
 def read(name: str) -> PointsFile:
     """A bundled file by its name, else the one at that path. Raises InputError, LackError."""
     path = FILES / f"{name}.toml" if name in bundled() else Path(name)
-    source = file.read(path, ("revmap", *KEYS))
+    source = replace(file.read(path, ("revmap", *KEYS)), path=Path(name))
     if len(source.text.encode()) > MOST_BYTES:
         raise InputError(f"{path} is no points file: it is longer than {MOST_BYTES:,} bytes")
     hooks = {
