@@ -117,7 +117,7 @@ def events(trace: Path) -> list[Event]:
 
 
 def told(found: list[Event]) -> list[tuple[object, ...]]:
-    """What events say. Not when, nor on which CPU: a task may go to another between two functions."""
+    """What events say. Not when, nor on which CPU: a task may move between two functions."""
     other = {"time_ns": 0, "duration_ns": 0, "cpu": 0, "vm": ""}
     return [astuple(replace(event, **other)) for event in found]  # type: ignore[arg-type]
 
