@@ -23,7 +23,9 @@ _ANCHORS = (
 )
 _AROUND = 400
 _SYMBOL = re.compile(rb"^\w+ [tT] (\w+)$", re.MULTILINE)
-_TELLING = re.compile(r"rev(erse)?_?map|rmap|record|track|mapping|fallback|broken|break|unmap|full")
+_TELLING = re.compile(
+    r"rev(erse)?_?map|rmap|record|track|mapping|fallback|broken|break|_los[et]|unmap|full"
+)
 # What the kernel makes of a tracepoint or of a call's padding: no function of the map's own.
 _MADE = re.compile(r"__bpf_trace_|__traceiter_|__probestub_|trace_event_|__pfx_|__kvm_nvhe_")
 _MAP_WORDS = re.compile(r"rev(erse)?_?map|rmap|track|mapping")
@@ -65,12 +67,17 @@ _NEVER = re.compile(r"(?!)")
 ROLES: Mapping[str, Role] = {
     "revmap_record": Role(
         re.compile(r"record|insert|add|store|track|note|create|map"),
-        re.compile(r"unmap|remove|erase|invalidate|fallback|destroy|free|clear|find|lookup|del"),
+        re.compile(
+            r"unmap|untrack|remove|erase|invalidate|fallback|destroy|free|clear|find|lookup|del"
+        ),
         2,
         "traces then have no records, and validate cannot judge the map",
     ),
     "revmap_broken": Role(
-        re.compile(r"break|broken"), re.compile(r"is_broken|breakpoint"), 0, "records tell it later"
+        re.compile(r"break|broken|_los[et]"),
+        re.compile(r"is_broken|breakpoint|pte"),  # break-before-make
+        0,
+        "records tell it later",
     ),
     "revmap_fallback": Role(
         re.compile(r"fallback|unmap_full|full_unmap|unmap_all"),

@@ -68,7 +68,10 @@ def toml(found: Suggestion) -> str:
     if found.broken:
         lines.append(f'broken = "{found.broken}"  # ? of struct kvm_s2_mmu: the map cannot be used')
     for role in ROLES:
-        lines += ["", *_section(role, found.found[role])]
+        section = _section(role, found.found[role])
+        # What is done about a map means little where nothing notes what is in it.
+        alone = not found.found["revmap_record"]
+        lines += ["", *(f"# {line.removeprefix('# ')}" if alone else line for line in section)]
     return "\n".join(lines) + "\n"
 
 

@@ -104,6 +104,24 @@ def test_functions_of_others_are_not_looked_at(other: Btf) -> None:
     assert ("vfs_unmap_record", False) not in list(telling(kallsyms()))
 
 
+def test_nothing_is_proposed_without_what_notes_mappings(other: Btf, tmp_path: Path) -> None:
+    found = suggest.suggestion(other, kallsyms("kvm_unmap_full"))
+    assert [each.function for each in found.found["revmap_fallback"]] == ["kvm_unmap_full"]
+    text = suggest.toml(found)
+    assert '# function = "kvm_unmap_full"\n' in text
+    assert accepted(text, tmp_path).hooks == {}
+
+
+def test_what_is_broken_to_be_made_is_no_map(tmp_path: Path) -> None:
+    blob = Blob()
+    mmu = blob.pointer(blob.struct("kvm_s2_mmu", 8))
+    blob.function("stage2_try_break_pte", 0, ("mmu", mmu))
+    blob.function("kvm_guest_s2_lose", 0, ("mmu", mmu))
+    names = ("stage2_try_break_pte", "kvm_guest_s2_lose")
+    found = suggest.suggestion(Btf(blob.write(tmp_path / "btf")), kallsyms(*names))
+    assert [each.function for each in found.found["revmap_broken"]] == ["kvm_guest_s2_lose"]
+
+
 def test_values_in_a_struct_of_the_map(tmp_path: Path) -> None:
     btf = Btf(foreign_kernel(tmp_path / "btf"))
     found = suggest.suggestion(btf, kallsyms("rmap_note", "rmap_drop_all"))
