@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from nvscope.probes.points.read import MOST_BYTES, PointsFile, bundled, read
 from nvscope.probes.programs import COUNTS, MECHANISMS, TRACES, Mode, Program
 from nvscope.probes.snapshot import Refusal
 
+PATCHES = Path(__file__).parents[2] / "lab/kernel"
 FOREIGN = """
 [revmap]
 kind = "tracking"
@@ -335,6 +337,15 @@ def test_the_files_in_the_package(tmp_path: Path) -> None:
         )
         for kind, words in names
     ]
+
+
+@pytest.mark.parametrize(("name", "patch"), [("lab-maple", "0001-nested-revmap.patch")])
+def test_a_file_names_what_the_labs_patch_has(name: str, patch: str) -> None:
+    text = (PATCHES / patch).read_text()
+    for hook in read(name).hooks.values():
+        assert re.search(rf"^\+.*\b{hook.symbol}\(struct kvm_s2_mmu \*mmu", text, re.MULTILINE)
+        for case in hook.cases:
+            assert isinstance(case.first, int) or re.search(rf"^\+\t{case.first},$", text, re.M)
 
 
 def test_the_file_for_the_labs_tracking(tmp_path: Path) -> None:
