@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from nvscope.probes.reach import Given
+
 
 class Kind(Enum):
     """What of a call a probe point sees."""
@@ -17,6 +19,18 @@ class Kind(Enum):
     CALL = "its begin and its end"
     RESULT = "its end, and there what it was called with"
     BEGIN = "its begin only"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a value means. first, last: numbers, or an enumerator's name (first and last the same),
+    of the enum of the value's own type, or "ENUM.NAME"; word: the meaning's C name.
+    """
+
+    first: int | str
+    last: int | str
+    word: str
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -29,17 +43,22 @@ class Hook:
     maybe: the same, of those that not all kernels have. flags: C name -> what the program has to
     know of this function. needs, needs_traced: points whose programs have to run as well.
     includes: what a call's duration includes that it would not at the first hook, one of
-    snapshot.INCLUDES, or "".
+    snapshot.INCLUDES, or "". From a points file come Given ones; given: C names of values that
+    nothing but such a file has; cases: what ranges of such a value mean (first, last, C name);
+    where: the file and the place in it, for messages.
     """
 
     symbol: str
-    values: Mapping[str, str]
-    traced: Mapping[str, str] = field(default_factory=dict)
-    maybe: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str | Given]
+    traced: Mapping[str, str | Given] = field(default_factory=dict)
+    maybe: Mapping[str, str | Given] = field(default_factory=dict)
     flags: Mapping[str, int] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     needs_traced: tuple[str, ...] = ()
     includes: str = ""
+    given: tuple[str, ...] = ()
+    cases: tuple[Case, ...] = ()
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -194,6 +213,8 @@ PROBE_POINTS = (
                 "kvm_nested_revmap_record",
                 _MMU,
                 {"NESTED": "nested_ipa", "CANONICAL": "canonical_ipa", "SIZE": "size"},
+                flags={"CASED": 0, "RETURNED": 0, "SIZE_IS": 0},
+                given=("OUTCOME",),
             ),
         ),
         _MMU_KVM,
@@ -218,7 +239,14 @@ PROBE_POINTS = (
     ),
     ProbePoint(
         "revmap_fallback",
-        (Hook("kvm_nested_revmap_fallback", {"REASON": "reason"}, _MMU),),
+        (
+            Hook(
+                "kvm_nested_revmap_fallback",
+                {"REASON": "reason"},
+                _MMU,
+                flags={"CASED": 0, "ONLY_WITHIN": 0},
+            ),
+        ),
         traced=_MMU_KVM,
         enums={
             "FALLBACK_BROKEN": Enumerator(_FALLBACK, "KVM_REVMAP_FALLBACK_BROKEN"),

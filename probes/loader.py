@@ -23,8 +23,10 @@ from nvscope.probes import (
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME, applicable
 from nvscope.probes.counters import MAPS, WRITTEN, Counters
-from nvscope.probes.errors import LackError
+from nvscope.probes.errors import LackError, notice
 from nvscope.probes.planning import Plans, Wanted
+from nvscope.probes.points import check
+from nvscope.probes.points.read import PointsFile
 from nvscope.probes.programs import FENTRY, MECHANISMS, Mode, Probing, Program, Sizes
 from nvscope.probes.quiet import Quiet, first_useful_line
 from nvscope.probes.snapshot import Attachment, Snapshot, VmKey, notifier_seen
@@ -175,6 +177,7 @@ def load(
     ring_bytes: int = 0,
     probing: Probing | None = None,
     for_readers: bool = False,
+    points_file: PointsFile | None = None,
 ) -> Loaded:
     """Attach probe points, each by the first hook and mechanism that works.
 
@@ -183,30 +186,41 @@ def load(
     counters. ring_bytes: record a trace as well, through a ring buffer of so many bytes (a power of
     two times the page size). probing: attach for a one-shot probe, whose slow calls go through that
     buffer in place of a trace. for_readers: tell others of the programs (stats.py), where that can
-    be had. Takes a second or so: bcc compiles; stdout and stderr are set aside meanwhile. Raises
-    LackError when the host cannot be traced or has no room for so many VMs' maps, when nothing can
-    be attached or, with `strict`, when a point cannot; ValueError for an unknown point.
+    be had. points_file: functions to try before the catalog's; without `points`, its points are
+    attached in any case. Takes a second or so: bcc compiles; stdout and stderr are set aside
+    meanwhile. Raises LackError when the host cannot be traced, lacks what points_file names, or has
+    no room for so many VMs' maps, when nothing can be attached or, with `strict`, when a point
+    cannot; ValueError for an unknown point.
     """
     symbols = symbols or {}
     unknown = [name for name in (*(points or ()), *symbols) if name not in BY_NAME]
     if unknown:
         raise ValueError(f"no probe point {unknown[0]}; there are {', '.join(BY_NAME)}")
-    host = features.read_host()
+    host = check.applied(points_file, features.read_host())
     features.require_tracing(host)
     mode = Mode(trace=ring_bytes > 0 and probing is None, probing=probing)
     sizes = Sizes(max_vms, ring_bytes)
     mapmemory.require(sizes)
     btf = Btf()
-    default = applicable(features.revmap(btf), trace=mode.trace)
+    kind = check.kind(points_file, btf)
+    default = [*applicable(kind, trace=mode.trace), *check.counted(points_file, mode)]
     names = dict.fromkeys(default if points is None else points) | dict.fromkeys(symbols)
     kallsyms = Kallsyms()
-    plans = Plans(Wanted(list(names), mechanisms, symbols, mode), btf, kallsyms)
+    catalog = points_file.catalog() if points_file else BY_NAME
+    wanted = Wanted(list(names), mechanisms, symbols, mode, catalog)
+    check.require(points_file, btf, wanted)
+    plans = Plans(wanted, btf, kallsyms)
     telling = stats.telling(btf, kallsyms.address) if for_readers else stats.NOTHING
     module = _attach_best(plans, sizes, mode, host, strict, telling)
     attachments = plans.attachments()
     if module is None:
         failed = [f"{a.point}: {a.problem}" for a in attachments if not a.mechanism]
         raise LackError("; ".join(failed) or "no probe points asked for")
+    for line in check.passed_over(points_file, attachments):
+        if strict:
+            module.discard()
+            raise LackError(line)
+        notice(line)
     return Loaded(module, attachments, mode, host, _tell(module, telling))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from nvscope.probes import decode, libbpf, pools
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME, Hook, Kind, ProbePoint
+from nvscope.probes.reach import RESULT_SLOT
 from nvscope.probes.snapshot import Attachment, Refusal
 from nvscope.probes.symbols import (
     Variants,
@@ -19,6 +20,7 @@ from nvscope.probes.symbols import (
     partial_problem,
     plain,
 )
+from nvscope.probes.values import ABSENT, UnresolvedError, cases, places
 
 SOURCES = Path(__file__).parent / "bpf"
 HEADER = SOURCES / "nvscope.h"
@@ -32,10 +34,10 @@ MECHANISMS = (FENTRY, KPROBE)
 # A kprobe's context begins with the argument registers x0..x7 (struct pt_regs
 # of arm64); a return probe finds the result in x0.
 REGISTER_ARGS = 8
+# Of these a kprobe program keeps the first for the call's end (NV_ARGS, bpf/nvscope.h).
+KEPT_ARGS = 4
 # Shadow MMUs that a VM has room for on average: two for each vCPU (S2_MMU_PER_VCPU, nested.c).
 MMUS_PER_VM = 64
-# Stands for a member or an enumerator that this kernel does not have.
-ABSENT = -1
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,6 @@ class Program:
 
     def _function(self, prefix: str, suffix: str) -> str:
         return prefix + self.symbol if self.mechanism == FENTRY else f"{self.point}_{suffix}"
-
-
-class UnresolvedError(Exception):
-    """A hook that this kernel cannot serve; the message says what was not found."""
 
 
 @dataclass
@@ -291,17 +289,28 @@ def _probing_flags(probing: Probing | None) -> list[str]:
 def _program(point: ProbePoint, hook: Hook, mechanism: str, btf: Btf) -> Program:
     function = plain(hook.symbol)
     if not btf.has_function(function):
-        raise UnresolvedError(f"this kernel has no function {function}")
+        where = f"{hook.where} function: " if hook.where else ""
+        raise UnresolvedError(f"{where}this kernel has no function {function}")
     if has_ending(hook.symbol):
         _require_hookable(hook, mechanism)
     prefix = f"NV_{point.name.upper()}"
-    defines = {f"{prefix}_TYPED": int(mechanism == FENTRY)}
+    defines: dict[str, int | str] = {f"{prefix}_TYPED": int(mechanism == FENTRY)}
     defines |= {f"{prefix}_{name}": value for name, value in hook.flags.items()}
-    for name, (slot, at) in _places(hook, function, btf).items():
-        if mechanism == KPROBE and slot >= REGISTER_ARGS:
+    result = btf.slots(function) if mechanism == FENTRY else 0
+    kept = REGISTER_ARGS if point.kind is Kind.BEGIN else KEPT_ARGS
+    for name, at in places(hook, function, btf).items():
+        if mechanism == KPROBE and at.slot >= REGISTER_ARGS:
             raise UnresolvedError(f"{hook.symbol}() takes {name.lower()} on the stack")
-        defines |= {f"{prefix}_{name}_ARG": slot, f"{prefix}_{name}_AT": at}
-    defines[f"{prefix}_RETURN"] = btf.slots(function) if mechanism == FENTRY else 0
+        if mechanism == KPROBE and at.slot >= kept:
+            raise UnresolvedError(
+                f"{hook.symbol}() takes {name.lower()} as parameter {at.slot + 1}:"
+                f" a kprobe keeps {kept}"
+            )
+        slot = result if at.slot == RESULT_SLOT else at.slot
+        defines |= {f"{prefix}_{name}_ARG": slot | at.how, f"{prefix}_{name}_AT": at.at}
+    defines[f"{prefix}_RETURN"] = result
+    if "CASED" in hook.flags:
+        defines[f"{prefix}_CASES"] = cases(hook, function, btf)
     defines |= _offsets(point, btf) | _enumerators(point, btf)
     program = Program(point.name, hook.symbol, mechanism, point.kind, (), hook.needs, hook.includes)
     functions = {"ENTRY": program.entry, "EXIT": program.exit}
@@ -316,17 +325,6 @@ def _require_hookable(hook: Hook, mechanism: str) -> None:
         raise UnresolvedError(why)
     if mechanism == FENTRY:
         raise UnresolvedError(f"fentry finds functions by the types' names, not {hook.symbol}")
-
-
-def _places(hook: Hook, function: str, btf: Btf) -> dict[str, tuple[int, int]]:
-    """C name -> where the value is (see _locate); ABSENT for one that this kernel lacks."""
-    places = {name: _locate(function, wanted, btf) for name, wanted in hook.values.items()}
-    for name, wanted in hook.maybe.items():
-        try:
-            places[name] = _locate(function, wanted, btf)
-        except UnresolvedError:
-            places[name] = (ABSENT, ABSENT)
-    return places
 
 
 def _offsets(point: ProbePoint, btf: Btf) -> dict[str, int]:
@@ -344,28 +342,11 @@ def _offsets(point: ProbePoint, btf: Btf) -> dict[str, int]:
 
 def _enumerators(point: ProbePoint, btf: Btf) -> dict[str, int]:
     found = {}
-    for name, place in point.enums.items():
-        value = btf.enumerator(place.enum, place.name)
+    for name, where in point.enums.items():
+        value = btf.enumerator(where.enum, where.name)
         found[f"NV_KERNEL_{name}"] = ABSENT if value is None else value
     return found
 
 
 def _points(programs: Sequence[Program]) -> set[str]:
     return {program.point for program in programs}
-
-
-def _locate(function: str, name: str, btf: Btf) -> tuple[int, int]:
-    """(argument slot, -1) of a parameter, or (slot, offset) of a member behind a parameter."""
-    parameters = btf.parameters(function)
-    wanted = name.removeprefix("struct ")
-    for parameter in parameters:
-        by_type = wanted != name and btf.points_to(parameter.type_id, wanted)
-        if by_type or parameter.name == name:
-            return parameter.slot, -1
-    for parameter in parameters:
-        at = btf.member_behind(parameter.type_id, name)
-        if at is not None:
-            return parameter.slot, at
-    if wanted != name:
-        raise UnresolvedError(f"{function}() has no parameter that points to a {name}")
-    raise UnresolvedError(f"{function}() has no parameter {name}, nor a struct with one")

@@ -23,6 +23,8 @@ from nvscope.probes.oneshot.changes import Source
 from nvscope.probes.oneshot.meter import Asked, Interval, Meter
 from nvscope.probes.oneshot.slow import SHOWN, Slow, SlowCalls, calls, key_of
 from nvscope.probes.oneshot.view import LineView, LiveView, View, plain
+from nvscope.probes.points import check
+from nvscope.probes.points.read import PointsFile
 from nvscope.probes.programs import Probing
 from nvscope.probes.snapshot import Attachment
 
@@ -49,6 +51,7 @@ class Wanted:
     mechanisms: tuple[str, ...]
     symbols: Mapping[str, str]
     strict: bool
+    points_file: PointsFile | None = None
 
     @property
     def stdout_taken(self) -> bool:
@@ -59,9 +62,9 @@ class Wanted:
 def run(wanted: Wanted) -> None:
     """Measure, show it, write it. Raises LackError."""
     require_initial_pid_namespace()
-    host = features.read_host()
+    host = check.applied(wanted.points_file, features.read_host())
     features.require_host(host)
-    require_revmap(wanted.asked, host)
+    require_revmap(wanted.asked, host, wanted.points_file)
     for path in (wanted.json_to, wanted.csv_to):
         _require_writable(path)
     running.require(wanted.asked.vms)
@@ -72,8 +75,10 @@ def run(wanted: Wanted) -> None:
         Run(loaded, wanted, host).run()
 
 
-def require_revmap(asked: Asked, host: features.Host) -> None:
-    """Raise LackError where there is no such thing on this host."""
+def require_revmap(asked: Asked, host: features.Host, points: PointsFile | None = None) -> None:
+    """Raise LackError where there is no such thing on this host, nor in a points file."""
+    if points and asked.kind.name in points.hooks:
+        return
     if BY_NAME[asked.kind.name].revmap not in ("", host.revmap):
         raise LackError(
             f"{asked.kind.name}: nothing to measure, this kernel has no such reverse map"
@@ -96,6 +101,8 @@ def _load(wanted: Wanted, host: features.Host) -> Loaded:
     # Slow calls are shown with all that can be told of them.
     axes = kind.axes if wanted.threshold_ns else wanted.asked.by
     possible = {*applicable(host.revmap), "numa_scan"}
+    if wanted.points_file:
+        possible |= {*wanted.points_file.hooks}
     points = [point for point in kind.attached(axes) if point in possible]
     probing = Probing(kind.name, "trigger" in axes, wanted.threshold_ns)
     loaded = loader.load(
@@ -105,6 +112,7 @@ def _load(wanted: Wanted, host: features.Host) -> Loaded:
         strict=wanted.strict,
         ring_bytes=SLOW_RING_BYTES if wanted.threshold_ns else 0,
         probing=probing,
+        points_file=wanted.points_file,
     )
     for a in loaded.attachments:
         if a.point == kind.name and not a.mechanism:
