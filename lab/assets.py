@@ -117,8 +117,8 @@ def _kernels(chosen: Subject, with_selftests: bool) -> _Kernels:
         name, machine = chosen.kernel, _built(chosen)
     else:
         name, machine = _packaged(chosen.kernel)
-    # What a debug kernel watches is the host; its guests are slow enough without that.
-    inside = _built(replace(chosen, kernel="lab")) if chosen.kernel == "debug" else machine
+    guests = build.FLAVOURS[chosen.kernel].guests if chosen.built else ""
+    inside = _built(replace(chosen, kernel=guests)) if guests else machine
     tests = selftests.build(_fetched()) if with_selftests else None
     return _Kernels(name, machine, inside.kernel, tests)
 
