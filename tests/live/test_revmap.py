@@ -26,10 +26,12 @@ EACH_REVMAP = pytest.mark.parametrize("observed", ["lab-fentry", "tracking-fentr
 RACED = REASONS.index("raced")
 PAYLOAD = "--payload /mnt/artifacts/l1.bin"
 
+# Kind of reverse map -> the cache of a tree's node, or of a struct kvm_guest_s2_mapping (96 bytes).
+SLABS = {"maple": "maple_node", "tracking": "kmalloc-cg-96"}
 # Documentation/fault-injection/fault-injection.rst of the kernel: every allocation from a cache
 # fails that may not wait, in a task that asks for it.
 FAILSLAB = """
-for slab in maple_node kmalloc-cg-96; do echo 1 > /sys/kernel/slab/$slab/failslab; done
+echo 1 > /sys/kernel/slab/{}/failslab
 cd /sys/kernel/debug/failslab
 for setting in cache-filter=Y task-filter=Y verbose=0 times=-1 interval=1 space=0 probability={}
 do echo ${{setting#*=}} > ${{setting%=*}}; done
@@ -66,8 +68,9 @@ def test_allocations_that_really_fail(observed: Observed) -> None:
     script = f"python3 -m nvscope.lab.workloads.main -name starved {PAYLOAD} --hold"
     sizes = f"--unmaps {unmaps} --pages {pages}"
     starved = shlex.quote(f"echo 1 > /proc/self/make-it-fail; exec {script} {sizes}")
+    [revmap] = exporter.scrape().values("nvscope_host_info", "revmap")
     oracle(lab_host, "start")
-    lab_host.run(FAILSLAB.format(100))
+    lab_host.run(FAILSLAB.format(SLABS[revmap], 100))
     try:
         with GuestProcess(lab_host, f"sh -c {starved}") as guest:
             guest.line(timeout=180)  # it checks its data itself
@@ -75,11 +78,11 @@ def test_allocations_that_really_fail(observed: Observed) -> None:
             seen = oracle(lab_host, "stop")
             pid = guest.pid
     finally:
-        lab_host.run(FAILSLAB.format(0))
+        lab_host.run(FAILSLAB.format(SLABS[revmap], 0))
     counts = by_exporter(metrics, "starved", ipa_bits=48)
     assert counts["notifier_unmaps"] == counts["fallbacks_broken"] == unmaps
     failed = counts["records_failed"]
-    if metrics.values("nvscope_host_info", "revmap") == {"tracking": 1}:
+    if revmap == "tracking":
         # It tries anew each time. All went with each unmap, and L2 wrote a page, then all of them.
         assert failed == counts["shadow_faults"] > 2 * unmaps
     else:
