@@ -76,8 +76,13 @@ class Shadow:
 
     def distrust(self, why: str, row: int) -> None:
         """Neither entries nor mappings are known, from that row on to the next full unmap."""
-        self.entries_doubt = self.mappings_doubt = why
+        self.distrust_entries(why)
+        self.mappings_doubt = why
         self.doubted = row
+
+    def distrust_entries(self, why: str) -> None:
+        """The reverse map is not known, up to the next full unmap."""
+        self.entries_doubt = why
         self._forget()
 
     def lose_track(self, why: str, row: int) -> None:

@@ -13,7 +13,8 @@ class Variant:
     tlbi_removes: a TLBI by L1 takes out the entries of what it unmaps (v3; v2 leaves them, stale).
     lookup: a canonical tree of all MMUs says which of them a notifier has to look at (v1).
     tracks: entries are mappings, each with its one nested IPA, and go with whatever is unmapped.
-    modelled: else only safety can be told, which is the same on all kernels.
+    modelled: else behaviour alone can be judged, which means the same on all kernels.
+    shown_by: the probe points that show its decisions, if there is a reverse map; see events.About.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Variant:
     tlbi_removes: bool = False
     lookup: bool = False
     tracks: bool = False
+    shown_by: tuple[str, ...] = ("revmap_record",)
 
 
 VARIANTS: Mapping[str, Variant] = {
@@ -32,8 +34,9 @@ VARIANTS: Mapping[str, Variant] = {
         Variant("maple-v2"),
         Variant("maple-v3", tlbi_removes=True),
         Variant("tracking", tracks=True),
+        Variant("behaviour", modelled=False),  # of a kernel of which nothing is known
     )
 }
 
-# What a trace says of its kernel (events.About.revmap) -> variant.
+# What a trace says of its kernel (events.About.revmap) -> variant; of all others "behaviour".
 OF_KERNEL: Mapping[str, str] = {"none": "none", "maple": "maple-v2", "tracking": "tracking"}

@@ -32,7 +32,7 @@ class Mapped:
             return
         shadow.last_recorded = row.at
         if shadow.entries_doubt:
-            self._book.unjudged(shadow.entries_doubt)
+            self._book.unjudged(shadow.entries_doubt, "conformance")
             return
         shadow.freed = False
         outcome, gone, new = rules.store(shadow, row.nested, row.canonical, row.size, row.at)
@@ -86,7 +86,7 @@ class Mapped:
             self._book.found("conformance", row.at, mmu, expected, row.detail, around)
 
     def _guessed(self, row: Row, mmu: Watched, outcome: str) -> str:
-        self._book.unjudged(NO_OUTCOME)
+        self._book.unjudged(NO_OUTCOME, "conformance")
         if mmu.shadow.skips:
             return rules.SKIPPED
         if self._world.broke.pop(row.tid, None) is mmu:

@@ -7,6 +7,7 @@ from nvscope.analysis.model.shadow import Shadow
 from nvscope.analysis.model.tracked import Tracked
 from nvscope.analysis.model.variants import Variant
 from nvscope.analysis.validate import records
+from nvscope.analysis.validate.findings import SUBJECTS
 from nvscope.analysis.validate.rows import Row
 from nvscope.analysis.validate.watched import (
     AFTER_LOSS,
@@ -74,7 +75,7 @@ class World:
 
     def lose(self, row: Row, mmu: Watched) -> None:
         """The rows of an MMU make no sense: some are missing."""
-        self.book.unjudged(NOT_NESTED)
+        self.book.unjudged(NOT_NESTED, *SUBJECTS)
         self._puzzled.discard(mmu)
         mmu.lose_track(NOT_NESTED, row.at)
 
@@ -110,7 +111,7 @@ class World:
         if not why:
             self.book.judged("conformance")
         elif why == records.TOO_MANY:
-            self.book.unjudged(why)
-            mmu.distrust(why, finding.row)
+            self.book.unjudged(why, "conformance", "fallback", "precision")
+            mmu.distrust_entries(why)
         else:
             self.book.report(mmu, finding)

@@ -111,7 +111,11 @@ def test_a_recording_of_all_that_was_played(watched: Watched, tmp_path: Path) ->
         assert {event.vm for event in rows[facts["pid"]]} in ({name}, {""})
     result = validate(path)
     assert result.judged["safety"] >= result.notifiers - len(bugs) > 0
-    assert {found.event.pid: found.invariant for found in result.findings} == bugs
+    # The last is the first of that VM; what it does to safety may follow.
+    first = {found.event.pid: found.invariant for found in reversed(result.findings)}
+    assert first == bugs
+    more = [f.invariant for f in result.findings if f.invariant != bugs[f.event.pid]]
+    assert set(more) <= {"safety"}
     # What a mistake leaves behind is not judged.
     assert set(result.unjudged) <= ({AFTER_FINDING} if bugs else set())
     assert result.verdict == ("violation" if bugs else "pass")

@@ -218,3 +218,13 @@ def test_calls_at_once_explain_each_other() -> None:
     kernel.notifier(VM, C, PAGE)
     assert [e.detail for e in kernel.events if e.kind == "record"] == ["unchanged", "stored"]
     assert judged(kernel.events, "tracking").verdict == "pass"
+
+
+def test_a_trace_without_records_is_judged_by_what_is_mapped() -> None:
+    probes = {"shadow_map": "kprobe f", "notifier_unmap": "kprobe g", "shadow_unmap": "kprobe h"}
+    events = without(mapped_twice().events, of_kind("record"))
+    result = judged(events, "tracking", probes=probes)
+    assert not result.findings
+    assert result.judged["safety"] > 0
+    wrong = judged(without(events, at(N)), "tracking", probes=probes)
+    assert [finding.invariant for finding in wrong.findings] == ["safety"]
