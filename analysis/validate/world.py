@@ -58,7 +58,8 @@ class World:
 
     def begin_mmu(self, vm: Vm, row: Row, doubt: str) -> Watched:
         """An MMU, new or newly seen."""
-        shadow = Shadow(row.mmu, tracked=Tracked() if self.variant.tracks else None)
+        tracked = Tracked() if self.variant.tracks and self.variant.modelled else None
+        shadow = Shadow(row.mmu, tracked=tracked)
         mmu = vm.mmus[row.mmu] = Watched(vm, shadow, vm.since if not doubt else row.at)
         if doubt:
             mmu.lose_track(doubt, row.at)
