@@ -203,7 +203,8 @@ def load(
     mapmemory.require(sizes)
     btf = Btf()
     kind = check.kind(points_file, btf)
-    default = [*applicable(kind, trace=mode.trace), *check.counted(points_file, mode)]
+    found = applicable(kind, trace=mode.trace, has=btf.has_function)
+    default = [*found, *check.counted(points_file, mode)]
     names = dict.fromkeys(default if points is None else points) | dict.fromkeys(symbols)
     kallsyms = Kallsyms()
     catalog = points_file.catalog() if points_file else BY_NAME

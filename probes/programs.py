@@ -167,9 +167,15 @@ def plan(
     (whatever a compiler has put behind it), else of its first.
     """
     point = _in_mode(point, mode)
-    hooks = [_named(point, symbol)] if symbol else list(point.hooks)
+    hooks = [_named(point, symbol)] if symbol else _of_revmap(point, btf)
     attempts = [_attempt(point, hook, by, btf) for hook in hooks for by in mechanisms]
     return Plan(point.name, hooks[0].symbol, attempts, optional=point.optional)
+
+
+def _of_revmap(point: ProbePoint, btf: Btf) -> list[Hook]:
+    """Of hooks that are parts of reverse maps, those that are there; else the first, to say so."""
+    found = [h for h in point.hooks if not h.revmap or btf.has_function(plain(h.symbol))]
+    return found or list(point.hooks[:1])
 
 
 def renamed(
@@ -311,7 +317,7 @@ def _program(point: ProbePoint, hook: Hook, mechanism: str, btf: Btf) -> Program
     defines[f"{prefix}_RETURN"] = result
     if "CASED" in hook.flags:
         defines[f"{prefix}_CASES"] = cases(hook, function, btf)
-    defines |= _offsets(point, btf) | _enumerators(point, btf)
+    defines |= _offsets(point, btf) | _enumerators(point, hook, btf)
     program = Program(point.name, hook.symbol, mechanism, point.kind, (), hook.needs, hook.includes)
     functions = {"ENTRY": program.entry, "EXIT": program.exit}
     names = {f"{prefix}_{edge}": name for edge, name in functions.items() if name}
@@ -340,10 +346,11 @@ def _offsets(point: ProbePoint, btf: Btf) -> dict[str, int]:
     return found
 
 
-def _enumerators(point: ProbePoint, btf: Btf) -> dict[str, int]:
-    found = {}
-    for name, where in point.enums.items():
-        value = btf.enumerator(where.enum, where.name)
+def _enumerators(point: ProbePoint, hook: Hook, btf: Btf) -> dict[str, int]:
+    """The enumerators of all hooks that a program may serve: it compares with every one of them."""
+    found = {f"NV_KERNEL_{name}": ABSENT for each in point.hooks for name in each.enums}
+    for name, place in hook.enums.items():
+        value = btf.enumerator(place.enum, place.name)
         found[f"NV_KERNEL_{name}"] = ABSENT if value is None else value
     return found
 

@@ -12,6 +12,7 @@ class Variant:
 
     tlbi_removes: a TLBI by L1 takes out the entries of what it unmaps (v3; v2 leaves them, stale).
     lookup: a canonical tree of all MMUs says which of them a notifier has to look at (v1).
+    tracks: entries are mappings, each with its one nested IPA, and go with whatever is unmapped.
     modelled: else behaviour alone can be judged, which means the same on all kernels.
     shown_by: the probe points that show its decisions, if there is a reverse map; see events.About.
     """
@@ -21,6 +22,7 @@ class Variant:
     modelled: bool = True
     tlbi_removes: bool = False
     lookup: bool = False
+    tracks: bool = False
     shown_by: tuple[str, ...] = ("revmap_record",)
 
 
@@ -31,7 +33,7 @@ VARIANTS: Mapping[str, Variant] = {
         Variant("maple-v1", lookup=True),
         Variant("maple-v2"),
         Variant("maple-v3", tlbi_removes=True),
-        Variant("tracking", modelled=False),
+        Variant("tracking", tracks=True),
         Variant("behaviour", modelled=False),  # of a kernel of which nothing is known
     )
 }

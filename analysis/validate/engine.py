@@ -203,7 +203,8 @@ class Engine:
 
 def _has_plain_rows(variant: Variant) -> bool:
     """Whether compiled code knows such a kernel."""
-    return not (variant.modelled and variant.revmap and (variant.lookup or variant.tlbi_removes))
+    special = variant.lookup or variant.tlbi_removes or variant.tracks
+    return not (variant.modelled and variant.revmap and special)
 
 
 def _compiled(

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from nvscope.analysis.model.variants import VARIANTS
-from nvscope.analysis.validate.engine import NOT_SEEN, Engine
+from nvscope.analysis.validate.engine import Engine
 from nvscope.analysis.validate.rows import Columns, decode
+from nvscope.analysis.validate.scope import NOT_SEEN
 from nvscope.analysis.validate.watched import AFTER_FINDING, AFTER_LOSS, Vm, Watched
 from nvscope.analysis.verify.spans import Span, Spans, merged, minus
 from nvscope.probes.events import About
@@ -21,7 +22,7 @@ NOT_MADE = "something was mapped by an MMU of which the trace does not say that 
 # Without these it is not known what is mapped, or which MMU is which.
 _NEEDED = ("shadow_unmap", "shadow_map", "notifier_unmap", "mmu_init", "mmu_free", "vm_exit")
 # It follows what is mapped, and decides nothing that depends on the kind of reverse map.
-_VARIANT = VARIANTS["tracking"]
+_VARIANT = VARIANTS["behaviour"]
 # Kinds of rows that change what is mapped, or what there is to map it.
 _CHANGES = ("map", "unmap_begin", "unmap_end", "mmu_init", "mmu_free")
 

@@ -13,7 +13,7 @@ import time
 from typing import Self
 
 from nvscope.lab.workloads import protocol
-from nvscope.lab.workloads.kvm import REG_PC, KvmError, Vcpu, Vm, has_reverse_map
+from nvscope.lab.workloads.kvm import REG_PC, KvmError, Vcpu, Vm, revmap_kind
 from nvscope.lab.workloads.ledger import Context, Ledger, untranslated
 from nvscope.lab.workloads.mailbox import Accessed, Hypervisor
 from nvscope.lab.workloads.memory import address_of, populated
@@ -32,9 +32,9 @@ class NestedGuest:
 
     payload: what payload.build made; data_bytes: guest memory from DATA_IPA on (rounded up to
     blocks); huge: that memory is in huge pages; vcpus: how many run; late_vcpu: make another one,
-    which waits for `initialise_late_vcpu`. reverse_map: whether this kernel has one.
-    take_back_ns: how long each take-back took, its system call included; l2_write_ns: each order to
-    L2 to write, from the order to L1's report.
+    which waits for `initialise_late_vcpu`. revmap: the kind of reverse map that this kernel has,
+    see Ledger. take_back_ns: how long each take-back took, its system call included; l2_write_ns:
+    each order to L2 to write, from the order to L1's report.
 
     Several threads may give orders and take pages back at once, each with a vCPU of its own. The
     ledger is told of each order when it is done: its counts are true where the order of orders
@@ -59,10 +59,10 @@ class NestedGuest:
         self._memory = populated(whole, BLOCK_BYTES if huge else None)
         self._memory[: len(payload)] = payload
         self.data_end_ipa = protocol.RAM_IPA + whole
-        self.reverse_map = has_reverse_map()
+        self.revmap = revmap_kind()
         self.take_back_ns: list[int] = []
         self.l2_write_ns: list[int] = []
-        self.ledger = Ledger(reverse_map=self.reverse_map, granule=HOST)
+        self.ledger = Ledger(revmap=self.revmap, granule=HOST)
         self.ledger.populate(protocol.RAM_IPA, whole)
         if huge:
             self.ledger.populate_huge(DATA_IPA, whole - BLOCK_BYTES)

@@ -7,6 +7,7 @@
  */
 #include "events.h"
 
+#if NV_REVMAP_FALLBACK_GIVES_REASON
 nv_inline nv_u32 nv_fallback_reason(long long number)
 {
 #if NV_REVMAP_FALLBACK_CASED
@@ -23,14 +24,18 @@ nv_inline nv_u32 nv_fallback_reason(long long number)
 #endif
 	return NV_REASON_UNKNOWN;
 }
+#endif
 
 int NV_REVMAP_FALLBACK_ENTRY(unsigned long long *ctx)
 {
 	const int typed = NV_REVMAP_FALLBACK_TYPED;
-	nv_u32 reason = nv_fallback_reason(nv_value(typed, ctx, NV_REVMAP_FALLBACK_REASON_ARG,
-						    NV_REVMAP_FALLBACK_REASON_AT));
+	nv_u32 reason = NV_REASON_BROKEN;
 	struct nv_inflight *task;
 
+#if NV_REVMAP_FALLBACK_GIVES_REASON
+	reason = nv_fallback_reason(nv_value(typed, ctx, NV_REVMAP_FALLBACK_REASON_ARG,
+					     NV_REVMAP_FALLBACK_REASON_AT));
+#endif
 #if NV_REVMAP_FALLBACK_ONLY_WITHIN
 	task = nv_task();
 	if (!task || !nv_inside(task, NV_NOTIFIER_UNMAP, ctx))

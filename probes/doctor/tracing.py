@@ -86,7 +86,8 @@ def forecast(
     catalog = points_file.catalog() if points_file else BY_NAME
     foreseen: dict[str, Attachment] = {}
     for mode in (COUNTS, TRACES):
-        asked = (*applicable(kind, trace=mode.trace), *check.counted(points_file, mode), *symbols)
+        found = applicable(kind, trace=mode.trace, has=btf.has_function)
+        asked = (*found, *check.counted(points_file, mode), *symbols)
         wanted = Wanted(list(dict.fromkeys(asked)), mechanisms, symbols, mode, catalog)
         plans = Plans(wanted, btf, lambda function: list(tracing.variants.get(function, ())))
         foreseen = {a.point: a for a in _foreseen(plans, tracing)} | foreseen

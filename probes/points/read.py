@@ -141,6 +141,7 @@ class _Table:
             needs=(*base.needs, *(("notifier_unmap",) if flags.get("ONLY_WITHIN") else ())),
             cases=tuple(self._cases()),
             where=f"{self._source.where(self._point)}: [{self._point}]",
+            revmap="",  # its function has to be there
         )
 
     def _require_use(self, given: Mapping[str, Given], used: set[str]) -> None:

@@ -25,6 +25,8 @@ OUTCOMES = ("stored", "unchanged", "overlapped", "failed", "skipped")
 # enum kvm_revmap_record and enum kvm_revmap_fallback of the lab kernel's patch, in order.
 RETURNED = OUTCOMES
 REASONS = ("broken", "unknown_ipa", "raced")
+# enum kvm_guest_s2_tracked of the tracking kernel's patch, which falls back for one reason.
+TRACKED = ("stored", "unchanged", "failed")
 
 # Where nvscope counts faults: the second on kernels that have the first inlined, and there only
 # those calls in which something was mapped.
@@ -117,9 +119,12 @@ def by_ftrace(
     counts |= {f"records_{outcome}": 0 for outcome in OUTCOMES}
     for (value,), count in keys("record"):
         counts[f"records_{RETURNED[int(value, 0)]}"] += count
+    for (value,), count in keys("track"):
+        counts[f"records_{TRACKED[int(value, 0)]}"] += count
     counts |= {f"fallbacks_{why}": 0 for why in FALLBACKS}
     for (value,), count in keys("fallback"):
         counts[f"fallbacks_{REASONS[int(value, 0)]}"] += count
+    counts["fallbacks_broken"] += sum(count for _, count in keys("track_fallback"))
     return counts
 
 

@@ -157,11 +157,14 @@ def answers(result: Result) -> list[str]:
     return [each.answer for each in said]
 
 
-@pytest.mark.parametrize("name", ["behaviour", "tracking"])
-def test_safety_is_judged_and_the_others_are_not(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("behaviour", "no model knows"), ("tracking", "does not show its decisions")],
+)
+def test_safety_is_judged_and_the_others_are_not(name: str, why: str) -> None:
     result = by_behaviour(without_decisions(good().events), name)
     assert answers(result) == ["pass", *["not judged"] * 3]
-    assert "no model knows" in verdict(result, "precision").why
+    assert why in verdict(result, "precision").why
     assert (result.verdict, dict(result.unjudged)) == ("pass", {})
 
 

@@ -217,7 +217,7 @@ def test_shares_of_the_vms_come_to_the_same(tmp_path: Path) -> None:
     assert alone.exit_code == shared.exit_code == 1
 
 
-@pytest.mark.parametrize("revmap", ["tracking", "other"])
+@pytest.mark.parametrize("revmap", ["later", "other"])
 def test_a_kernel_without_the_model(revmap: str, tmp_path: Path) -> None:
     """Behaviour means the same on all kernels; how these decide is not known here."""
     path = tmp_path / "trace.arrows"

@@ -156,7 +156,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("maple.arrows").write_bytes(written(four_pages().events))
     Path("none.arrows").write_bytes(written(four_pages("none").events, variant="none"))
-    Path("foreign.arrows").write_bytes(written(four_pages().events, revmap="tracking"))
+    Path("foreign.arrows").write_bytes(written(four_pages().events, revmap="later"))
     Path("lossy.arrows").write_bytes(written([*four_pages().events, LOSS]))
     return tmp_path
 

@@ -18,7 +18,7 @@ from nvscope.lab.subject import Subject
 from nvscope.probes.errors import InputError, LackError
 
 DRIVERS = b"".join([*image.DISK_DRIVERS.values(), *image.SERIAL_DRIVERS.values()])
-REVMAP = assets.REVMAP_PARAMETER.encode() + b"\0"
+REVMAP = assets.REVMAP_PARAMETERS[0].encode() + b"\0"
 
 
 def kernel(*texts: bytes) -> bytes:
@@ -143,7 +143,7 @@ def test_a_reverse_map_that_is_spoken_of_must_be_there(path: Path) -> None:
     ready = assets.Assets(name, machine, path, path)
     for ask in (ready.require_revmap, lambda: ready.boot(revmap=False)):
         with pytest.raises(
-            InputError, match=r"no parameter kvm_arm\.nested_revmap\); --kernel lab"
+            InputError, match=r"no parameter kvm_arm\.nested_revmap or kvm_arm\.guest_s2_tracking\); --kernel lab"
         ):
             ask()
     path.write_bytes(kernel(DRIVERS, REVMAP))
