@@ -10,16 +10,9 @@ from nvscope.lab import assets
 from nvscope.lab.runs import compare
 from nvscope.lab.services import Exporter, GuestProcess, Synthetic
 from nvscope.lab.vm import Lab
+from nvscope.lab.witness import REASONS, by_ftrace
 from tests.live.conftest import Observed
-from tests.live.counts import (
-    REASONS,
-    UNMAPS,
-    USER_MEM_ABORT,
-    by_exporter,
-    by_ftrace,
-    expected_at,
-    oracle,
-)
+from tests.live.counts import UNMAPS, USER_MEM_ABORT, by_exporter, expected_at, oracle
 
 REVMAP = pytest.mark.parametrize("observed", ["lab-fentry"], indirect=True)
 RACED = REASONS.index("raced")
