@@ -13,6 +13,7 @@ from nvscope.lab.machine import Machine, Share
 from nvscope.lab.setup import host, memory, rootfs, steps, store
 from nvscope.lab.setup.paths import source_root
 from nvscope.lab.setup.together import together
+from nvscope.lab.subject import Subject, subject
 from nvscope.lab.vm import Lab
 from nvscope.lab.workloads import payload
 from nvscope.probes.errors import LackError
@@ -45,16 +46,14 @@ class Assets:
         return Lab(machine, self.rootfs, shares)
 
 
-def prepare(
-    kernel: str = "lab", given_source: Path | None = None, with_selftests: bool = False
-) -> Assets:
+def prepare(wanted: Subject | str = "lab", with_selftests: bool = False) -> Assets:
     """Make, or find in the cache, all that booting a kernel needs.
 
-    kernel: "lab" or "debug", which are built here, or what kernel/names.py knows: "stock", "6.18",
-    "7.2.12-rt". Packages of this machine come first, of which Debian's kernels need but few, then
-    the kernel; the root file system is made meanwhile.
+    wanted: the kernel; a word for one will do. Packages of this machine come first, of which
+    Debian's kernels need but few, then the kernel; the root file system is made meanwhile.
     """
-    needs = _needs(kernel, with_selftests)
+    chosen = subject(wanted)
+    needs = _needs(chosen, with_selftests)
     tools_ready = threading.Event()
 
     def kernels() -> _Kernels:
@@ -62,7 +61,7 @@ def prepare(
             host.ready(*needs)
         finally:
             tools_ready.set()
-        return _kernels(kernel, given_source, with_selftests)
+        return _kernels(chosen, with_selftests)
 
     if rootfs.is_cached():
         found, root = kernels(), rootfs.build()
@@ -87,9 +86,10 @@ def may_build() -> None:
     host.require_root(host.missing_packages(host.BUILD_NEEDS))
 
 
-def identity(kernel: str) -> str:
+def identity(wanted: Subject | str) -> str:
     """What `Assets.kernel` would be: for packaged kernels the release that the word means now."""
-    return kernel if kernel in build.FLAVOURS else packaged.resolve(names.wanted(kernel)).name
+    chosen = subject(wanted)
+    return chosen.kernel if chosen.built else packaged.resolve(names.wanted(chosen.kernel)).name
 
 
 def prepare_tests() -> None:
@@ -107,25 +107,25 @@ class _Kernels:
     tests: Path | None
 
 
-def _needs(kernel: str, with_selftests: bool) -> list[host.Needs]:
-    builds = with_selftests or kernel in build.FLAVOURS
+def _needs(chosen: Subject, with_selftests: bool) -> list[host.Needs]:
+    builds = with_selftests or chosen.built
     return [host.BUILD_NEEDS] * builds + [host.LIBC_NEEDS] * with_selftests
 
 
-def _kernels(kernel: str, given_source: Path | None, with_selftests: bool) -> _Kernels:
-    if kernel in build.FLAVOURS:
-        name, machine = kernel, _built(kernel, given_source)
+def _kernels(chosen: Subject, with_selftests: bool) -> _Kernels:
+    if chosen.built:
+        name, machine = chosen.kernel, _built(chosen)
     else:
-        name, machine = _packaged(kernel)
+        name, machine = _packaged(chosen.kernel)
     # What a debug kernel watches is the host; its guests are slow enough without that.
-    inside = _built("lab", given_source) if kernel == "debug" else machine
+    inside = _built(replace(chosen, kernel="lab")) if chosen.kernel == "debug" else machine
     tests = selftests.build(_fetched()) if with_selftests else None
     return _Kernels(name, machine, inside.kernel, tests)
 
 
-def _built(flavour: str, given_source: Path | None) -> Machine:
-    chosen = source.given(given_source) if given_source else _fetched()
-    return Machine(kernel=build.build(chosen, flavour) / "Image")
+def _built(chosen: Subject) -> Machine:
+    origin = source.given(chosen.source) if chosen.source else _fetched()
+    return Machine(kernel=build.build(origin, chosen.kernel) / "Image")
 
 
 def _fetched() -> source.Source:

@@ -26,6 +26,7 @@ from nvscope.lab.runs import compare, samples, selftests
 from nvscope.lab.runs import demo as demos
 from nvscope.lab.setup.paths import cache_dir
 from nvscope.lab.setup.steps import step
+from nvscope.lab.subject import Subject
 from nvscope.lab.vm import Lab
 from nvscope.probes.finite import Finite
 
@@ -63,7 +64,7 @@ def build(kernel: str, debug: bool, test_tools: bool, source: Path | None) -> No
         if test_tools:
             assets.prepare_tests()
             return
-        ready = assets.prepare("debug" if debug else kernel, source)
+        ready = assets.prepare(Subject("debug" if debug else kernel, source))
     click.echo(ready.machine.kernel)
 
 
@@ -95,7 +96,7 @@ def boot(
     """
     cpus = 1 if icount else cpus
     with errors(), terminated_cleanly():
-        ready = assets.prepare(kernel, source)
+        ready = assets.prepare(Subject(kernel, source))
         machine = {"cpus": cpus, "memory_mib": memory, "icount": icount, "lpa2": lpa2}
         with ready.boot(**machine, revmap=revmap == "on") as host:
             _wait(host)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 
 from nvscope.lab.kernel import tools
@@ -18,11 +19,31 @@ from nvscope.lab.setup.process import die_with_parent
 from nvscope.probes.errors import LackError
 
 HERE = Path(__file__).parent
-# Flavour -> the fragments over allnoconfig that make it.
-FLAVOURS = {"lab": ("lab.config",), "debug": ("lab.config", "debug.config")}
-TITLES = {
-    "lab": "lab kernel, about 10 minutes on two cores",
-    "debug": "debug kernel, about half an hour on two cores",
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """A kernel that is built here.
+
+    title: of its build, with how long that takes; fragments: the settings over allnoconfig;
+    patches: what is applied to Debian's source, in this order.
+    """
+
+    title: str
+    fragments: tuple[str, ...]
+    patches: tuple[str, ...]
+
+
+REVMAP = (
+    "0001-nested-revmap.patch",
+    "0002-nested-revmap-broken-tracepoint.patch",
+    "0003-nested-revmap-bugs.patch",
+)
+FLAVOURS = {
+    "lab": Flavour("lab kernel, about 10 minutes on two cores", ("lab.config",), REVMAP),
+    "debug": Flavour(
+        "debug kernel, about half an hour on two cores", ("lab.config", "debug.config"), REVMAP
+    ),
 }
 # 1.8 GiB of source and 1.9 GiB of objects, as measured, and room to link.
 NEEDED_BYTES = 6 << 30
@@ -30,20 +51,20 @@ NEEDED_BYTES = 6 << 30
 EXPECTED_LINES = 2020
 
 
-def patches() -> list[Path]:
-    """The patches of the lab kernel, in the order of their names."""
-    return sorted(HERE.glob("*.patch"))
+def patches(flavour: str) -> list[Path]:
+    """The patches of a flavour, in the order in which they are applied."""
+    return [HERE / name for name in FLAVOURS[flavour].patches]
 
 
 def fragment(flavour: str) -> str:
     """All settings of a flavour as one text: KCONFIG_ALLCONFIG takes a single file."""
-    return "".join((HERE / name).read_text() for name in FLAVOURS[flavour])
+    return "".join((HERE / name).read_text() for name in FLAVOURS[flavour].fragments)
 
 
 def key(source: Source, flavour: str = "lab") -> str:
     """The cache key: whatever changes the Image changes it."""
     versions = tools.versions(f"{tools.cross()}gcc", "pahole")
-    return store.digest(source.identity, fragment(flavour), *patches(), *versions)
+    return store.digest(source.identity, fragment(flavour), *patches(flavour), *versions)
 
 
 def is_cached(source: Source, flavour: str = "lab") -> bool:
@@ -58,7 +79,7 @@ def build(source: Source, flavour: str = "lab") -> Path:
         steps.cached(f"{flavour} kernel")
         return store.path_of("kernel", name)
     tools.require_disk(NEEDED_BYTES, "the kernel build")
-    with steps.step(TITLES[flavour]) as tell:
+    with steps.step(FLAVOURS[flavour].title) as tell:
         return store.artifact("kernel", name, lambda folder: _make(folder, source, flavour, tell))
 
 
@@ -78,7 +99,7 @@ def _make(folder: Path, source: Source, flavour: str, tell: steps.Tell) -> None:
     work.mkdir()
     tell("unpacking the source")
     tree = source.unpack(work)
-    for patch in patches():
+    for patch in patches(flavour):
         tell(f"applying {patch.name}")
         apply = ["patch", "-p1", "--forward", "--silent", "-i", str(patch)]
         tools.run(apply, tree, patch.name)
@@ -100,7 +121,7 @@ def _configure(make: list[str], work: Path, flavour: str) -> None:
     tools.run([*make, f"KCONFIG_ALLCONFIG={wanted}", "allnoconfig"], work, "configuration")
     missing = dropped(wanted.read_text(), (work / "objects/.config").read_text())
     if missing:
-        files = " and ".join(FLAVOURS[flavour])
+        files = " and ".join(FLAVOURS[flavour].fragments)
         raise LackError(f"this source silently drops settings of {files}: {', '.join(missing)}")
 
 
