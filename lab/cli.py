@@ -24,6 +24,7 @@ from nvscope.lab.options import kernel_option, revmap_option, source_option
 from nvscope.lab.remote import Remote, limited
 from nvscope.lab.runs import compare, samples, selftests
 from nvscope.lab.runs import demo as demos
+from nvscope.lab.series.cli import series
 from nvscope.lab.setup.paths import cache_dir
 from nvscope.lab.setup.steps import step
 from nvscope.lab.subject import Subject
@@ -41,6 +42,7 @@ def lab() -> None:
 
 
 lab.add_command(kernels)
+lab.add_command(series)
 
 
 @lab.command()

@@ -32,6 +32,8 @@ def as_text(files: Sequence[Judged]) -> str:
 def as_json(files: Sequence[Judged]) -> str:
     """{"files": [{"file", "verdict", ...}]}; addresses are numbers, rows count from 0.
 
+    A finding has all that it is made of, and "lines", which say it to people.
+
     Of a file's name, what is no UTF-8 is U+FFFD: JSON has no other bytes.
     """
     return json.dumps({"files": [_json(*judged) for judged in files]}, indent=2) + "\n"
@@ -45,7 +47,8 @@ def _json(file: str, result: Result | str) -> dict[str, Any]:
     # asdict() makes a mess of Counters.
     found |= {"judged": dict(sorted(result.judged.items()))}
     found |= {"unjudged": dict(text.reasons(result))}
-    for finding in found["findings"]:
+    for number, finding in enumerate(found["findings"], 1):
+        finding["lines"] = list(text.finding_lines(number, result.findings[number - 1]))
         finding["trace"] = [{"row": at, "event": event} for at, event in finding["trace"]]
     return {
         "file": name,

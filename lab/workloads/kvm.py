@@ -18,7 +18,7 @@ from pathlib import Path
 from nvscope.probes.errors import LackError
 
 _DEVICE = Path("/dev/kvm")
-_REVMAP_SWITCH = Path("/sys/module/kvm_arm/parameters/nested_revmap")
+REVMAP_SWITCH = Path("/sys/module/kvm_arm/parameters/nested_revmap")
 
 # ioctls, _IO*(0xAE, nr, size).
 _KVM_CREATE_VM = 0xAE01
@@ -66,7 +66,7 @@ class Mmio:
 
 def has_reverse_map() -> bool:
     """Whether this kernel finds what shadow MMUs map by the lab patch's reverse map."""
-    return _REVMAP_SWITCH.exists() and _REVMAP_SWITCH.read_text().strip() == "Y"
+    return REVMAP_SWITCH.exists() and REVMAP_SWITCH.read_text().strip() == "Y"
 
 
 class Vm:

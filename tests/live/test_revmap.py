@@ -8,6 +8,7 @@ import pytest
 
 from nvscope.lab import assets
 from nvscope.lab.runs import compare
+from nvscope.lab.series import starving
 from nvscope.lab.services import Exporter, GuestProcess, Synthetic
 from nvscope.lab.vm import Lab
 from nvscope.lab.witness import REASONS, by_ftrace
@@ -17,15 +18,6 @@ from tests.live.counts import UNMAPS, USER_MEM_ABORT, by_exporter, expected_at, 
 REVMAP = pytest.mark.parametrize("observed", ["lab-fentry"], indirect=True)
 RACED = REASONS.index("raced")
 PAYLOAD = "--payload /mnt/artifacts/l1.bin"
-
-# Documentation/fault-injection/fault-injection.rst of the kernel: every allocation of a single
-# tree node fails that may not wait, in a task that asks for it.
-FAILSLAB = """
-echo 1 > /sys/kernel/slab/maple_node/failslab
-cd /sys/kernel/debug/failslab
-for setting in cache-filter=Y task-filter=Y verbose=0 times=-1 interval=1 space=0 probability={}
-do echo ${{setting#*=}} > ${{setting%=*}}; done
-"""
 
 
 def test_a_patch_whose_functions_have_other_names(lab_host: Lab) -> None:
@@ -59,7 +51,7 @@ def test_allocations_that_really_fail(observed: Observed) -> None:
     sizes = f"--unmaps {unmaps} --pages {pages}"
     starved = shlex.quote(f"echo 1 > /proc/self/make-it-fail; exec {script} {sizes}")
     oracle(lab_host, "start")
-    lab_host.run(FAILSLAB.format(100))
+    lab_host.run(starving.script(100, of_trees=True))
     try:
         with GuestProcess(lab_host, f"sh -c {starved}") as guest:
             guest.line(timeout=180)  # it checks its data itself
@@ -67,7 +59,7 @@ def test_allocations_that_really_fail(observed: Observed) -> None:
             seen = oracle(lab_host, "stop")
             pid = guest.pid
     finally:
-        lab_host.run(FAILSLAB.format(0))
+        lab_host.run(starving.script(0, of_trees=True))
     counts = by_exporter(metrics, "starved", ipa_bits=48)
     assert counts["notifier_unmaps"] == counts["fallbacks_broken"] == unmaps
     assert counts["records_failed"] == unmaps + 1  # the first one, and after each fallback

@@ -1,0 +1,77 @@
+"""A workload as a task of a watched host."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+
+from nvscope.lab.series import starving
+from nvscope.lab.series.facts import UNKNOWN, Facts
+from nvscope.lab.series.outcome import Problem
+from nvscope.lab.series.watch import CONSOLE_LINES, Watch
+from nvscope.lab.services import GuestProcess, Linux
+
+LINUX_SECONDS = 900.0  # for each event of a Linux in a Linux
+
+
+@dataclass(frozen=True)
+class Play:
+    """One run of a workload, as the VM `name`.
+
+    script: the module of lab.workloads; exact: its facts state what must have been counted;
+    starved: which allocations of its process fail: "trees", "all" or ""; limit_seconds: until it
+    has to be done.
+    """
+
+    name: str
+    script: str
+    options: tuple[str, ...] = ()
+    exact: bool = True
+    starved: str = ""
+    limit_seconds: float = 300.0
+
+    def command(self, facts: Facts) -> str:
+        """As it is run in the guest."""
+        words = ["-name", self.name, "--payload", "/mnt/artifacts/l1.bin", *self.options]
+        # Nobody knows which allocations will have failed, hence what the map then does.
+        if self.starved or facts.revmap == UNKNOWN:
+            words.append("--unknown-map")
+        command = f"python3 -m nvscope.lab.workloads.{self.script} {shlex.join(words)}"
+        if self.starved:
+            return f"sh -c {shlex.quote(f'echo 1 > /proc/self/make-it-fail; exec {command}')}"
+        return command
+
+    def __call__(self, watch: Watch) -> tuple[Problem, ...]:
+        """Run it: a watch's task."""
+        if not self.starved:
+            return self._run(watch)
+        of_trees = self.starved == "trees"
+        watch.host.run(starving.script(starving.PROBABILITY, of_trees=of_trees))
+        try:
+            return self._run(watch)
+        finally:
+            if watch.host.alive():
+                watch.host.run(starving.script(0, of_trees=of_trees))
+
+    def _run(self, watch: Watch) -> tuple[Problem, ...]:
+        with GuestProcess(watch.host, self.command(watch.facts)) as process:
+            watch.belongs(process.pid, self.name)
+            lines = process.rest(self.limit_seconds).splitlines()
+            code = process.wait()
+            errors = [line for line in process.errors().splitlines() if line.strip()]
+        if code == 0:
+            return watch.wrong_counts(json.loads(lines[-1])) if self.exact else ()
+        what = errors[-1].removeprefix("Error: ") if errors else f"exit code {code}"
+        kind = "data" if ": wrong " in what else "test"
+        return (Problem(kind, what, tuple(errors[-CONSOLE_LINES:])),)
+
+
+def linux(watch: Watch) -> tuple[Problem, ...]:
+    """A Linux in a Linux, which looks after its data itself: a watch's task."""
+    with Linux(watch.host, "linux") as guest:
+        event = guest.event(LINUX_SECONDS)
+        watch.belongs(int(event["pid"]), "linux")
+        while event["event"] != "done":
+            event = guest.event(LINUX_SECONDS)
+    return ()
