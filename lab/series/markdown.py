@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nvscope.lab.series.bounds import CHEAPER, DEARER
 from nvscope.lab.series.report import MEASURES
 
 
@@ -37,20 +38,32 @@ def rows(data: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def cost(row: Mapping[str, Any]) -> str:
-    """What something costs, and how that compares.
+    """What something costs, and how that compares with the base.
 
-    >>> cost({"value": 1234.5, "change": {"ratio": 2.0, "low": 1.9, "high": 2.1, "said": "dearer"}})
-    '1,234 (2 times: dearer, 1.9 to 2.1)'
+    >>> cost({"value": 1234.5, "change": {"ratio": 2.5, "low": 2.0, "high": 3.0, "said": "dearer"}})
+    '1,234 (2.5 times dearer, 2 to 3)'
+    >>> cost({"value": 5, "change": {"ratio": 0.9, "low": 0.88, "high": 0.92, "said": "cheaper"}})
+    '5 (10 % cheaper, 8 to 12 %)'
     """
-    said = f"{row['value']:,.0f}"
-    change = row.get("change")
+    said, change = f"{row['value']:,.0f}", row.get("change")
     if not change:
         return said
-    return f"{said} ({_number(change['ratio'])} times: {change['said']}, {_between(change)})"
+    how, low, high = change["said"], change["low"], change["high"]
+    if how == CHEAPER and low and change["ratio"]:
+        return f"{said} ({_more(1 / change['ratio'], 1 / high, 1 / low, how)})"
+    if how == DEARER and high is not None:
+        return f"{said} ({_more(change['ratio'], low, high, how)})"
+    return f"{said} ({how}: {_number(low)} to {_number(high)} times)"
 
 
-def _between(change: Mapping[str, Any]) -> str:
-    return f"{_number(change['low'])} to {_number(change['high'])}"
+def _more(ratio: float, low: float, high: float, how: str) -> str:
+    """How much dearer or cheaper; ratios of 1 and more."""
+    if ratio >= 2:
+        return f"{_number(ratio)} times {how}, {_number(low)} to {_number(high)}"
+    if how == CHEAPER:
+        ratio, low, high = (2 - 1 / each for each in (ratio, low, high))
+    shares = (f"{(each - 1) * 100:.2g}" for each in (ratio, low, high))
+    return "{} % {how}, {} to {} %".format(*shares, how=how)
 
 
 def _number(value: float | None) -> str:

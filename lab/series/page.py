@@ -32,15 +32,16 @@ def page(data: Mapping[str, Any]) -> str:
         (row["subject"], row["measure"]): row.get("change", {}).get("said", "")
         for row in data["costs"]
     }
-    return environment.get_template("page.html").render(
-        style=Markup(_text("style.css")),  # our own file
-        verdict=VERDICTS.get(data["exit_code"], "Something is wrong"),
-        titles=TITLES,
-        measures=MEASURES,
-        costs=costs,
-        said=said,
+    words = {
         **data,
-    )
+        "style": Markup(_text("style.css")),  # our own file
+        "verdict": VERDICTS.get(data["exit_code"], "Something is wrong"),
+        "titles": TITLES,
+        "measures": MEASURES,
+        "costs": costs,
+        "said": said,
+    }
+    return environment.get_template("page.html").render(words)
 
 
 def _text(file: str) -> str:

@@ -89,6 +89,8 @@ def cell(step: Step) -> str:
     for item in step.items:
         if item.outcome in counts:
             counts[item.outcome] += 1
+    if len(step.items) == 1:
+        return step.outcome
     said = [f"{count} {outcome}" for outcome, count in counts.items() if count]
     return ", ".join(said) or step.outcome
 

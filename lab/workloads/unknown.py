@@ -5,6 +5,9 @@ notifier, the other only the mappings that lead into the notifier's range. A ker
 unmaps no less than the second, and none that has a reverse map needs to unmap more than the first.
 What both count alike must be so exactly. Shadow faults lie between the two: each that the second
 does not have brings back what some notifier took.
+
+L2 may not write where L1 maps a page read-only. If the page is mapped, KVM gives L1 the abort at
+once; else the host's page is first made writable, which can be one more notifier.
 """
 
 from __future__ import annotations
@@ -106,8 +109,15 @@ class UnknownLedger:
             ledger.l1_access(canonical_ipa, write=write)
 
     def l2_run(self, context: Context, nested_ipas: Iterable[int], *, write: bool) -> int:
-        """L1 enters L2. How many accesses it did, which no reverse map changes."""
+        """L1 enters L2. How many accesses it did, which no reverse map changes.
+
+        Raises ValueError for a write of a page that L1 maps read-only.
+        """
         addresses = list(nested_ipas)
+        for address in addresses if write else ():
+            translation = context.walk(address)
+            if translation and not translation.writable:
+                raise ValueError(f"L2 writes nested IPA {address:#x}, which is read-only")
         self.least.l2_run(context, addresses, write=write)
         return self.most.l2_run(context, addresses, write=write)
 
