@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nvscope.lab.kernel import build, names, packaged, selftests, source
+from nvscope.lab.kernel import build, given, image, names, packaged, selftests, source
 from nvscope.lab.machine import Machine, Share
 from nvscope.lab.setup import host, memory, rootfs, steps, store
 from nvscope.lab.setup.paths import source_root
@@ -16,8 +16,9 @@ from nvscope.lab.setup.together import together
 from nvscope.lab.subject import Subject, subject
 from nvscope.lab.vm import Lab
 from nvscope.lab.workloads import payload
-from nvscope.probes.errors import LackError
+from nvscope.probes.errors import InputError, LackError
 
+REVMAP_PARAMETER = "kvm_arm.nested_revmap"
 # Those that have a name; the others are versions of Debian's.
 KERNELS = (*build.FLAVOURS, names.STOCK)
 
@@ -26,10 +27,10 @@ KERNELS = (*build.FLAVOURS, names.STOCK)
 class Assets:
     """What is ready to boot.
 
-    kernel: "lab", "debug" or the release of a packaged one, by which `running` tells labs apart;
-    rootfs: folder of the root image and keys; artifacts: what the guest sees at /mnt/artifacts, the
-    kernel for guests of its own, the synthetic guest's payload and, where they were asked for,
-    KVM's selftests.
+    kernel: what `running` tells labs apart by: "lab", "debug", the release of a packaged one, or a
+    word and a digest where a user gave something; rootfs: folder of the root image and keys;
+    artifacts: what the guest sees at /mnt/artifacts, the kernel for guests of its own, the
+    synthetic guest's payload and, where they were asked for, KVM's selftests.
     """
 
     kernel: str
@@ -42,8 +43,31 @@ class Assets:
         machine = replace(self.machine, **changes)  # type: ignore[arg-type]
         if machine.in_memory and machine.systemd:
             raise LackError(f"the kernel {self.kernel} runs from memory here, without systemd")
+        if not machine.revmap:
+            self.require_revmap()
         shares = [Share("src", source_root()), Share("artifacts", self.artifacts)]
         return Lab(machine, self.rootfs, shares)
+
+    def require_linux(self) -> None:
+        """Raises LackError where no Linux can be a guest in it."""
+        if self.machine.in_memory:
+            raise LackError(
+                f"the kernel {self.kernel} runs from memory here, without the QEMU that --guest"
+                " linux needs: choose another kernel"
+            )
+        if missing := image.lacks(self.artifacts / "Image", image.SHARE_DRIVERS):
+            raise LackError(
+                f"the kernel {self.kernel} cannot be its own Linux guest, whose root comes over 9p:"
+                f" {', '.join(missing)} is not built in"
+            )
+
+    def require_revmap(self) -> None:
+        """Raises InputError where the kernel has no reverse map that can be turned on and off."""
+        if not image.has_parameter(self.machine.kernel, REVMAP_PARAMETER):
+            raise InputError(
+                f"the kernel {self.kernel} has no reverse map to turn on or off (no parameter"
+                f" {REVMAP_PARAMETER}): leave --revmap away"
+            )
 
 
 def prepare(wanted: Subject | str = "lab", with_selftests: bool = False) -> Assets:
@@ -89,7 +113,11 @@ def may_build() -> None:
 def identity(wanted: Subject | str) -> str:
     """What `Assets.kernel` would be: for packaged kernels the release that the word means now."""
     chosen = subject(wanted)
-    return chosen.kernel if chosen.built else packaged.resolve(names.wanted(chosen.kernel)).name
+    if chosen.image:
+        return given.name(chosen.image, chosen.initrd)
+    if chosen.built:
+        return chosen.kernel if chosen.plain else build.name(_source(chosen), *_how(chosen))
+    return packaged.resolve(names.wanted(chosen.kernel)).name
 
 
 def prepare_tests() -> None:
@@ -109,23 +137,35 @@ class _Kernels:
 
 def _needs(chosen: Subject, with_selftests: bool) -> list[host.Needs]:
     builds = with_selftests or chosen.built
-    return [host.BUILD_NEEDS] * builds + [host.LIBC_NEEDS] * with_selftests
+    needs = [host.BUILD_NEEDS] * builds + [host.LIBC_NEEDS] * with_selftests
+    return needs + [host.GIT_NEEDS] * bool(chosen.source and (chosen.source / ".git").exists())
 
 
 def _kernels(chosen: Subject, with_selftests: bool) -> _Kernels:
-    if chosen.built:
-        name, machine = chosen.kernel, _built(chosen)
-    else:
-        name, machine = _packaged(chosen.kernel)
+    name, machine = _chosen(chosen)
     # What a debug kernel watches is the host; its guests are slow enough without that.
-    inside = _built(replace(chosen, kernel="lab")) if chosen.kernel == "debug" else machine
+    debug = chosen.built and chosen.kernel == "debug"
+    inside = _chosen(replace(chosen, kernel="lab"))[1] if debug else machine
     tests = selftests.build(_fetched()) if with_selftests else None
     return _Kernels(name, machine, inside.kernel, tests)
 
 
-def _built(chosen: Subject) -> Machine:
-    origin = source.given(chosen.source) if chosen.source else _fetched()
-    return Machine(kernel=build.build(origin, chosen.kernel) / "Image")
+def _chosen(chosen: Subject) -> tuple[str, Machine]:
+    if chosen.image:
+        return given.get(chosen.image, chosen.initrd)
+    if chosen.built:
+        origin = _source(chosen)
+        name = chosen.kernel if chosen.plain else build.name(origin, *_how(chosen))
+        return name, Machine(build.build(origin, *_how(chosen)) / "Image")
+    return _packaged(chosen.kernel)
+
+
+def _source(chosen: Subject) -> source.Source:
+    return source.given(chosen.source) if chosen.source else _fetched()
+
+
+def _how(chosen: Subject) -> tuple[str, build.Extras]:
+    return chosen.kernel, build.Extras(chosen.patches, chosen.configs)
 
 
 def _fetched() -> source.Source:

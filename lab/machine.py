@@ -34,7 +34,8 @@ class Machine:
     kernel uses its nested reverse map; other kernels have none to turn off. systemd: it is the
     first process, and the lab's own set-up one of its services. in_memory: the initrd is the root
     file system, for a kernel without drivers for disk, network and 9p: there are no such devices,
-    and ssh comes in over a serial port, one connection at a time.
+    and ssh comes in over a serial port, one connection at a time. foreign: a user's kernel,
+    of which nobody knows what it lacks.
     """
 
     kernel: Path
@@ -48,6 +49,7 @@ class Machine:
     revmap: bool = True
     systemd: bool = False
     in_memory: bool = False
+    foreign: bool = False
 
 
 @dataclass(frozen=True)
