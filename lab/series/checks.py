@@ -64,6 +64,8 @@ def _cases(trial: Trial) -> Step:
     plays, others = list[Play](), list[Item]()
     chosen = trial.sizes.cases(trial.facts)
     for name, case in CASES.items():
+        if trial.sizes.only and name not in chosen:
+            continue
         if case.injects and not trial.facts.injects:
             others.append(Item(name, INAPPLICABLE, why=_NO_STORES))
         elif name not in chosen:

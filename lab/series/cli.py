@@ -17,9 +17,12 @@ DEFAULT_FOLDER = Path("nvscope-series")
 _EPILOG = """\b
 A subject is
   lab, debug, stock, 6.18   as of `nvscope lab boot --kernel`
-  FOLDER                    a Linux source tree
-  …:revmap=off              a kernel built here, its reverse map turned off
-  …:bug=NAME                the lab's kernel, making a mistake on demand
+  TREE, TREE@COMMIT         a Linux source tree as it is, or at a commit
+  FILE                      an arm64 kernel, Image or vmlinuz, as it is; or a source tarball
+and behind it, each with its colon
+  :patch=FILE :config=FILE  for kernels that are built: patches, settings; may be several
+  :revmap=off               the kernel's nested reverse map is turned off
+  :bug=NAME                 the lab's kernel makes a mistake on demand
 \b
 Exit codes:
   0  nothing is wrong with a SERIES subject
@@ -31,7 +34,8 @@ Exit codes:
 Examples:
   nvscope lab series lab lab:revmap=off
   nvscope lab series --quick stock lab
-  nvscope lab series --only cases --only cost lab ~/src/linux
+  nvscope lab series ~/src/linux@v7.3 ~/src/linux@topic~1 ~/src/linux@topic
+  nvscope lab series --only cases --only cost lab lab:patch=my.patch
   nvscope lab series lab lab:bug=lost-record
   nvscope lab series --resume
 """
@@ -55,6 +59,14 @@ Examples:
     metavar="CHECK",
     help=f"this check alone; repeatable: {', '.join(CHECKS)}",
 )
+@click.option(
+    "--case",
+    "cases",
+    type=click.Choice(list(CASES)),
+    multiple=True,
+    metavar="NAME",
+    help="of the cases this one alone; repeatable",
+)
 @click.option("--seeds", type=click.IntRange(1, 1000), metavar="N", help="of the random operations")
 def series(
     subjects: tuple[str, ...],
@@ -62,6 +74,7 @@ def series(
     resume: bool,
     quick: bool,
     only: tuple[str, ...],
+    cases: tuple[str, ...],
     seeds: int | None,
 ) -> None:
     """Try kernels of a patch series, and compare them with BASE.
@@ -83,11 +96,11 @@ def series(
 
     store = Store(out)
     kept = store.asked() if resume and not subjects else None
-    if kept and (only or quick or seeds):
+    if kept and (only or cases or quick or seeds):
         raise click.UsageError("--resume without subjects takes all from what --out has")
     if resume and not subjects and not kept:
         raise InputError(f"{out} has nothing to go on with")
-    chosen = plan_of(kept) if kept else plan(subjects, only, quick, seeds)
+    chosen = plan_of(kept) if kept else plan(subjects, only, quick, seeds, cases)
     with errors(), terminated_cleanly(), store.open(chosen.asked(), resume=resume):
         run = Run(chosen, store)
         try:

@@ -39,7 +39,8 @@ class Facts:
     NONE, or UNKNOWN: another's; kind: what `nvscope doctor` calls it; injects: stores into the
     lab's can be made to fail; failslab: allocations can; traces: ftrace finds arguments by name;
     linux: a Linux in a Linux can run there; unmap_seconds: what a notifier unmap takes, or, with a
-    reverse map, a full unmap at most; image: a digest of the kernel's Image.
+    reverse map, a full unmap at most; trouble: what went wrong in the first one; image: a digest of
+    the kernel's Image.
     """
 
     kernel: str
@@ -51,6 +52,7 @@ class Facts:
     traces: bool
     linux: bool
     unmap_seconds: float
+    trouble: str = ""
     image: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -69,6 +71,9 @@ def read(host: Lab, *, packaged: bool) -> Facts:
     kernel, page_bytes, switch, injects, failslab, traces, linux = words
     kind = _kind(host)
     revmap = revmap_of(switch, kind, packaged=packaged)
+    seconds, trouble = _first_unmap(host, revmap)
+    if revmap in (ON, UNKNOWN) or trouble:
+        seconds = max(seconds, FULL_UNMAP_SECONDS)
     return Facts(
         kernel=kernel,
         page_bytes=int(page_bytes),
@@ -78,7 +83,8 @@ def read(host: Lab, *, packaged: bool) -> Facts:
         failslab=failslab == "yes",
         traces=traces == "yes",
         linux=linux == "yes",
-        unmap_seconds=_unmap_seconds(host, revmap),
+        unmap_seconds=seconds,
+        trouble=trouble,
     )
 
 
@@ -107,10 +113,15 @@ def _kind(host: Lab) -> str:
         raise GuestError(f"`nvscope doctor --json` failed: {done.stderr[-1000:]}") from None
 
 
-def _unmap_seconds(host: Lab, revmap: str) -> float:
+def _first_unmap(host: Lab, revmap: str) -> tuple[float, str]:
+    """Seconds that it took, and what went wrong, if anything. Raises GuestError."""
     options = ["--unmaps", "1", "--pages", "4"]
     if revmap == UNKNOWN:
         options.append("--unknown-map")
-    with Synthetic(host, "first", *options, hold=False) as guest:
-        seconds = float(guest.facts(UNMAP_SECONDS)["take_back_ns"]) / 1e9
-    return max(seconds, FULL_UNMAP_SECONDS) if revmap in (ON, UNKNOWN) else seconds
+    try:
+        with Synthetic(host, "first", *options, hold=False) as guest:
+            return float(guest.facts(UNMAP_SECONDS)["take_back_ns"]) / 1e9, ""
+    except GuestError as error:
+        if not host.alive():
+            raise
+        return 0.0, str(error).splitlines()[-1].removeprefix("Error: ")

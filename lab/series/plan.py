@@ -10,6 +10,7 @@ from nvscope.lab.series.candidate import Candidate, parse
 from nvscope.lab.series.checks import CHECKS
 from nvscope.lab.series.facts import Facts
 from nvscope.lab.series.sizes import Sizes
+from nvscope.lab.workloads.cases import CASES
 from nvscope.probes.errors import InputError
 
 HOST = "host"  # what a kernel is: the first step of each, and no check that can be chosen
@@ -44,6 +45,7 @@ class Plan:
             "checks": list(self.checks),
             "quick": self.sizes.quick,
             "seeds": list(self.sizes.seeds),
+            "cases": list(self.sizes.only),
         }
 
     def steps(self) -> list[tuple[int, str]]:
@@ -62,9 +64,13 @@ class Plan:
 
 
 def plan(
-    words: Sequence[str], only: Sequence[str] = (), quick: bool = False, seeds: int | None = None
+    words: Sequence[str],
+    only: Sequence[str] = (),
+    quick: bool = False,
+    seeds: int | None = None,
+    cases: Sequence[str] = (),
 ) -> Plan:
-    """The plan that a user asks for. seeds: how many. Raises InputError."""
+    """The plan that a user asks for. seeds: how many; only, cases: (): all. Raises InputError."""
     if len(words) < 2:
         raise InputError("a series is BASE and at least one SERIES: `nvscope lab series lab 6.18`")
     if len(set(words)) < len(words):
@@ -72,7 +78,7 @@ def plan(
         raise InputError(f"{twice} is there twice")
     many = seeds or (QUICK_SEEDS if quick else SEEDS)
     checks = tuple(name for name in CHECKS if name in only or not only)
-    sizes = Sizes(quick, tuple(range(1, many + 1)))
+    sizes = Sizes(quick, tuple(range(1, many + 1)), tuple(name for name in CASES if name in cases))
     return Plan(tuple(map(parse, words)), checks, sizes)
 
 
@@ -86,6 +92,7 @@ def plan_of(asked: Mapping[str, Any]) -> Plan:
             [str(name) for name in asked["checks"]],
             bool(asked["quick"]),
             len(asked["seeds"]),
+            [str(name) for name in asked["cases"]],
         )
     except (KeyError, TypeError) as error:
         raise InputError(f"the plan in the folder cannot be read ({error}): begin anew") from None

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 
+from nvscope.lab.assets import Assets
 from nvscope.lab.complaints import complaints
 from nvscope.lab.remote import GuestError
 from nvscope.lab.series import facts as kernels
@@ -43,21 +44,28 @@ class Run:
                 self.done[key] = step
 
     def all(self) -> None:
-        """Do what is left to do."""
-        for number, candidate in enumerate(self._plan.candidates):
-            left = [
+        """Do what is left to do: first make all kernels, so that what is missing is known soon."""
+        left = {
+            number: [
                 check for check in (HOST, *self._plan.checks) if (number, check) not in self.done
             ]
-            if left:
-                self._try(number, candidate, left)
+            for number in range(len(self._plan.candidates))
+        }
+        ready = {number: self._made(number, checks) for number, checks in left.items() if checks}
+        for number, made in ready.items():
+            if made:
+                self._try(number, made, left[number])
 
-    def _try(self, number: int, candidate: Candidate, left: list[str]) -> None:
-        tested = "selftests" in left and has_selftests(candidate)
+    def _made(self, number: int, left: list[str]) -> Assets | None:
+        candidate = self._plan.candidates[number]
         try:
-            ready = candidate.prepare(with_selftests=tested)
+            return candidate.prepare(with_selftests=candidate.own and "selftests" in left)
         except LackError as error:
             self._give_up(number, left, error.message)
-            return
+            return None
+
+    def _try(self, number: int, ready: Assets, left: list[str]) -> None:
+        candidate = self._plan.candidates[number]
         with Hosts(candidate, ready) as hosts:
             facts = self._facts(number, candidate, hosts)
             if facts is None:
@@ -65,7 +73,7 @@ class Run:
                 return
             for check in left:
                 if check != HOST:
-                    self._check(number, check, hosts, facts, tested)
+                    self._check(number, check, hosts, facts, candidate.own)
 
     def _facts(self, number: int, candidate: Candidate, hosts: Hosts) -> Facts | None:
         """What the kernel is, kept or found out; None where it does not boot."""
@@ -88,13 +96,18 @@ class Run:
         started = time.monotonic()
         try:
             host = hosts.get(icount=False)
-            found = kernels.read(host, packaged=not candidate.kernel.built)
+            found = kernels.read(host, packaged=candidate.packaged)
         except GuestError as error:
             return Step(HOST, (_lost(HOST, error),), time.monotonic() - started)
-        facts = replace(found, image=hosts.image()).as_json()
-        item = Item(HOST, PASSED)
+        problems = []
+        if found.trouble:
+            problems.append(Problem("data", f"the first take-back: {found.trouble}"))
         if warnings := host.warnings():
-            item = failed(HOST, Problem("complaint", warnings[0].strip(), tuple(warnings)))
+            problems.append(Problem("complaint", warnings[0].strip(), tuple(warnings)))
+        item = failed(HOST, *problems) if problems else Item(HOST, PASSED)
+        if problems:
+            hosts.end()
+        facts = replace(found, image=hosts.image()).as_json()
         return Step(HOST, (item,), time.monotonic() - started, facts)
 
     def _check(self, number: int, name: str, hosts: Hosts, facts: Facts, tested: bool) -> None:
@@ -134,11 +147,6 @@ class Run:
         at = keys.index((number, check)) + 1
         name = self._plan.candidates[number].name
         return f"[{at}/{len(keys)}] {name}: {title} (about {_minutes(left)} left)"
-
-
-def has_selftests(candidate: Candidate) -> bool:
-    """Whether the selftests, which are of Debian's newest source, are of the kernel's."""
-    return candidate.kernel.built and candidate.kernel.source is None
 
 
 def _lost(name: str, error: GuestError) -> Item:

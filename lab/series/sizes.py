@@ -17,10 +17,11 @@ MOST_SAMPLES, FEWEST_SAMPLES = 20, 4
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the user asked for."""
+    """What the user asked for. only: names of cases, (): all of them."""
 
     quick: bool
     seeds: tuple[int, ...]
+    only: tuple[str, ...] = ()
 
     @property
     def operations(self) -> int:
@@ -57,7 +58,9 @@ class Sizes:
         return f"{quick}a full unmap takes {facts.unmap_seconds:.0f} s on this kernel, emulated"
 
     def cases(self, facts: Facts) -> frozenset[str]:
-        """Those that fit the budget, the cheapest first."""
+        """Those that were asked for, else those that fit the budget, the cheapest first."""
+        if self.only:
+            return frozenset(self.only)
         chosen, spent = [], 0.0
         for name, case in sorted(CASES.items(), key=lambda each: _full_unmaps(each[1])):
             spent += _full_unmaps(case) * (facts.unmap_seconds if self.is_slow(facts) else 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -37,9 +38,55 @@ def test_what_a_subject_is_booted_with() -> None:
         assert made.machine["append"] == f"kvm-arm.nested_revmap_bug={bug.number}"
 
 
-def test_a_source_tree(tmp_path: Path) -> None:
+def test_source_trees_and_images(tmp_path: Path) -> None:
     assert parse(str(tmp_path)).kernel.source == tmp_path
     assert parse(f"{tmp_path}:revmap=off").kernel.source == tmp_path
+    assert not parse(str(tmp_path)).own
+    (tmp_path / "Image").touch()
+    (tmp_path / "a.patch").touch()
+    (tmp_path / "linux.tar.xz").touch()
+    assert parse(f"{tmp_path}/Image:revmap=off").kernel.image == tmp_path / "Image"
+    assert parse(f"{tmp_path}/linux.tar.xz").kernel.source == tmp_path / "linux.tar.xz"
+    patched = parse(f"lab:patch={tmp_path}/a.patch:revmap=off:patch={tmp_path}/Image")
+    assert patched.kernel.patches == (tmp_path / "a.patch", tmp_path / "Image")
+    assert patched.own and not patched.revmap
+    with pytest.raises(InputError, match="nothing to build"):
+        parse(f"{tmp_path}/Image:patch={tmp_path}/a.patch")
+
+
+def git(tree: Path, *arguments: str) -> str:
+    who = ("-c", "user.name=a", "-c", "user.email=a@localhost")
+    done = subprocess.run(
+        ["git", *who, "-C", tree, *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_commits_of_a_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checked out beside the tree, which stays as it is; what is the same keeps its time."""
+    monkeypatch.setenv("NVSCOPE_CACHE", str(tmp_path / "cache"))
+    tree = tmp_path / "linux"
+    tree.mkdir()
+    git(tree, "init", "--quiet")
+    for content in ("1", "2"):
+        (tree / "Kconfig").write_text(content)
+        (tree / "Makefile").write_text("all:")
+        git(tree, "add", ".")
+        git(tree, "commit", "--quiet", "-m", content)
+    (tree / "Kconfig").write_text("3")
+    before, after = parse(f"{tree}@HEAD~1"), parse(f"{tree}@HEAD:revmap=off")
+    assert before.commit and after.commit and not before.own
+    folder = before.commit.check_out()
+    assert (folder / "Kconfig").read_text() == "1"
+    time_ns = (folder / "Makefile").stat().st_mtime_ns
+    (folder / "left.o").touch()
+    assert after.commit.check_out() == folder
+    assert (folder / "Kconfig").read_text() == "2"
+    assert (folder / "Makefile").stat().st_mtime_ns == time_ns
+    assert not (folder / "left.o").exists()
+    assert (tree / "Kconfig").read_text() == "3"
+    with pytest.raises(InputError, match="no such commit"):
+        parse(f"{tree}@nonesuch")
 
 
 @pytest.mark.parametrize(
@@ -49,7 +96,9 @@ def test_a_source_tree(tmp_path: Path) -> None:
         ("lab:revmap=maybe", "revmap= is on or off"),
         ("lab:bug=nonesuch", "there are lost-record, "),
         ("lab:bug=lost-record:bug=first-mmu", "bug= is there twice"),
-        ("stock:revmap=off", "revmap is for kernels that are built here"),
+        ("stock:revmap=off", "have no reverse map to turn"),
+        ("stock:bug=lost-record", "bug= is for the lab's own"),
+        ("stock:patch=/dev/null", "no such file"),
         ("lab:nonesuch=1", "'lab:nonesuch=1' is none of lab, debug"),
         ("lab\x1b[2J", "none of lab"),
     ],
@@ -73,11 +122,13 @@ def test_a_plan_has_every_check_of_every_subject() -> None:
     few = plan(WORDS, only=["cost", "cases"], quick=True, seeds=1)
     assert few.checks == ("cases", "cost")  # in the order of the table
     assert few.sizes.seeds == (1,)
+    one = plan(WORDS, only=["cases"], cases=["two-mmus"]).sizes
+    assert one.cases(kernels.of_json(facts("k", "none"))) == {"two-mmus"}
     assert 60 < few.seconds(few.steps(), {}) < found.seconds(found.steps(), {})
 
 
 def test_a_plan_comes_back_from_its_words() -> None:
-    asked = plan(WORDS, ["cases"], True, 3)
+    asked = plan(WORDS, ["cases"], True, 3, ["pollution"])
     assert plan_of(json.loads(json.dumps(asked.asked()))) == asked
     with pytest.raises(InputError, match="another version"):
         plan_of({**asked.asked(), "format": 99})
@@ -198,7 +249,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         monkeypatch.setitem(checks.CHECKS, name, Check(name, each.title, check(name), each.icount))
     monkeypatch.setattr(run, "Hosts", FakeHosts)
     monkeypatch.setattr(FakeHosts, "booted", [])
-    monkeypatch.setattr(Candidate, "prepare", lambda *_, **__: None)
+    monkeypatch.setattr(Candidate, "prepare", lambda *_, **__: "ready")
     read = kernels.of_json(facts("7.3.4", "on") | {"image": ""})
     monkeypatch.setattr(kernels, "read", lambda *_, **__: read)
     return ran
@@ -253,9 +304,10 @@ def test_a_kernel_that_panics_is_wrong_and_one_that_is_silent_was_not_tried(
 def test_a_kernel_that_cannot_be_built_was_not_tried(
     tried: list[str], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_compiler(candidate: Candidate, **_: object) -> None:
+    def no_compiler(candidate: Candidate, **_: object) -> str:
         if candidate.name == "debug":
             raise LackError("the kernel did not build: no compiler")
+        return "ready"
 
     monkeypatch.setattr(Candidate, "prepare", no_compiler)
     asked = plan(["lab", "debug"], ["cases"])
