@@ -34,13 +34,18 @@ STARVED = "starved"
 
 @dataclass(frozen=True)
 class Trial:
-    """What a check works with. trace: where its recording goes; tested: selftests are there."""
+    """What a check works with.
+
+    trace: where its recording goes; tested: KVM's selftests are there; no_linux: why no Linux can
+    be a guest, "" where one can.
+    """
 
     host: Lab
     facts: Facts
     sizes: Sizes
     trace: Path
     tested: bool
+    no_linux: str
 
     def limit(self, full_unmaps: int) -> float:
         """Seconds until something must be done; with room for a machine that is busy."""
@@ -145,9 +150,8 @@ def _selftests(trial: Trial) -> Step:
 def _linux(trial: Trial) -> Step:
     if trial.sizes.quick:
         return not_tried("linux", "--quick", LEFT_OUT)
-    if not trial.facts.linux:
-        why = "this kernel runs from memory here, without QEMU"
-        return not_tried("linux", why, INAPPLICABLE)
+    if trial.no_linux:
+        return not_tried("linux", trial.no_linux, INAPPLICABLE)
     if trial.sizes.is_slow(trial.facts):
         return not_tried("linux", trial.sizes.why(trial.facts), LEFT_OUT)
     return Step("linux", Watch(trial.host, trial.facts, trial.trace).run({"linux": linux}))

@@ -27,7 +27,6 @@ cat {REVMAP_SWITCH} 2>/dev/null || echo -
 grep -qsw {FUNCTION} /sys/kernel/debug/fail_function/injectable {_YES}
 test -d /sys/kernel/debug/failslab {_YES}
 grep -qs '<argname>' /sys/kernel/tracing/README {_YES}
-command -v qemu-system-aarch64 > /dev/null {_YES}
 """
 
 
@@ -38,9 +37,8 @@ class Facts:
     kernel: `uname -r`; page_bytes: of its pages; revmap: ON or OFF of the lab's own reverse map,
     NONE, or UNKNOWN: another's; kind: what `nvscope doctor` calls it; injects: stores into the
     lab's can be made to fail; failslab: allocations can; traces: ftrace finds arguments by name;
-    linux: a Linux in a Linux can run there; unmap_seconds: what a notifier unmap takes, or, with a
-    reverse map, a full unmap at most; trouble: what went wrong in the first one; image: a digest of
-    the kernel's Image.
+    unmap_seconds: what a notifier unmap takes, or, with a reverse map, a full unmap at most;
+    trouble: what went wrong in the first one; image: a digest of the kernel's Image.
     """
 
     kernel: str
@@ -50,7 +48,6 @@ class Facts:
     injects: bool
     failslab: bool
     traces: bool
-    linux: bool
     unmap_seconds: float
     trouble: str = ""
     image: str = ""
@@ -68,7 +65,7 @@ def of_json(data: Mapping[str, Any]) -> Facts:
 def read(host: Lab, *, packaged: bool) -> Facts:
     """Ask a host. packaged: its kernel is as Debian built it. Raises GuestError."""
     words = host.run(_COMMAND).stdout.split()
-    kernel, page_bytes, switch, injects, failslab, traces, linux = words
+    kernel, page_bytes, switch, injects, failslab, traces = words
     kind = _kind(host)
     revmap = revmap_of(switch, kind, packaged=packaged)
     seconds, trouble = _first_unmap(host, revmap)
@@ -82,7 +79,6 @@ def read(host: Lab, *, packaged: bool) -> Facts:
         injects=injects == "yes",
         failslab=failslab == "yes",
         traces=traces == "yes",
-        linux=linux == "yes",
         unmap_seconds=seconds,
         trouble=trouble,
     )

@@ -8,6 +8,7 @@ from typing import Self
 from nvscope.lab.assets import Assets
 from nvscope.lab.series.candidate import Candidate
 from nvscope.lab.vm import Lab
+from nvscope.probes.errors import LackError
 
 BOOT_SECONDS, ICOUNT_BOOT_SECONDS = 300.0, 900.0
 
@@ -41,6 +42,14 @@ class Hosts:
         """A digest of the kernel."""
         with self._ready.machine.kernel.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+    def no_linux(self) -> str:
+        """Why no Linux can be a guest there; "" where one can."""
+        try:
+            self._ready.require_linux()
+        except LackError as error:
+            return error.message
+        return ""
 
     def __enter__(self) -> Self:
         return self

@@ -116,7 +116,9 @@ class Run:
             try:
                 host = hosts.get(icount=check.icount)
                 trace = self._store.trace(number, name)
-                step = check.run(Trial(host, facts, self._plan.sizes, trace, tested))
+                step = check.run(
+                    Trial(host, facts, self._plan.sizes, trace, tested, hosts.no_linux())
+                )
             except GuestError as error:
                 step = Step(name, (_lost(name, error),))
         if step.outcome in (FAILED, NOT_TRIED):

@@ -33,7 +33,6 @@ def facts(kernel: str, revmap: str, kind: str = "none") -> dict[str, object]:
         "injects": revmap == "on",
         "failslab": True,
         "traces": True,
-        "linux": True,
         "unmap_seconds": 20.0 if revmap == "none" else 0.7,
         "image": "00ff",
     }

@@ -224,6 +224,9 @@ class FakeHosts:
 
     def end(self) -> None: ...
 
+    def no_linux(self) -> str:
+        return ""
+
     def image(self) -> str:
         return "00ff"
 
