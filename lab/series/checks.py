@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nvscope.lab.runs import selftests
@@ -154,7 +154,7 @@ def _linux(trial: Trial) -> Step:
         return not_tried("linux", trial.no_linux, INAPPLICABLE)
     if trial.sizes.is_slow(trial.facts):
         return not_tried("linux", trial.sizes.why(trial.facts), LEFT_OUT)
-    return Step("linux", Watch(trial.host, trial.facts, trial.trace).run({"linux": linux}))
+    return Watch(trial.host, trial.facts, trial.trace).run("linux", {"linux": linux})
 
 
 def _cost(trial: Trial) -> Step:
@@ -173,7 +173,8 @@ def _watched(name: str, trial: Trial, plays: list[Play], others: list[Item] | No
     if not plays:
         return Step(name, rest)
     tasks: dict[str, Task] = {play.name: play for play in plays}
-    return Step(name, Watch(trial.host, trial.facts, trial.trace).run(tasks) + rest)
+    step = Watch(trial.host, trial.facts, trial.trace).run(name, tasks)
+    return replace(step, items=step.items + rest)
 
 
 CHECKS = {

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,23 @@ _ANY_KERNEL = ("--variant", "tracking")
 SAFETY = "safety"
 
 
+# Of a trace's result: bytes of shadow mappings that notifiers unmapped in all, and of those that
+# led into their ranges; which unmaps were of whole MMUs, and of these the ones without a need.
+FIGURES = ("unmapped_bytes", "needed_bytes", "full_unmaps", "needless_unmaps")
+
+
 @dataclass(frozen=True)
 class Judgement:
     """What validation says of a trace.
 
     problems: the process of a VM -> what is wrong with it; doubt: why not all that has to be
-    judged could be, "" where it was; said: what was judged, in a line.
+    judged could be, "" where it was; said: what was judged, in a line; figures: of FIGURES.
     """
 
     problems: Mapping[int, tuple[Problem, ...]]
     doubt: str
     said: str
+    figures: Mapping[str, int] = field(default_factory=dict)
 
 
 def judge(trace: Path, revmap: str) -> Judgement:
@@ -63,16 +69,31 @@ def judgement(result: Mapping[str, Any], revmap: str) -> Judgement:
     for finding in result["findings"]:
         pid = int(finding["event"]["pid"])
         problems[pid] = (*problems.get(pid, ()), _problem(finding))
+    figures = {name: int(result[name]) for name in FIGURES if name in result}
+    return Judgement(problems, _doubt(result, revmap), _said(result), figures)
+
+
+def _said(result: Mapping[str, Any]) -> str:
     judged = ", ".join(f"{name} {count:,}" for name, count in result["judged"].items())
-    return Judgement(problems, _doubt(result, revmap), f"judged: {judged}" if judged else "")
+    return f"judged: {judged}" if judged else ""
 
 
 def _doubt(result: Mapping[str, Any], revmap: str) -> str:
     if not result["judged"].get(SAFETY):
         return "the trace has no notifier unmap that could be judged"
-    if result["verdict"] != "unknown" or revmap == UNKNOWN:
-        return ""
-    return "; ".join(f"{why} ({count:,})" for why, count in result["unjudged"].items())
+    invariants = result.get("invariants")
+    if invariants is None:
+        known = result["verdict"] != "unknown" or revmap == UNKNOWN
+        doubts = {} if known else result["unjudged"]
+    else:
+        # "not judged" is what this kernel, or its trace, does not let anyone judge.
+        doubts = {
+            f"{name}: {why}": count
+            for name, each in invariants.items()
+            if each["verdict"] == "unknown"
+            for why, count in each["unknown"].items()
+        }
+    return "; ".join(f"{why} ({count:,})" for why, count in doubts.items())
 
 
 def _problem(finding: Mapping[str, Any]) -> Problem:

@@ -8,6 +8,8 @@ from typing import Any
 from nvscope.lab.series.bounds import CHEAPER, DEARER
 from nvscope.lab.series.report import MEASURES
 
+OVER_UNMAP = "unmapped by notifiers, for each byte that had to go"
+
 
 def table(data: Mapping[str, Any]) -> str:
     """A column for each subject, a row for each check and each thing that was measured."""
@@ -29,6 +31,10 @@ def rows(data: Mapping[str, Any]) -> list[tuple[str, ...]]:
         if check["name"] != "cost":
             cells = (subject["cells"].get(check["name"], "-") for subject in subjects)
             found.append((check["title"], *cells))
+    ratios = [subject["over_unmap"] for subject in subjects]
+    if any(ratio is not None for ratio in ratios):
+        cells = ("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios)
+        found.append((OVER_UNMAP, *cells))
     for measure, title in MEASURES.items():
         costs = {row["subject"]: cost(row) for row in data["costs"] if row["measure"] == measure}
         if costs:

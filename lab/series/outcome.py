@@ -42,7 +42,8 @@ class Item:
 class Step:
     """What came of one check of one subject.
 
-    facts: what the host is, of the first check; samples: of the check that measures, by name.
+    facts: what the host is, of the first check; samples: of the check that measures, by name;
+    figures: of the trace, see judge.FIGURES.
     """
 
     check: str
@@ -50,6 +51,7 @@ class Step:
     seconds: float = 0.0
     facts: Mapping[str, Any] = field(default_factory=dict)
     samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    figures: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def outcome(self) -> str:
@@ -97,4 +99,7 @@ def step_of(data: Mapping[str, Any]) -> Step:
     if any(item.outcome not in OUTCOMES for item in items):
         raise ValueError("an outcome that there is not")
     samples = {name: tuple(map(float, values)) for name, values in data["samples"].items()}
-    return Step(str(data["check"]), items, float(data["seconds"]), dict(data["facts"]), samples)
+    figures = {name: int(value) for name, value in data["figures"].items()}
+    return Step(
+        str(data["check"]), items, float(data["seconds"]), dict(data["facts"]), samples, figures
+    )

@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from nvscope.lab.series.junit import plain
-from nvscope.lab.series.markdown import cost
+from nvscope.lab.series.markdown import OVER_UNMAP, cost
 from nvscope.lab.series.report import EXIT_NOT_TRIED, EXIT_RIGHT, MEASURES, TITLES
 
 VERDICTS = {EXIT_RIGHT: "Nothing is wrong", EXIT_NOT_TRIED: "Not everything could be tried"}
@@ -38,6 +38,7 @@ def page(data: Mapping[str, Any]) -> str:
         "verdict": VERDICTS.get(data["exit_code"], "Something is wrong"),
         "titles": TITLES,
         "measures": MEASURES,
+        "over_unmap": OVER_UNMAP,
         "costs": costs,
         "said": said,
     }

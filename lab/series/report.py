@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from math import isfinite
 from typing import Any
@@ -74,9 +74,17 @@ def _subject(plan: Plan, done: Done, number: int) -> dict[str, Any]:
         "page_bytes": facts.get("page_bytes"),
         "outcome": worst(outcomes),
         "outcomes": outcomes,
+        "over_unmap": _over_unmap(steps.values()),
         "seconds": round(sum(step.seconds for step in steps.values()), 1),
         "cells": {name: cell(step) for name, step in steps.items()},
     }
+
+
+def _over_unmap(steps: Iterable[Step]) -> float | None:
+    """Bytes of shadow mappings that notifiers unmapped, over those that had to go."""
+    figures = [step.figures for step in steps if step.figures]
+    needed = sum(each["needed_bytes"] for each in figures)
+    return round(sum(each["unmapped_bytes"] for each in figures) / needed, 3) if needed else None
 
 
 def cell(step: Step) -> str:

@@ -13,7 +13,7 @@ from nvscope.lab.oracle import READ_COMMAND, parse_all
 from nvscope.lab.remote import GuestError
 from nvscope.lab.series import judge
 from nvscope.lab.series.facts import UNKNOWN, Facts
-from nvscope.lab.series.outcome import FAILED, NOT_TRIED, PASSED, Item, Problem
+from nvscope.lab.series.outcome import FAILED, NOT_TRIED, PASSED, Item, Problem, Step
 from nvscope.lab.series.recording import Recording
 from nvscope.lab.vm import Lab
 from nvscope.lab.witness import differences
@@ -32,7 +32,7 @@ class Watch:
         self._complaints = len(host.warnings())
         self._names: dict[int, str] = {}  # by process
 
-    def run(self, tasks: Mapping[str, Task]) -> tuple[Item, ...]:
+    def run(self, check: str, tasks: Mapping[str, Task]) -> Step:
         """An item for each task, and one for the trace. Raises GuestError where it cannot begin."""
         items: list[Item] = []
         cut_short = "the guest was gone before its end"
@@ -47,7 +47,7 @@ class Watch:
             if self.host.alive():
                 recording.finish()
                 cut_short = ""
-        return self._judged(items, cut_short)
+        return self._judged(check, items, cut_short)
 
     def belongs(self, pid: int, name: str) -> None:
         """What the trace shows of this process is of the task `name`."""
@@ -99,7 +99,7 @@ class Watch:
         if self.facts.traces and self.host.alive():
             self.host.run("python3 -m nvscope.lab.oracle stop")
 
-    def _judged(self, items: Sequence[Item], cut_short: str) -> tuple[Item, ...]:
+    def _judged(self, check: str, items: Sequence[Item], cut_short: str) -> Step:
         found = judge.judge(self._trace, self.facts.revmap)
         by_name: dict[str, tuple[Problem, ...]] = {}
         for pid, problems in found.problems.items():
@@ -109,7 +109,8 @@ class Watch:
         rest = by_name.get(TRACE, ())
         doubt = cut_short or found.doubt
         outcome = FAILED if rest else NOT_TRIED if doubt else PASSED
-        return (*judged, Item(TRACE, outcome, rest, why=doubt, said=found.said))
+        trace = Item(TRACE, outcome, rest, why=doubt, said=found.said)
+        return Step(check, (*judged, trace), figures=found.figures)
 
 
 # Runs in a watched host, and says what is wrong. Raises GuestError.

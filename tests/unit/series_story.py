@@ -53,7 +53,12 @@ def told() -> tuple[Plan, dict[tuple[int, str], Step]]:
         (1, "host"): Step("host", host, 20.0, own),
         (2, "host"): Step("host", host, 20.0, own),
         (0, "cases"): Step("cases", (ranged, trace, skipped, no_stores), 80.0),
-        (1, "cases"): Step("cases", (ranged, Item("pollution", PASSED), trace), 60.0),
+        (1, "cases"): Step(
+            "cases",
+            (ranged, Item("pollution", PASSED), trace),
+            60.0,
+            figures={"unmapped_bytes": 12288, "needed_bytes": 8192},
+        ),
         (2, "cases"): Step(
             "cases", (broken, Item("pollution", NOT_TRIED, why="the guest was gone")), 60.0
         ),

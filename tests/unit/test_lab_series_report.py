@@ -112,10 +112,20 @@ def test_findings_are_of_their_processes() -> None:
 
 
 def test_what_could_not_be_judged_is_said() -> None:
-    lost = {"verdict": "unknown", "judged": {"safety": 3}, "unjudged": {"lost": 2}, "findings": []}
+    lost: dict[str, object] = {
+        "verdict": "unknown",
+        "judged": {"safety": 3},
+        "unjudged": {"lost": 2},
+        "findings": [],
+    }
     assert judgement(lost, "on").doubt == "lost (2)"
     nothing = {"verdict": "unknown", "judged": {}, "unjudged": {}, "findings": []}
     assert judgement(nothing, "unknown").doubt
+    lost["invariants"] = {
+        "safety": {"verdict": "unknown", "unknown": {"events were lost": 2}},
+        "precision": {"verdict": "not judged", "unknown": {}},
+    }
+    assert judgement(lost, "unknown").doubt == "safety: events were lost (2)"
     unreadable = {"verdict": None, "error": "t: no trace"}
     assert judgement(unreadable, "on").doubt == "t: no trace"
 
@@ -174,7 +184,7 @@ def test_hostile_words_do_not_leave_their_place() -> None:
     html = page(found)
     assert "<script" not in html and "\x1b" not in html and "\x00" not in html
     ElementTree.fromstring(junit(found))
-    assert len(table(found).splitlines()) == len(table(data()).splitlines()) - 3
+    assert len(table(found).splitlines()) == 6  # head, rule, kernel, map, boot, cases
 
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
