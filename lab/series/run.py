@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 
+from rich.markup import escape
+
 from nvscope.lab.assets import Assets
 from nvscope.lab.complaints import complaints
 from nvscope.lab.remote import GuestError
@@ -136,7 +138,8 @@ class Run:
         for check in left:
             if (number, check) not in self.done:
                 self.done[number, check] = not_tried(check, why)
-        steps.console.print(f"[yellow]not tried[/] {self._plan.candidates[number].name}: {why}")
+        name = self._plan.candidates[number].name
+        steps.console.print(f"         not tried: {name}: {why}", markup=False)
 
     def _title(self, number: int, check: str, title: str) -> str:
         keys = self._plan.steps()
@@ -147,7 +150,7 @@ class Run:
         }
         left = self._plan.seconds((key for key in keys if key not in self.done), known)
         at = keys.index((number, check)) + 1
-        name = self._plan.candidates[number].name
+        name = escape(self._plan.candidates[number].name)
         return f"[{at}/{len(keys)}] {name}: {title} (about {_minutes(left)} left)"
 
 
