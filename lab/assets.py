@@ -18,7 +18,8 @@ from nvscope.lab.vm import Lab
 from nvscope.lab.workloads import payload
 from nvscope.probes.errors import InputError, LackError
 
-REVMAP_PARAMETER = "kvm_arm.nested_revmap"
+# Of the kernels that are built here each has one.
+REVMAP_PARAMETERS = ("kvm_arm.nested_revmap", "kvm_arm.guest_s2_tracking")
 # Those that have a name; the others are versions of Debian's.
 KERNELS = (*build.FLAVOURS, names.STOCK)
 
@@ -63,10 +64,10 @@ class Assets:
 
     def require_revmap(self) -> None:
         """Raises InputError where the kernel has no reverse map that can be turned on and off."""
-        if not image.has_parameter(self.machine.kernel, REVMAP_PARAMETER):
+        if not any(image.has_parameter(self.machine.kernel, name) for name in REVMAP_PARAMETERS):
             raise InputError(
                 f"the kernel {self.kernel} has no reverse map to turn on or off (no parameter"
-                f" {REVMAP_PARAMETER}): leave --revmap away"
+                f" {' or '.join(REVMAP_PARAMETERS)}): leave --revmap away"
             )
 
 
@@ -143,9 +144,8 @@ def _needs(chosen: Subject, with_selftests: bool) -> list[host.Needs]:
 
 def _kernels(chosen: Subject, with_selftests: bool) -> _Kernels:
     name, machine = _chosen(chosen)
-    # What a debug kernel watches is the host; its guests are slow enough without that.
-    debug = chosen.built and chosen.kernel == "debug"
-    inside = _chosen(replace(chosen, kernel="lab"))[1] if debug else machine
+    guests = build.FLAVOURS[chosen.kernel].guests if chosen.built else ""
+    inside = _chosen(replace(chosen, kernel=guests))[1] if guests else machine
     tests = selftests.build(_fetched()) if with_selftests else None
     return _Kernels(name, machine, inside.kernel, tests)
 

@@ -67,6 +67,8 @@ def build(subject: Subject, debug: bool, test_tools: bool) -> None:
         if test_tools:
             assets.prepare_tests()
             return
+        if debug and subject.image:
+            raise InputError("--image is booted as it is: --debug has nothing to build")
         ready = assets.prepare(replace(subject, kernel="debug") if debug else subject)
     click.echo(ready.machine.kernel)
 

@@ -51,8 +51,9 @@ _KERNEL = click.option(
     shell_complete=_completed,
     default="lab",
     show_default=True,
-    help="lab: built here; debug: the same with lockdep and KASAN; stock: Debian's current one;"
-    " a version that Debian has: 6.18 (its newest), 6.18.15, 6.18-16k, 7.2.12-rt",
+    help="lab: built here; tracking: the same with another nested reverse map; debug and"
+    " tracking-debug: these with lockdep and KASAN; stock: Debian's current one; a version that"
+    " Debian has: 6.18 (its newest), 6.18.15, 6.18-16k, 7.2.12-rt",
 )
 _IMAGE = click.option(
     "--image",

@@ -13,6 +13,8 @@ OUTCOMES = ("stored", "unchanged", "overlapped", "failed", "skipped")
 # enum kvm_revmap_record and enum kvm_revmap_fallback of the lab kernel's patch, in order.
 RETURNED = OUTCOMES
 REASONS = ("broken", "unknown_ipa", "raced")
+# enum kvm_guest_s2_tracked of the tracking kernel's patch, which falls back for one reason.
+TRACKED = ("stored", "unchanged", "failed")
 # Of the ledger's counts, what ftrace has no event for.
 NOT_TRACED = frozenset({"refaults", "refaults_mapped", "broken_mmus"})
 
@@ -52,9 +54,12 @@ def by_ftrace(seen: Seen, threads: Collection[int], ipa_bits: int) -> dict[str, 
     counts |= {f"records_{outcome}": 0 for outcome in OUTCOMES}
     for (value,), count in keys("record"):
         _add(counts, f"records_{_word(RETURNED, value)}", count)
+    for (value,), count in keys("track"):
+        _add(counts, f"records_{_word(TRACKED, value)}", count)
     counts |= {f"fallbacks_{why}": 0 for why in FALLBACKS}
     for (value,), count in keys("fallback"):
         _add(counts, f"fallbacks_{_word(REASONS, value)}", count)
+    counts["fallbacks_broken"] += sum(count for _, count in keys("track_fallback"))
     return counts
 
 

@@ -197,7 +197,7 @@ def load(
     sizes = Sizes(max_vms, ring_bytes)
     mapmemory.require(sizes)
     btf = Btf()
-    default = applicable(features.revmap(btf), trace=mode.trace)
+    default = applicable(features.revmap(btf), trace=mode.trace, has=btf.has_function)
     names = dict.fromkeys(default if points is None else points) | dict.fromkeys(symbols)
     kallsyms = Kallsyms()
     plans = Plans(Wanted(list(names), mechanisms, symbols, mode), btf, kallsyms)

@@ -169,9 +169,15 @@ def plan(
     (whatever a compiler has put behind it), else of its first.
     """
     point = _in_mode(point, mode)
-    hooks = [_named(point, symbol)] if symbol else list(point.hooks)
+    hooks = [_named(point, symbol)] if symbol else _of_revmap(point, btf)
     attempts = [_attempt(point, hook, by, btf) for hook in hooks for by in mechanisms]
     return Plan(point.name, hooks[0].symbol, attempts, optional=point.optional)
+
+
+def _of_revmap(point: ProbePoint, btf: Btf) -> list[Hook]:
+    """Of hooks that are parts of reverse maps, those that are there; else the first, to say so."""
+    found = [h for h in point.hooks if not h.revmap or btf.has_function(plain(h.symbol))]
+    return found or list(point.hooks[:1])
 
 
 def renamed(
@@ -302,7 +308,7 @@ def _program(point: ProbePoint, hook: Hook, mechanism: str, btf: Btf) -> Program
             raise UnresolvedError(f"{hook.symbol}() takes {name.lower()} on the stack")
         defines |= {f"{prefix}_{name}_ARG": slot, f"{prefix}_{name}_AT": at}
     defines[f"{prefix}_RETURN"] = btf.slots(function) if mechanism == FENTRY else 0
-    defines |= _offsets(point, btf) | _enumerators(point, btf)
+    defines |= _offsets(point, btf) | _enumerators(point, hook, btf)
     program = Program(point.name, hook.symbol, mechanism, point.kind, (), hook.needs, hook.includes)
     functions = {"ENTRY": program.entry, "EXIT": program.exit}
     names = {f"{prefix}_{edge}": name for edge, name in functions.items() if name}
@@ -342,9 +348,10 @@ def _offsets(point: ProbePoint, btf: Btf) -> dict[str, int]:
     return found
 
 
-def _enumerators(point: ProbePoint, btf: Btf) -> dict[str, int]:
-    found = {}
-    for name, place in point.enums.items():
+def _enumerators(point: ProbePoint, hook: Hook, btf: Btf) -> dict[str, int]:
+    """The enumerators of all hooks that a program may serve: it compares with every one of them."""
+    found = {name: ABSENT for each in point.hooks for name in each.enums}
+    for name, place in hook.enums.items():
         value = btf.enumerator(place.enum, place.name)
         found[f"NV_KERNEL_{name}"] = ABSENT if value is None else value
     return found

@@ -1,4 +1,4 @@
-"""The kernels that can be judged: without a reverse map, with one of three, with a later one."""
+"""The kernels that can be judged: without a reverse map, with one that is known, with another's."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ class Variant:
 
     tlbi_removes: a TLBI by L1 takes out the entries of what it unmaps (v3; v2 leaves them, stale).
     lookup: a canonical tree of all MMUs says which of them a notifier has to look at (v1).
+    tracks: entries are mappings, each with its one nested IPA, and go with whatever is unmapped.
     modelled: else only safety can be told, which is the same on all kernels.
     """
 
@@ -20,6 +21,7 @@ class Variant:
     modelled: bool = True
     tlbi_removes: bool = False
     lookup: bool = False
+    tracks: bool = False
 
 
 VARIANTS: Mapping[str, Variant] = {
@@ -29,7 +31,8 @@ VARIANTS: Mapping[str, Variant] = {
         Variant("maple-v1", lookup=True),
         Variant("maple-v2"),
         Variant("maple-v3", tlbi_removes=True),
-        Variant("tracking", modelled=False),
+        Variant("tracking", tracks=True),
+        Variant("unknown", modelled=False),
     )
 }
 

@@ -201,7 +201,7 @@ class Engine:
 
 def _has_plain_rows(variant: Variant) -> bool:
     """Whether compiled code knows such a kernel."""
-    special = variant.lookup or variant.tlbi_removes
+    special = variant.lookup or variant.tlbi_removes or variant.tracks
     return variant.revmap and variant.modelled and not special
 
 

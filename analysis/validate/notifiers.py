@@ -150,6 +150,11 @@ class Judge:
 
     def _judge_ranged(self, row: Row, notifier: Notifier, mmu: Watched, progress: Progress) -> None:
         move = self._move(notifier, mmu, progress)
+        if not isinstance(move, Fallback):
+            one_of = rules.may_be_next(
+                mmu.shadow, notifier.start, notifier.end, row.nested, row.size
+            )
+            move = one_of or move
         mmu.shadow.unmaps_doubt = ""  # else the kernel had fallen back: none is under way
         if progress.owes or progress.full:
             expected = "full unmap, after the fallback" if progress.owes else "nothing more"
@@ -236,6 +241,13 @@ class Judge:
         shadow = mmu.shadow
         if shadow.broken and progress.acted < 0 and shadow.broken_since < notifier.began:
             return Fallback(rules.BROKEN)
+        if shadow.tracked is not None:
+            # Of something lost meanwhile it need not have known.
+            return (
+                None
+                if shadow.broken
+                else rules.next_move(shadow, notifier.start, notifier.end, first=False)
+            )
         if shadow.unmaps:
             since = max(notifier.began, progress.acted)
             if any(unmap.full and unmap.began < since for unmap in shadow.unmaps):

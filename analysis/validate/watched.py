@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nvscope.analysis.model.lookup import Lookup
-from nvscope.analysis.model.rules import UNKNOWN_IPA, nested_ipa
+from nvscope.analysis.model.rules import UNKNOWN_IPA, nested_ipa, tracked
 from nvscope.analysis.model.shadow import NEVER, Shadow
 from nvscope.analysis.validate.findings import (
     EntryView,
@@ -112,7 +112,7 @@ class Around:
 
 def view(shadow: Shadow, around: Around) -> StateView:
     """The state around there."""
-    entries = shadow.entries.overlapping(*around.canonical)
+    entries = shadow.entries.overlapping(*around.canonical) + tracked(shadow, *around.canonical)
     mappings = {m.nested: m for m in shadow.mappings.leading_into(*around.canonical)}
     mappings |= {m.nested: m for m in shadow.mappings.mapped_in(*around.nested)}
     known = [mappings[nested] for nested in sorted(mappings)]

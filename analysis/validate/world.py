@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nvscope.analysis.model.lookup import Lookup
 from nvscope.analysis.model.shadow import Shadow
+from nvscope.analysis.model.tracked import Tracked
 from nvscope.analysis.model.variants import Variant
 from nvscope.analysis.validate import records
 from nvscope.analysis.validate.rows import Row
@@ -56,7 +57,8 @@ class World:
 
     def begin_mmu(self, vm: Vm, row: Row, doubt: str) -> Watched:
         """An MMU, new or newly seen."""
-        mmu = vm.mmus[row.mmu] = Watched(vm, Shadow(row.mmu), vm.since if not doubt else row.at)
+        shadow = Shadow(row.mmu, tracked=Tracked() if self.variant.tracks else None)
+        mmu = vm.mmus[row.mmu] = Watched(vm, shadow, vm.since if not doubt else row.at)
         if doubt:
             mmu.lose_track(doubt, row.at)
         return mmu

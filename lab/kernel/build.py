@@ -26,12 +26,14 @@ class Flavour:
     """A kernel that is built here.
 
     title: of its build, with how long that takes; fragments: the settings over allnoconfig;
-    patches: what is applied to Debian's source, in this order.
+    patches: what is applied to Debian's source, in this order. guests: the flavour of its guests'
+    kernels, "" for its own: what a debug kernel watches is the host, its guests are slow enough.
     """
 
     title: str
     fragments: tuple[str, ...]
     patches: tuple[str, ...]
+    guests: str = ""
 
 
 REVMAP = (
@@ -39,10 +41,15 @@ REVMAP = (
     "0002-nested-revmap-broken-tracepoint.patch",
     "0003-nested-revmap-bugs.patch",
 )
+# Another reverse map: precise tracking.
+TRACKING = ("0001-guest-s2-tracking.patch", "0002-guest-s2-bugs.patch")
+_LAB, _DEBUG = ("lab.config",), ("lab.config", "debug.config")
 FLAVOURS = {
-    "lab": Flavour("lab kernel, about 10 minutes on two cores", ("lab.config",), REVMAP),
-    "debug": Flavour(
-        "debug kernel, about half an hour on two cores", ("lab.config", "debug.config"), REVMAP
+    "lab": Flavour("lab kernel, about 10 minutes on two cores", _LAB, REVMAP),
+    "debug": Flavour("debug kernel, about half an hour on two cores", _DEBUG, REVMAP, "lab"),
+    "tracking": Flavour("tracking kernel, about 10 minutes on two cores", _LAB, TRACKING),
+    "tracking-debug": Flavour(
+        "tracking debug kernel, about half an hour on two cores", _DEBUG, TRACKING, "tracking"
     ),
 }
 # Lines that the build prints; only the progress is measured by it.

@@ -36,7 +36,7 @@ def files(tree: Path) -> list[str]:
             f"{tree} was configured in place (it has {built[0]}): run `make ARCH=arm64 mrproper` in"
             " it, or make it a git repository"
         )
-    return sorted(_walk(tree, ""))
+    return sorted(name for name in _walk(tree, "") if not name.startswith(".git/"))
 
 
 def identity(tree: Path) -> str:

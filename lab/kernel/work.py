@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvscope.lab.kernel import mirror, patching
+from nvscope.lab.kernel import mirror, patching, tree
 from nvscope.lab.kernel.source import Source
 from nvscope.lab.setup import steps, store
+from nvscope.probes.errors import LackError
 
 # 1.8 GiB of source and 1.9 GiB of objects, as measured, and room to link.
 NEEDED_BYTES = 6 << 30
@@ -37,18 +38,19 @@ def prepare(
 ) -> Place:
     """Have the source, patched, and a folder for objects. folder: for what is not to stay.
 
-    The caller holds the lock of kernels. Raises InputError where a patch does not apply.
+    The caller holds the lock of kernels. Raises InputError where a patch does not apply, LackError
+    where a tree is changed meanwhile.
     """
     if source.is_tree:
         return _kept(source, flavour, patches, tell)
     tell("unpacking the source")
-    tree = source.unpack(folder)
+    unpacked = source.unpack(folder)
     for patch in patches:
         tell(f"applying {patch.name}")
-        patching.apply([patch], tree)
+        patching.apply([patch], unpacked)
     objects = folder / "objects"
     objects.mkdir()
-    return Place(tree, objects, fresh=True)
+    return Place(unpacked, objects, fresh=True)
 
 
 def _kept(source: Source, flavour: str, patches: Sequence[Path], tell: steps.Tell) -> Place:
@@ -56,6 +58,8 @@ def _kept(source: Source, flavour: str, patches: Sequence[Path], tell: steps.Tel
     (home / "source").mkdir(parents=True, exist_ok=True)
     (home / "path").write_text(f"{source.path.resolve()}\n")
     mirror.update(source.path, patches, home / "source", tell)
+    if tree.identity(source.path) != source.identity:
+        raise LackError(f"{source.path} was changed while it was read: build it again")
     fresh = not objects.exists()
     objects.mkdir(exist_ok=True)
     drop_halves(objects)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from nvscope.lab import assets
 from nvscope.lab.assets import Assets
-from nvscope.lab.kernel import names
+from nvscope.lab.kernel import build, names
 from nvscope.lab.series.commits import Commit
 from nvscope.lab.subject import Subject
-from nvscope.lab.workloads.bugs import BUGS
+from nvscope.lab.workloads.bugs import BUGS, PARAMETERS, bugs_of
 from nvscope.probes.errors import InputError
 
 # Behind the kernel, each with its own colon.
@@ -40,8 +40,11 @@ class Candidate:
     @property
     def machine(self) -> Mapping[str, object]:
         """The fields of machine.Machine in which its hosts differ from others'."""
-        bug = f"kvm-arm.nested_revmap_bug={BUGS[self.bug].number}" if self.bug else ""
-        return {"revmap": self.revmap, "append": bug}
+        append = ""
+        if self.bug:
+            made = BUGS[self.bug]
+            append = f"kvm-arm.{PARAMETERS[made.revmap].name}={made.number}"
+        return {"revmap": self.revmap, "append": append}
 
     @property
     def packaged(self) -> bool:
@@ -83,8 +86,8 @@ def parse(text: str) -> Candidate:
         if error.message.startswith(text):
             raise
         raise InputError(f"{text}: {error.message}") from None
-    if "bug" in options and not (kernel.built and kernel.source is None and commit is None):
-        raise InputError(f"{text}: bug= is for the lab's own kernels, lab and debug")
+    if "bug" in options:
+        _check_bug(text, options["bug"][0], kernel, commit)
     if "revmap" in options and not kernel.built and kernel.image is None:
         raise InputError(f"{text}: Debian's kernels have no reverse map to turn on or off")
     revmap, bug = (options.get(name, [""])[0] for name in _ONCE)
@@ -97,11 +100,18 @@ def _check(text: str, options: Options) -> None:
             raise InputError(f"{text}: {name}= is there twice")
     if options.get("revmap", ["on"])[0] not in ("on", "off"):
         raise InputError(f"{text}: revmap= is on or off")
-    if "bug" in options and options["bug"][0] not in BUGS:
-        raise InputError(f"{text}: no such mistake; there are {', '.join(BUGS)}")
     for path in (*options.get("patch", ()), *options.get("config", ())):
         if not Path(path).is_file():
             raise InputError(f"{text}: {path}: no such file")
+
+
+def _check_bug(text: str, bug: str, kernel: Subject, commit: Commit | None) -> None:
+    if not kernel.built or kernel.source or commit:
+        raise InputError(f"{text}: bug= is for the lab's own kernels: {', '.join(build.FLAVOURS)}")
+    tracking = build.FLAVOURS[kernel.kernel].patches == build.TRACKING
+    known = bugs_of("tracking" if tracking else "maple")
+    if bug not in known:
+        raise InputError(f"{text}: {kernel.kernel} has no such mistake; it has {', '.join(known)}")
 
 
 def _kernel(text: str, word: str, options: Options) -> tuple[Subject, Commit | None]:

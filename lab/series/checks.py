@@ -113,7 +113,7 @@ def _starved(trial: Trial) -> Play:
     options = ("--unmaps", "11", "--pages", "16")
     own = trial.facts.revmap == kernels.ON
     return Play(
-        STARVED, "main", options, starved="trees" if own else "all", limit_seconds=trial.limit(60)
+        STARVED, "main", options, starved="ours" if own else "all", limit_seconds=trial.limit(60)
     )
 
 

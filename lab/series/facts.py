@@ -10,8 +10,8 @@ from typing import Any
 from nvscope.lab.remote import GuestError
 from nvscope.lab.services import Synthetic
 from nvscope.lab.vm import Lab
-from nvscope.lab.workloads.inject import FUNCTION
-from nvscope.lab.workloads.kvm import REVMAP_SWITCH
+from nvscope.lab.workloads.inject import FUNCTIONS
+from nvscope.lab.workloads.kvm import REVMAP_SWITCHES
 
 # How the kernel finds what shadow MMUs map. Of the first three all is known.
 ON, OFF, NONE, UNKNOWN = "on", "off", "none", "unknown"
@@ -23,8 +23,8 @@ _YES = "&& echo yes || echo no"
 _COMMAND = f"""
 uname -r
 getconf PAGESIZE
-cat {REVMAP_SWITCH} 2>/dev/null || echo -
-grep -qsw {FUNCTION} /sys/kernel/debug/fail_function/injectable {_YES}
+cat {" ".join(map(str, REVMAP_SWITCHES.values()))} 2>/dev/null | grep . || echo -
+grep -qswE '{"|".join(FUNCTIONS)}' /sys/kernel/debug/fail_function/injectable {_YES}
 test -d /sys/kernel/debug/failslab {_YES}
 grep -qs '<argname>' /sys/kernel/tracing/README {_YES}
 """
@@ -87,7 +87,7 @@ def read(host: Lab, *, packaged: bool) -> Facts:
 def revmap_of(switch: str, kind: str, *, packaged: bool) -> str:
     """What is known of a kernel's reverse map.
 
-    switch: what the lab kernel's parameter says, "-" where there is none; kind: doctor's word for
+    switch: what the lab kernels' parameter says, "-" where there is none; kind: doctor's word for
     what it found in the kernel's types. A kernel that was built from others' source may have a
     reverse map that no type tells of.
 

@@ -20,7 +20,7 @@ class Play:
     """One run of a workload, as the VM `name`.
 
     script: the module of lab.workloads; exact: its facts state what must have been counted;
-    starved: which allocations of its process fail: "trees", "all" or ""; limit_seconds: until it
+    starved: which allocations of its process fail: "ours", "all" or ""; limit_seconds: until it
     has to be done.
     """
 
@@ -46,13 +46,13 @@ class Play:
         """Run it: a watch's task."""
         if not self.starved:
             return self._run(watch)
-        of_trees = self.starved == "trees"
-        watch.host.run(starving.script(starving.PROBABILITY, of_trees=of_trees))
+        of_ours = self.starved == "ours"
+        watch.host.run(starving.script(starving.PROBABILITY, of_ours=of_ours))
         try:
             return self._run(watch)
         finally:
             if watch.host.alive():
-                watch.host.run(starving.script(0, of_trees=of_trees))
+                watch.host.run(starving.script(0, of_ours=of_ours))
 
     def _run(self, watch: Watch) -> tuple[Problem, ...]:
         with GuestProcess(watch.host, self.command(watch.facts)) as process:

@@ -1,4 +1,4 @@
-"""Lets one of the lab kernel's mistakes on demand show: see `bugs`.
+"""Lets one of the lab kernels' mistakes on demand show: see `bugs`.
 
 Run as `python3 -m nvscope.lab.workloads.bug lost-record -name vmA`, while a trace is recorded. The
 mistake is made in all VMs of the host until this ends.

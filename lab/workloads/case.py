@@ -48,7 +48,7 @@ def main(case: str, seed: int, records: int, **request: Any) -> None:
 
 def _checked(case: Case, guest: NestedGuest) -> Mapping[str, int]:
     """What was stated for this kernel. Raises KvmError where the ledger followed something else."""
-    stated = case.on if guest.reverse_map else case.off
+    stated = case.stated(guest.revmap)
     followed = {name: count for name, count in guest.ledger.counts.as_dict().items() if count}
     if followed != stated:
         different = {

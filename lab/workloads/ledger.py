@@ -59,8 +59,9 @@ def untranslated(canonical_ipa: int) -> Translation:
 class Ledger:
     """Told of every operation, in order; `counts` is what they must have caused so far.
 
-    reverse_map: the kernel finds the shadow mappings of a canonical range with a maple-tree
-    reverse map (ranged unmaps); without one, a notifier unmap drops every valid shadow MMU whole.
+    revmap: how the kernel finds the shadow mappings of a canonical range, for ranged unmaps: with a
+    "maple" tree, by "tracking" them, or not ("none"): a notifier unmap then drops every valid
+    shadow MMU whole.
     granule: of the host's pages, and of L1's stage 2.
 
     >>> ledger = Ledger()
@@ -71,9 +72,9 @@ class Ledger:
     (1, 1)
     """
 
-    def __init__(self, *, reverse_map: bool = False, granule: Granule = SMALL) -> None:
+    def __init__(self, *, revmap: str = "none", granule: Granule = SMALL) -> None:
         self._granule = granule
-        self._reverse_map = reverse_map
+        self._revmap = revmap
         self._counts = Counts()
         self.stores = Stores()
         self._host: dict[int, _Host] = {}
@@ -174,7 +175,7 @@ class Ledger:
         return [self._new_mmu() for _ in range(MMUS_PER_VCPU)]
 
     def _new_mmu(self) -> ShadowMmu:
-        return ShadowMmu(self.stores, reverse_map=self._reverse_map, granule=self._granule)
+        return ShadowMmu(self.stores, revmap=self._revmap, granule=self._granule)
 
     def _l2_access(self, mmu: ShadowMmu, context: Context, nested_ipa: int, write: bool) -> bool:
         """One access, retried until it neither faults nor aborts to L1 (then False).

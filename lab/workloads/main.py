@@ -130,7 +130,7 @@ def run(
                 "pid": os.getpid(),
                 **play(guest, stop),
                 "seconds": round(time.monotonic() - started, 3),
-                "reverse_map": guest.reverse_map,
+                "revmap": guest.revmap,
                 "take_back_ns": median(guest.take_back_ns or [0]),
                 "shadow_ipa_bits": guest.shadow_ipa_bits,
                 "page_bytes": PAGE_BYTES,

@@ -13,7 +13,7 @@ import time
 from typing import Self
 
 from nvscope.lab.workloads import protocol
-from nvscope.lab.workloads.kvm import REG_PC, KvmError, Vcpu, Vm, has_reverse_map
+from nvscope.lab.workloads.kvm import REG_PC, KvmError, Vcpu, Vm, revmap_kind
 from nvscope.lab.workloads.ledger import Context, Ledger, untranslated
 from nvscope.lab.workloads.mailbox import Accessed, Hypervisor
 from nvscope.lab.workloads.memory import address_of, populated
@@ -34,7 +34,7 @@ class NestedGuest:
     payload: what payload.build made; data_bytes: guest memory from DATA_IPA on (rounded up to
     blocks); huge: that memory is in huge pages; vcpus: how many run; late_vcpu: make another one,
     which waits for `initialise_late_vcpu`; unknown_map: expect only what holds whatever reverse
-    map the kernel has. reverse_map: whether this kernel has one, of the lab's.
+    map the kernel has. revmap: the kind of reverse map that this kernel has, see Ledger.
     take_back_ns: how long each take-back took, its system call included; l2_write_ns: each order to
     L2 to write, from the order to L1's report.
 
@@ -62,13 +62,11 @@ class NestedGuest:
         self._memory = populated(whole, BLOCK_BYTES if huge else None)
         self._memory[: len(payload)] = payload
         self.data_end_ipa = protocol.RAM_IPA + whole
-        self.reverse_map = has_reverse_map() and not unknown_map
+        self.revmap = "none" if unknown_map else revmap_kind()
         self.take_back_ns: list[int] = []
         self.l2_write_ns: list[int] = []
         self.ledger: Ledger | UnknownLedger = (
-            UnknownLedger(granule=HOST)
-            if unknown_map
-            else Ledger(reverse_map=self.reverse_map, granule=HOST)
+            UnknownLedger(granule=HOST) if unknown_map else Ledger(revmap=self.revmap, granule=HOST)
         )
         self.ledger.populate(protocol.RAM_IPA, whole)
         if huge:

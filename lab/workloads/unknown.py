@@ -39,7 +39,7 @@ class _LeastMmu(ShadowMmu):
 
 class _LeastLedger(Ledger):
     def _new_mmu(self) -> ShadowMmu:
-        return _LeastMmu(self.stores, reverse_map=False, granule=self._granule)
+        return _LeastMmu(self.stores, revmap="none", granule=self._granule)
 
 
 class UnknownLedger:

@@ -5,6 +5,7 @@
  */
 #include "events.h"
 
+#if NV_REVMAP_FALLBACK_GIVES_REASON
 nv_inline nv_u32 nv_fallback_reason(int reason)
 {
 	if (reason == NV_KERNEL_FALLBACK_BROKEN)
@@ -15,14 +16,18 @@ nv_inline nv_u32 nv_fallback_reason(int reason)
 		return NV_REASON_RACED;
 	return NV_REASON_UNKNOWN;
 }
+#endif
 
 int NV_REVMAP_FALLBACK_ENTRY(unsigned long long *ctx)
 {
 	const int typed = NV_REVMAP_FALLBACK_TYPED;
 	struct nv_inflight *task = nv_mark(NV_REVMAP_FALLBACK, typed, ctx, 0); /* the MMU */
-	nv_u32 reason = nv_fallback_reason(nv_value(typed, ctx, NV_REVMAP_FALLBACK_REASON_ARG,
-						    NV_REVMAP_FALLBACK_REASON_AT));
+	nv_u32 reason = NV_REASON_BROKEN;
 
+#if NV_REVMAP_FALLBACK_GIVES_REASON
+	reason = nv_fallback_reason(nv_value(typed, ctx, NV_REVMAP_FALLBACK_REASON_ARG,
+					     NV_REVMAP_FALLBACK_REASON_AT));
+#endif
 	if (task)
 		task->reason = reason;
 #if NV_TRACE

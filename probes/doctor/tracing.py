@@ -83,7 +83,8 @@ def forecast(
     kind = features.revmap(btf)
     foreseen: dict[str, Attachment] = {}
     for mode in (COUNTS, TRACES):
-        points = list(dict.fromkeys((*applicable(kind, trace=mode.trace), *symbols)))
+        found = applicable(kind, trace=mode.trace, has=btf.has_function)
+        points = list(dict.fromkeys((*found, *symbols)))
         wanted = Wanted(points, mechanisms, symbols, mode)
         plans = Plans(wanted, btf, lambda function: list(tracing.variants.get(function, ())))
         foreseen = {a.point: a for a in _foreseen(plans, tracing)} | foreseen

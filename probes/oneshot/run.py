@@ -15,7 +15,8 @@ import click
 from rich.console import Console
 
 from nvscope.probes import features, session
-from nvscope.probes.catalog import BY_NAME, applicable
+from nvscope.probes.btf import Btf
+from nvscope.probes.catalog import BY_NAME, applicable, makes_sense
 from nvscope.probes.errors import LackError
 from nvscope.probes.identity import require_initial_pid_namespace
 from nvscope.probes.oneshot import result, running, text
@@ -61,20 +62,21 @@ def run(wanted: Wanted) -> None:
     require_initial_pid_namespace()
     host = features.read_host()
     features.require_host(host)
-    require_revmap(wanted.asked, host)
+    has = Btf().has_function
+    require_revmap(wanted.asked, host, has)
     for path in (wanted.json_to, wanted.csv_to):
         _require_writable(path)
     running.require(wanted.asked.vms)
     with Console(stderr=True).status("compiling and attaching the probe …"):
-        loaded = _load(wanted, host)
+        loaded = _load(wanted, host, has)
     with contextlib.closing(loaded):
         session.report(a for a in loaded.attachments if not a.optional)
         Run(loaded, wanted, host).run()
 
 
-def require_revmap(asked: Asked, host: features.Host) -> None:
-    """Raise LackError where there is no such thing on this host."""
-    if BY_NAME[asked.kind.name].revmap not in ("", host.revmap):
+def require_revmap(asked: Asked, host: features.Host, has: Callable[[str], bool]) -> None:
+    """Raise LackError where there is no such thing on this host. has: see catalog.makes_sense."""
+    if not makes_sense(BY_NAME[asked.kind.name], host.revmap, has):
         raise LackError(
             f"{asked.kind.name}: nothing to measure, this kernel has no such reverse map"
             f" (or it is turned off): {host.revmap}"
@@ -89,13 +91,13 @@ def _require_writable(path: str | None) -> None:
         raise LackError(f"cannot write {path}: no such folder, or no right to")
 
 
-def _load(wanted: Wanted, host: features.Host) -> Loaded:
+def _load(wanted: Wanted, host: features.Host, has: Callable[[str], bool]) -> Loaded:
     from nvscope.probes import loader  # the help and the errors above need no bcc
 
     kind = wanted.asked.kind
     # Slow calls are shown with all that can be told of them.
     axes = kind.axes if wanted.threshold_ns else wanted.asked.by
-    possible = {*applicable(host.revmap), "numa_scan"}
+    possible = {*applicable(host.revmap, has=has), "numa_scan"}
     points = [point for point in kind.attached(axes) if point in possible]
     probing = Probing(kind.name, "trigger" in axes, wanted.threshold_ns)
     loaded = loader.load(

@@ -14,7 +14,7 @@ from nvscope.analysis.validate.run import validate
 from nvscope.analysis.validate.watched import AFTER_FINDING
 from nvscope.lab.services import Exporter, Recording, Synthetic
 from nvscope.lab.vm import Lab
-from nvscope.lab.workloads.bugs import BUGS, PARAMETER
+from nvscope.lab.workloads.bugs import BUGS, PARAMETERS, bugs_of
 from nvscope.lab.workloads.cases import CASES
 from nvscope.probes.events import Event
 from nvscope.probes.tracefile import open_trace
@@ -24,7 +24,8 @@ from tests.live.counts import NOT_RECORDED, assert_all_agree, by_trace, oracle, 
 FACTS_SECONDS = 120
 
 
-EVERYWHERE = ["lab-fentry", "lab-kprobe", "plain-fentry"]
+EVERYWHERE = ["lab-fentry", "lab-kprobe", "plain-fentry", "tracking-fentry"]
+REVMAPS = {"lab-fentry": "maple", "tracking-fentry": "tracking"}
 
 
 @dataclass
@@ -66,12 +67,11 @@ def play(watched: Watched, name: str, *options: str, timeout: float) -> dict[str
 @pytest.mark.parametrize("name", CASES)
 def test_counts_of_a_case_are_as_stated(watched: Watched, name: str) -> None:
     facts = play(watched, name, timeout=FACTS_SECONDS)
-    case = CASES[name]
-    assert facts["stated"] == (case.on if facts["reverse_map"] else case.off)
+    assert facts["stated"] == CASES[name].stated(facts["revmap"])
     assert {key: count for key, count in facts["expected"].items() if count} == facts["stated"]
 
 
-@pytest.mark.parametrize("observed", ["lab-fentry"], indirect=True)
+@pytest.mark.parametrize("observed", REVMAPS, indirect=True)
 def test_a_thousand_records_of_which_a_tenth_fail(watched: Watched) -> None:
     facts = play(watched, "failures", timeout=600)
     counts = facts["expected"]
@@ -81,14 +81,17 @@ def test_a_thousand_records_of_which_a_tenth_fail(watched: Watched) -> None:
     assert counts["fallbacks_broken"] > counts["records_failed"] / 2
 
 
-@pytest.mark.parametrize("observed", ["lab-fentry"], indirect=True)
-@pytest.mark.parametrize("name", BUGS)
+@pytest.mark.parametrize(
+    ("observed", "name"),
+    [(where, name) for where, kind in REVMAPS.items() for name in bugs_of(kind)],
+    indirect=["observed"],
+)
 def test_the_kernel_makes_a_mistake(watched: Watched, name: str) -> None:
     """Whether it is found, the recording tells at its end."""
     with Synthetic(watched.host, name, name, hold=False, script="bug") as guest:
         watched.bugs[name] = guest.facts(FACTS_SECONDS)
         assert guest.wait() == 0
-    assert watched.host.run(f"cat {PARAMETER}").stdout == "0\n"
+    assert watched.host.run(f"cat {PARAMETERS[BUGS[name].revmap]}").stdout == "0\n"
 
 
 @pytest.mark.parametrize("observed", EVERYWHERE, indirect=True)

@@ -17,7 +17,7 @@ from nvscope.lab.subject import Subject
 from nvscope.probes.errors import InputError, LackError
 
 DRIVERS = b"".join([*image.DISK_DRIVERS.values(), *image.SERIAL_DRIVERS.values()])
-REVMAP = assets.REVMAP_PARAMETER.encode() + b"\0"
+REVMAP = assets.REVMAP_PARAMETERS[0].encode() + b"\0"
 
 
 def kernel(*texts: bytes) -> bytes:

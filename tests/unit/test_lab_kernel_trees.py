@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from nvscope.lab.kernel import build, mirror, source, tools, tree, work
 from nvscope.lab.kernel.build import Extras
 from nvscope.lab.subject import Subject
-from nvscope.probes.errors import InputError
+from nvscope.probes.errors import InputError, LackError
 
 NESTED, KCONFIG = "arch/arm64/kvm/nested.c", "Kconfig"
 PATCH = f"""\
@@ -349,6 +351,37 @@ def test_a_build_that_fails_leaves_its_objects_and_no_kernel(
         build.build(source.given(linux))
     assert list((tmp_path / "cache/kernel").iterdir()) == []
     assert len(list((tmp_path / "cache/trees").glob("*/objects-lab/kept.o"))) == 1
+
+
+def test_two_builds_of_a_tree_at_once_are_one(
+    linux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[Path] = []
+
+    def compile_(make: list[str], *_: object) -> None:
+        objects = Path(next(word for word in make if word.startswith("O="))[2:])
+        compiled.append(objects)
+        time.sleep(0.2)
+        (objects / "arch/arm64/boot").mkdir(parents=True)
+        for name in ("arch/arm64/boot/Image", ".config", "System.map"):
+            (objects / name).touch()
+
+    monkeypatch.setattr(build.config, "configure", lambda *_: [])
+    monkeypatch.setattr(build.tools, "require_disk", lambda *_: None)
+    monkeypatch.setattr(build, "_compile", compile_)
+    given = source.given(linux)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(build.build, (given, given))
+    assert first == second
+    assert len(compiled) == 1
+    assert {path.name for path in first.iterdir()} == {"Image", "config", "System.map"}
+
+
+def test_a_tree_that_changes_while_it_is_read_is_told(linux: Path, tmp_path: Path) -> None:
+    given = source.given(linux)
+    (linux / NESTED).write_text("int changed;\n")
+    with pytest.raises(LackError, match="was changed while it was read"):
+        work.prepare(given, "lab", [], tmp_path, lambda _: None)
 
 
 def test_a_subject_with_a_source_is_not_the_plain_kernel(linux: Path) -> None:

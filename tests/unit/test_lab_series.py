@@ -22,7 +22,7 @@ from nvscope.lab.series.outcome import FAILED, NOT_TRIED, PASSED, Item, Step, as
 from nvscope.lab.series.plan import HOST, Plan, plan, plan_of
 from nvscope.lab.series.run import Run
 from nvscope.lab.series.store import Store
-from nvscope.lab.workloads.bugs import BUGS
+from nvscope.lab.workloads.bugs import bugs_of
 from nvscope.lab.workloads.cases import CASES
 from nvscope.probes.errors import InputError, LackError
 
@@ -33,9 +33,12 @@ def test_what_a_subject_is_booted_with() -> None:
     assert parse("stock").machine == {"revmap": True, "append": ""}
     off = parse("lab:revmap=off")
     assert (off.name, off.kernel.kernel, off.machine["revmap"]) == ("lab:revmap=off", "lab", False)
-    for name, bug in BUGS.items():
+    for name, bug in bugs_of("maple").items():
         made = parse(f"lab:revmap=on:bug={name}")
         assert made.machine["append"] == f"kvm-arm.nested_revmap_bug={bug.number}"
+    for name, bug in bugs_of("tracking").items():
+        made = parse(f"tracking:bug={name}")
+        assert made.machine["append"] == f"kvm-arm.guest_s2_bug={bug.number}"
 
 
 def test_source_trees_and_images(tmp_path: Path) -> None:
@@ -94,7 +97,8 @@ def test_commits_of_a_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     [
         ("nonesuch", "'nonesuch' is none of lab, debug"),
         ("lab:revmap=maybe", "revmap= is on or off"),
-        ("lab:bug=nonesuch", "there are lost-record, "),
+        ("lab:bug=nonesuch", "lab has no such mistake; it has lost-record, "),
+        ("tracking:bug=lost-record", "it has not-added, "),
         ("lab:bug=lost-record:bug=first-mmu", "bug= is there twice"),
         ("stock:revmap=off", "have no reverse map to turn"),
         ("stock:bug=lost-record", "bug= is for the lab's own"),
