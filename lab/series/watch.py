@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,18 +34,16 @@ class Watch:
     def run(self, check: str, tasks: Mapping[str, Task]) -> Step:
         """An item for each task, and one for the trace. Raises GuestError where it cannot begin."""
         items: list[Item] = []
-        cut_short = "the guest was gone before its end"
         with Recording(self.host, self._trace, strict=self.facts.revmap != UNKNOWN) as recording:
-            with self._counting():
-                for name, task in tasks.items():
-                    if self.host.alive():
-                        items.append(self._item(name, task))
-                    else:
-                        why = f"the guest was gone after {items[-1].name}"
-                        items.append(Item(name, NOT_TRIED, why=why))
-            if self.host.alive():
-                recording.finish()
-                cut_short = ""
+            if self.facts.traces:
+                self.host.run("python3 -m nvscope.lab.oracle start")
+            for name, task in tasks.items():
+                if self.host.alive():
+                    items.append(self._item(name, task))
+                else:
+                    why = f"the guest was gone after {items[-1].name}"
+                    items.append(Item(name, NOT_TRIED, why=why))
+            cut_short = self._end(recording)
         return self._judged(check, items, cut_short)
 
     def belongs(self, pid: int, name: str) -> None:
@@ -90,14 +87,17 @@ class Watch:
         shown = console[console.index(new[0]) :].splitlines()[:CONSOLE_LINES]
         return (Problem("complaint", new[0].strip(), tuple(shown)),)
 
-    @contextmanager
-    def _counting(self) -> Iterator[None]:
-        """ftrace counts while the block runs, on kernels where it can."""
-        if self.facts.traces:
-            self.host.run("python3 -m nvscope.lab.oracle start")
-        yield
-        if self.facts.traces and self.host.alive():
-            self.host.run("python3 -m nvscope.lab.oracle stop")
+    def _end(self, recording: Recording) -> str:
+        """Why the trace is not whole, or ""."""
+        if not self.host.alive():
+            return "the guest was gone before its end"
+        try:
+            recording.finish()
+            if self.facts.traces:
+                self.host.run("python3 -m nvscope.lab.oracle stop")
+        except GuestError as error:
+            return str(error).splitlines()[0]
+        return ""
 
     def _judged(self, check: str, items: Sequence[Item], cut_short: str) -> Step:
         found = judge.judge(self._trace, self.facts.revmap)

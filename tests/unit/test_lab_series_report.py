@@ -15,7 +15,7 @@ from series_story import WORDS, told
 
 import nvscope
 from nvscope.lab.series.bounds import ALIKE, CHEAPER, DEARER, UNSURE, change, mean
-from nvscope.lab.series.judge import judgement
+from nvscope.lab.series.judge import judge, judgement
 from nvscope.lab.series.junit import junit
 from nvscope.lab.series.markdown import table
 from nvscope.lab.series.outcome import FAILED, NOT_TRIED, PASSED, Item, Problem, Step
@@ -128,6 +128,34 @@ def test_what_could_not_be_judged_is_said() -> None:
     assert judgement(lost, "unknown").doubt == "safety: events were lost (2)"
     unreadable = {"verdict": None, "error": "t: no trace"}
     assert judgement(unreadable, "on").doubt == "t: no trace"
+
+
+SAMPLES = Path(__file__).resolve().parents[2] / "analysis/samples"
+
+
+@pytest.mark.parametrize("revmap", ["on", "unknown"])
+def test_a_survivor_is_found_whatever_is_known_of_the_reverse_map(revmap: str) -> None:
+    """By the command itself, as a series runs it."""
+    found = judge(SAMPLES / "bugs/lost-record.arrows", revmap)
+    (problems,) = found.problems.values()
+    assert problems[0].said.startswith("safety: ")
+    assert any("notifier_end" in line for line in problems[0].lines)
+    assert set(found.figures) >= {"unmapped_bytes", "needed_bytes"}
+
+
+def test_decisions_of_another_reverse_map_are_not_judged() -> None:
+    """It breaks a rule of ours; no mapping survived."""
+    trace = SAMPLES / "bugs/stay-broken.arrows"
+    assert judge(trace, "on").problems
+    unknown = judge(trace, "unknown")
+    assert (unknown.problems, unknown.doubt) == ({}, "")
+    assert "safety" in unknown.said
+
+
+def test_a_trace_that_is_none_is_a_doubt(tmp_path: Path) -> None:
+    (tmp_path / "t.arrows").write_text("no trace")
+    assert "t.arrows" in judge(tmp_path / "t.arrows", "on").doubt
+    assert "t2.arrows" in judge(tmp_path / "t2.arrows", "on").doubt
 
 
 # ---- what is made of it
