@@ -13,7 +13,7 @@ INSTALL := $(BIN)/pip -qq --disable-pip-version-check install
 NOT_INSTALLED := { echo "the Python packages could not be installed: is PyPI in reach?" >&2; exit 3; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tools check lint unit live fuzz test-debug test-matrix man clean
+.PHONY: help demo test tools check lint unit live fuzz test-debug test-matrix docs man clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,12 @@ FUZZ_SECONDS ?= 900
 test-matrix: $(STAMP) ## every kernel of the field from 6.16 on, two hours (make test has 6.18, 7.0 and 7.3)
 	@NVSCOPE_KERNELS="$(NVSCOPE_KERNELS)" $(BIN)/pytest tests/live/test_kernels.py -n 2 --dist loadgroup --timeout=3600
 	@$(BIN)/python -m tests.live.tables
+
+docs: $(STAMP) ## the tables and the picture of the documentation, from code and samples
+	@$(BIN)/python docs/make.py
+	@$(BIN)/nvscope report analysis/samples/linux.arrows -o build/report.html
+	@chromium --headless --no-sandbox --hide-scrollbars --window-size=1000,860 \
+	  --screenshot=docs/report.png build/report.html 2>/dev/null
 
 man: $(STAMP) ## the manual pages, in build/man/man1
 	@$(BIN)/nvscope man build/man/man1

@@ -16,15 +16,15 @@ import click
 from click.core import ParameterSource
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from nvscope.exporter import ends
 from nvscope.exporter.collector import Source, VmCollector, spare_collections
 from nvscope.exporter.reloads import Reloads
 from nvscope.exporter.systemd import inherited_sockets, notify, watchdog_seconds
+from nvscope.exporter.vms import exits
 from nvscope.exporter.web import config as web_configuration
 from nvscope.exporter.web import listen as listening
 from nvscope.exporter.web import pages
+from nvscope.exporter.web.authentication import Authentication
 from nvscope.exporter.web.config import WebConfig
-from nvscope.exporter.web.door import Door
 from nvscope.exporter.web.server import Server
 from nvscope.probes import session
 from nvscope.probes.config.options import check_config_option, config_option, said_to_be_good
@@ -167,14 +167,14 @@ def export(
     if pinned:
         _refuse_loaders_options(context)
     wanted = Wanted(pinned, mechanisms or MECHANISMS, symbols, strict, max_vms)
-    door = Door(web, web_config)
+    authentication = Authentication(web, web_config)
     # What is pinned tells itself how many it has room for.
     bound = max_series_vms or (None if pinned else max_vms)
     with contextlib.ExitStack() as stack:
         sockets = _inherited(context) or [_listening(*listen)]
         for sock in sockets:
             stack.enter_context(sock)
-        run(sockets, wanted, bound, Reloads(context, config, door), door)
+        run(sockets, wanted, bound, Reloads(context, config, authentication), authentication)
 
 
 def _refuse_loaders_options(context: click.Context) -> None:
@@ -190,7 +190,7 @@ def run(
     wanted: Wanted,
     max_series_vms: int | None,
     reloads: Reloads,
-    door: Door,
+    authentication: Authentication,
 ) -> None:
     """Attach, serve on listening sockets until SIGTERM or SIGINT, detach."""
     # Blocked and waited for, in place of a handler: nothing is interrupted half-way, and one
@@ -206,9 +206,11 @@ def run(
         registry.register(collector)
         registry.register(reloads)
         ProcessCollector(registry=registry)
-        where = ", ".join(listening.url(sock, door.web.scheme) for sock in sockets)
-        http = Server(door.around(pages.application(registry)), sockets, door.contexts())
-        with collector.hearing(ends.best_way()):
+        where = ", ".join(listening.url(sock, authentication.web.scheme) for sock in sockets)
+        http = Server(
+            authentication.around(pages.application(registry)), sockets, authentication.contexts()
+        )
+        with collector.hearing(exits.best_way()):
             http.start()
             try:
                 click.echo(_serving_line(where, source.attachments, wanted.pinned))

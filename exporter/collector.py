@@ -14,9 +14,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 import nvscope
-from nvscope.exporter import others, own, render, zeros
-from nvscope.exporter.ends import SOURCES, Ends
-from nvscope.exporter.lives import Lives
+from nvscope.exporter.metrics import families, self_metrics, zero_series
+from nvscope.exporter.vms import overflow
+from nvscope.exporter.vms.exits import SOURCES, ExitWatcher
+from nvscope.exporter.vms.liveness import Liveness
 from nvscope.probes.decode import LABELS
 from nvscope.probes.errors import LackError
 from nvscope.probes.identity import OTHER, Process, Vm
@@ -76,10 +77,10 @@ class VmCollector(Collector):
         """
         self._source = source
         self._bounded = max_series_vms is not None
-        self._lives = Lives(max_series_vms)
-        self._others = others.Others()
+        self._liveness = Liveness(max_series_vms)
+        self._overflow = overflow.Overflow()
         self._past: set[VmKey] = set()
-        self._ends = Ends(None, self._ended)
+        self._exits = ExitWatcher(None, self._ended)
         self._failure = ""  # the cause that has been logged
         self._lock = threading.Lock()
 
@@ -87,14 +88,14 @@ class VmCollector(Collector):
         """Another bound, for VMs from now on: those that have series of their own keep them."""
         with self._lock:
             self._bounded = True
-            self._lives.set_bound(max_series_vms)
+            self._liveness.set_bound(max_series_vms)
 
     @contextlib.contextmanager
     def hearing(self, way: Way | None) -> Iterator[None]:
         """Hear processes end as well, and not only at a scrape."""
         with self._lock:
-            self._ends = Ends(way, self._ended)
-        with self._ends:
+            self._exits = ExitWatcher(way, self._ended)
+        with self._exits:
             yield
 
     def collect(self) -> list[Metric]:
@@ -106,8 +107,8 @@ class VmCollector(Collector):
         with self._lock:
             began = time.monotonic()
             counts = self._counts()
-            took = own.gathered(time.monotonic() - began)
-            return [own.up(counts is not None), took, *self._standing(), *(counts or ())]
+            took = self_metrics.gathered(time.monotonic() - began)
+            return [self_metrics.up(counts is not None), took, *self._standing(), *(counts or ())]
 
     def _counts(self) -> list[Metric] | None:
         try:
@@ -125,27 +126,27 @@ class VmCollector(Collector):
     def _read(self) -> Iterator[Metric]:
         snapshot = self._source.snapshot()
         if not self._bounded and (rows := snapshot.room.get("rows")):
-            self._lives.set_bound(rows.capacity // (SHARES * len(LABELS)))
+            self._liveness.set_bound(rows.capacity // (SHARES * len(LABELS)))
         counts = _all_calls(snapshot)
-        vms = self._lives.look(counts)
+        vms = self._liveness.look(counts)
         self._past = past = {key for key, vm in vms.items() if vm is OTHER}
-        folded = self._others.fold(snapshot, past, self._lives.hidden())
+        folded = self._overflow.fold(snapshot, past, self._liveness.hidden())
         # Only after what is read has been added up: the kernel's rows go now.
         for ended in counts.keys() - vms.keys():
             self._source.forget(ended)
-        self._ends.watch(self._lives.processes())
+        self._exits.watch(self._liveness.processes())
         shown = {key: vm for key, vm in vms.items() if key not in past} | self._other()
         host = self._source.host
         revmap = host.revmap if host else "none"
-        points = zeros.attached(self._source.attachments)
-        whole = zeros.filled(folded, shown.keys(), points, revmap)
-        yield from render.vm_metrics(whole, shown, revmap)
-        yield own.vm_count(len(vms) - len(past), len(past))
-        yield own.vm_events(self._lives.started, self._lives.ended)
-        yield from own.process_events(self._ends.name, SOURCES, self._ends.lost)
-        yield own.events_lost(snapshot.lost)
-        yield from own.maps(snapshot.room)
-        yield from own.programs(snapshot.runs)
+        points = zero_series.attached(self._source.attachments)
+        whole = zero_series.filled(folded, shown.keys(), points, revmap)
+        yield from families.vm_metrics(whole, shown, revmap)
+        yield self_metrics.vm_count(len(vms) - len(past), len(past))
+        yield self_metrics.vm_events(self._liveness.started, self._liveness.ended)
+        yield from self_metrics.process_events(self._exits.name, SOURCES, self._exits.lost)
+        yield self_metrics.events_lost(snapshot.lost)
+        yield from self_metrics.maps(snapshot.room)
+        yield from self_metrics.programs(snapshot.runs)
 
     def _ended(self, process: Process) -> None:
         """Drop the counts before a later VM can have the same struct kvm and thread.
@@ -153,21 +154,23 @@ class VmCollector(Collector):
         Not of those that are added up: what they did last is still to be read.
         """
         with self._lock:
-            for key in self._lives.end(process) - self._past:
+            for key in self._liveness.end(process) - self._past:
                 self._source.forget(key)
 
     def _other(self) -> dict[VmKey, Vm]:
         """The VM that stands for those past the bound, from the first of them on."""
-        return {others.KEY: OTHER} if self._others.used else {}
+        return {overflow.KEY: OTHER} if self._overflow.used else {}
 
     def _standing(self) -> Iterator[Metric]:
         """What is true whether the counts can be read or not."""
-        yield own.attached(self._source.attachments)
+        yield self_metrics.attached(self._source.attachments)
         if host := self._source.host:
             said = {"revmap": host.revmap, "nv2": _NV2[host.nv2], "kernel": host.kernel}
-            yield own.info("nvscope_host", "The host; revmap: its kernel's reverse map.", said)
+            yield self_metrics.info(
+                "nvscope_host", "The host; revmap: its kernel's reverse map.", said
+            )
         build = {"version": nvscope.__version__}
-        yield own.info("nvscope_build", "The version of nvscope.", build)
+        yield self_metrics.info("nvscope_build", "The version of nvscope.", build)
 
 
 def _log(error: Exception) -> None:

@@ -15,7 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from nvscope.exporter.web.door import Door
+from nvscope.exporter.web.authentication import Authentication
 from nvscope.probes.config.options import values
 from nvscope.probes.errors import InputError, LackError
 
@@ -28,12 +28,14 @@ Changes = Mapping[str, Callable[[Any], None]]
 class Reloads(Collector):
     """The configuration as it is in force, and how reading it anew went last; a metric of that."""
 
-    def __init__(self, context: click.Context, path: Path | None, door: Door) -> None:
+    def __init__(
+        self, context: click.Context, path: Path | None, authentication: Authentication
+    ) -> None:
         """context: of the command, whose options the file at path has given so far."""
         self._context = context
         self._path = path
-        self._door = door
-        self._there = [each for each in (path, door.path) if each]
+        self._authentication = authentication
+        self._there = [each for each in (path, authentication.path) if each]
         self._in_force = dict(context.default_map or {})
         self._good = True
         self._when = time.time()  # for people to read, as Prometheus has it
@@ -46,8 +48,8 @@ class Reloads(Collector):
             return
         try:
             wanted = values(self._context, self._path) if self._path else {}
-            if self._door.path:
-                self._door.reread()
+            if self._authentication.path:
+                self._authentication.reread()
         except (InputError, LackError) as error:
             log.error("not reloaded: %s; all stays as it was", error.message)
             self._note(good=False)

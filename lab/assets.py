@@ -67,7 +67,7 @@ class Assets:
         if not any(image.has_parameter(self.machine.kernel, name) for name in REVMAP_PARAMETERS):
             raise InputError(
                 f"the kernel {self.kernel} has no reverse map to turn on or off (no parameter"
-                f" {' or '.join(REVMAP_PARAMETERS)}): leave --revmap away"
+                f" {' or '.join(REVMAP_PARAMETERS)}); --kernel lab has one"
             )
 
 

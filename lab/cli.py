@@ -290,9 +290,11 @@ def _as_it_comes(context: click.Context) -> bool:
 
 def _ready(subject: Subject, revmap: str | None, with_selftests: bool = False) -> assets.Assets:
     """What is ready to boot; a reverse map that is spoken of must be there."""
-    ready = assets.prepare(subject, with_selftests)
+    ready = assets.prepare(subject, with_selftests and not revmap)
     if revmap:
         ready.require_revmap()
+        if with_selftests:  # built only where they will run
+            return assets.prepare(subject, with_selftests)
     return ready
 
 

@@ -25,6 +25,7 @@ READY = "nvscope-lab: ready"
 FOLDER_PREFIX = "nvscope-lab-"  # then the owner's pid
 CONSOLE_TAIL_LINES = 15
 SILENT = "its console said nothing (ttyAMA0: a kernel needs CONFIG_SERIAL_AMBA_PL011_CONSOLE)"
+UNSEEN = "the guest does not see our code: neither its kernel nor its initrd has 9p, 9pnet_virtio"
 CRASH_LINES = 60
 CODE = "/run/nvscope/tree/nvscope/cli.py"  # by guest/init
 CRASHES = ("Kernel panic", "Internal error", "Unable to handle", "BUG:")
@@ -77,9 +78,7 @@ class Lab:
         # QEMU has read it, and it is large.
         self._initrd.unlink(missing_ok=True)
         if self._foreign and self.run(f"test -e {CODE}", check=False).returncode:
-            raise self._error(
-                "the guest does not see our code: its kernel has no 9p, nor its initrd"
-            )
+            raise self._error(UNSEEN)
         return self
 
     def alive(self) -> bool:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 from nvscope.exporter.web import limits, opening
 from nvscope.exporter.web.exchange import Exchange, RefusedError
 from nvscope.exporter.web.message import Answer, Request, line
-from nvscope.exporter.web.own import OwnScrapes
 from nvscope.exporter.web.places import Places, room
+from nvscope.exporter.web.self_scrape import SelfScrapes
 
 if TYPE_CHECKING:
     from nvscope.exporter.web.message import Application
@@ -55,7 +55,7 @@ class Server:
         self._app = app
         self._sockets = sockets
         self._contexts = contexts
-        self._own = OwnScrapes()
+        self._own = SelfScrapes()
         self._scraped = -float("inf")  # when a client had all of the metrics, monotonic seconds
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()

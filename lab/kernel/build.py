@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvscope.lab.kernel import config, tools, work
+from nvscope.lab.kernel import config, patching, tools, work
 from nvscope.lab.kernel.source import Source
 from nvscope.lab.setup import steps, store
 from nvscope.lab.setup.paths import cache_dir
@@ -111,6 +111,7 @@ def build(source: Source, flavour: str = "lab", extras: Extras = NOTHING) -> Pat
 
 
 def _inputs(source: Source, flavour: str, extras: Extras) -> list[str | Path]:
+    patching.check(extras.patches)
     texts = [config.read(path) for path in extras.configs]
     return [source.identity, fragment(flavour), *_patches(source, flavour, extras), *texts]
 

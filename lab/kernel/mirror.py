@@ -10,7 +10,6 @@ import filecmp
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Container, Sequence
 from pathlib import Path
 
@@ -28,23 +27,27 @@ def update(source: Path, patches: Sequence[Path], copy: Path, tell: steps.Tell) 
     InputError where a patch does not apply; the copy is then as it was.
     """
     tell("looking for what has changed")
-    names = tree.files(source)
-    with tempfile.TemporaryDirectory(dir=copy.parent) as scratch:
-        origins = {name: source / name for name in names}
-        _patch(origins, patches, Path(scratch))
-        known = _read(copy)
-        stamps = {name: tree.stamp(path) for name, path in origins.items()}
-        _remove(copy, stamps)
-        changed = [
-            name
-            for name, stamp in stamps.items()
-            if known.get(name) != stamp or not os.path.lexists(copy / name)
-        ]
-        for number, name in enumerate(changed):
-            if number % TOLD_FILES == 0:
-                tell(f"comparing {len(changed)} files, {100 * number // len(changed)} %")
-            _bring(origins[name], copy / name)
-        _stamps_of(copy).write_text(json.dumps(stamps))
+    origins = {name: source / name for name in tree.files(source)}
+    scratch = copy.with_suffix(".patched")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    _patch(origins, patches, scratch)
+    known = _read(copy)
+    stamps = {name: tree.stamp(path) for name, path in origins.items()}
+    changed = [
+        name
+        for name, stamp in stamps.items()
+        if known.get(name) != stamp or not os.path.lexists(copy / name)
+    ]
+    # Where this is interrupted, nothing is known of the copy, and all is compared the next time.
+    _stamps_of(copy).unlink(missing_ok=True)
+    _remove(copy, stamps)
+    for number, name in enumerate(changed):
+        if number % TOLD_FILES == 0:
+            tell(f"comparing {len(changed)} files, {100 * number // len(changed)} %")
+        _bring(origins[name], copy / name)
+    _stamps_of(copy).write_text(json.dumps(stamps))
+    shutil.rmtree(scratch)
 
 
 def _patch(origins: dict[str, Path], patches: Sequence[Path], scratch: Path) -> None:

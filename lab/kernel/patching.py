@@ -21,6 +21,13 @@ def touched(patches: Iterable[Path]) -> set[str]:
     return {name for name in found if not name.startswith("/") and ".." not in name.split("/")}
 
 
+def check(patches: Iterable[Path]) -> None:
+    """Raises InputError where one of these files is no patch."""
+    for patch in patches:
+        if not touched([patch]):
+            raise InputError(f"{patch} is no patch: it changes no file")
+
+
 def apply(patches: Iterable[Path], tree: Path) -> None:
     """Apply patches in this order, in place. Raises InputError, with the patch's name."""
     for patch in patches:

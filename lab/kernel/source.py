@@ -51,7 +51,10 @@ def given(path: Path) -> Source:
     if path.is_dir():
         if not (path / "Kconfig").is_file():
             raise LackError(f"{path} is not a Linux source tree: it has no Kconfig")
-        return Source(path, tree.identity(path), given=True)
+        try:
+            return Source(path, tree.identity(path), given=True)
+        except OSError as error:
+            raise LackError(f"{error.filename or path} cannot be read: {error.strerror}") from None
     if not path.is_file():
         raise LackError(f"{path}: no such source tree or tarball")
     return Source(path, f"tarball {store.digest(path)}", given=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nvscope.lab.setup import store
-from nvscope.probes.errors import InputError
+from nvscope.probes.errors import InputError, LackError
 
 # As the kernel's Makefile tells that a tree was configured in place.
 CONFIGURED = (".config", "include/config", "arch/arm64/include/generated")
@@ -51,8 +51,8 @@ def identity(tree: Path) -> str:
         unknown = _git(tree, "ls-files", "-z", "--others", "--exclude-standard").split(b"\0")
         more = [part for name in sorted(unknown) if name for part in (name, _content(tree, name))]
         return f"git {head.decode()[:12]} {store.digest(head, changes, *more)}"
-    stamps = (f"{name} {stamp(tree / name)}" for name in files(tree))
-    return f"tree {store.digest(str(tree.resolve()), *stamps)}"
+    stamps = (os.fsencode(f"{name} {stamp(tree / name)}") for name in files(tree))
+    return f"tree {store.digest(os.fsencode(tree.resolve()), *stamps)}"
 
 
 def stamp(path: Path) -> list[object]:
@@ -89,9 +89,12 @@ def _git(tree: Path, *arguments: str, check: bool = True) -> bytes:
     command = ["git", "--no-optional-locks", "-c", "safe.directory=*", "-c", "core.fsmonitor=false"]
     # In a hook git has set its own variables, which are of another tree.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    done = subprocess.run(
-        [*command, "-C", tree, *arguments], capture_output=True, check=False, env=environment
-    )
+    try:
+        done = subprocess.run(
+            [*command, "-C", tree, *arguments], capture_output=True, check=False, env=environment
+        )
+    except FileNotFoundError:
+        raise LackError(f"{tree} is a git repository, and this machine lacks git") from None
     if done.returncode == 0:
         return done.stdout
     if not check:

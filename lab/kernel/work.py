@@ -57,8 +57,14 @@ def _kept(source: Source, flavour: str, patches: Sequence[Path], tell: steps.Tel
     home, objects = _home(source), _objects(source, flavour)
     (home / "source").mkdir(parents=True, exist_ok=True)
     (home / "path").write_text(f"{source.path.resolve()}\n")
-    mirror.update(source.path, patches, home / "source", tell)
-    if tree.identity(source.path) != source.identity:
+    try:
+        mirror.update(source.path, patches, home / "source", tell)
+        changed = tree.identity(source.path) != source.identity
+    except FileNotFoundError:
+        changed = True
+    except OSError as error:
+        raise LackError(f"{error.filename or source.path}: {error.strerror}") from None
+    if changed:
         raise LackError(f"{source.path} was changed while it was read: build it again")
     fresh = not objects.exists()
     objects.mkdir(exist_ok=True)
@@ -71,10 +77,10 @@ def drop_halves(objects: Path) -> None:
 
     make itself removes these when it is ended, unless that is by SIGKILL.
     """
-    for path in objects.rglob("*.o"):
-        command = path.with_name(f".{path.name}.cmd")
-        if command.exists() and command.stat().st_mtime_ns < path.stat().st_mtime_ns:
-            path.unlink()
+    for command in objects.rglob(".*.cmd"):
+        target = command.with_name(command.name[1:].removesuffix(".cmd"))
+        if target.is_file() and command.stat().st_mtime_ns < target.stat().st_mtime_ns:
+            target.unlink()
 
 
 def _home(source: Source) -> Path:

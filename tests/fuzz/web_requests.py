@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Gauge
 
 from nvscope.exporter.web import listen, pages, server
+from nvscope.exporter.web.authentication import Authentication
 from nvscope.exporter.web.config import WebConfig
-from nvscope.exporter.web.door import Door
 
 _STATUS = re.compile(rb"HTTP/1\.1 (200|400|401|404|405|417|429|431|501|505) [ -~]*\r\n")
 _LEAST_SECONDS = 20  # of patience with the server: the runner's bound is shorter
@@ -77,8 +77,10 @@ def _server() -> tuple[int, _Said]:
     said = _Said()
     logging.getLogger().addHandler(said)
     sock = listen.listen("127.0.0.1", 0)
-    door = Door(WebConfig(users={"p": bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()}))
-    made = server.Server(door.around(pages.application(registry)), [sock])
+    authentication = Authentication(
+        WebConfig(users={"p": bcrypt.hashpw(b"right", bcrypt.gensalt(4)).decode()})
+    )
+    made = server.Server(authentication.around(pages.application(registry)), [sock])
     made.start()
     threading.Thread(target=_stop_at_end, args=(made,)).start()
     return sock.getsockname()[1], said

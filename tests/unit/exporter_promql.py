@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from nvscope.exporter.collector import VmCollector
 from nvscope.exporter.reloads import Reloads
+from nvscope.exporter.web.authentication import Authentication
 from nvscope.exporter.web.config import WebConfig
-from nvscope.exporter.web.door import Door
 from nvscope.probes.snapshot import VmKey
 
 # Those that Prometheus gives each series; the cluster is the user's (alerts/recording.yml).
@@ -88,7 +88,7 @@ def exported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Names:
         source = FakeSource(busy(VmKey(1, 40), VmKey(2, 50)), host=FakeHost(revmap=revmap))
         registry.register(VmCollector(source))
         context = click.Context(click.Command("export"))
-        registry.register(Reloads(context, folder, Door(WebConfig())))
+        registry.register(Reloads(context, folder, Authentication(WebConfig())))
         ProcessCollector(registry=registry)
         page = exposition.generate_latest(registry).decode()
         for family in text_string_to_metric_families(page):

@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
 from nvscope.exporter.web import listen, pages, server
+from nvscope.exporter.web.authentication import Authentication
 from nvscope.exporter.web.config import WebConfig
-from nvscope.exporter.web.door import Door
 
 # Of "right"; the least cost that there is. It stands in names of tests: the same salt each time.
 HASH = bcrypt.hashpw(b"right", b"$2b$04$abcdefghijklmnopqrstuu").decode()
@@ -27,8 +27,10 @@ def serving(collector: Collector, web: WebConfig | None = None) -> Iterator[int]
     registry = CollectorRegistry()
     registry.register(collector)
     with listen.listen("127.0.0.1", 0) as sock:
-        door = Door(web or WebConfig())
-        running = server.Server(door.around(pages.application(registry)), [sock], door.contexts())
+        authentication = Authentication(web or WebConfig())
+        running = server.Server(
+            authentication.around(pages.application(registry)), [sock], authentication.contexts()
+        )
         running.start()
         try:
             yield int(sock.getsockname()[1])

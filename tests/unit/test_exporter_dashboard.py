@@ -48,8 +48,8 @@ def test_every_counted_metric_has_a_panel() -> None:
 
 
 def _metrics_table() -> str:
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    rows = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `nvscope_")]
+    page = (Path(__file__).resolve().parents[2] / "docs/metrics.md").read_text()
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `nvscope_")]
     assert len(rows) > 10
     return "\n".join(rows)
 

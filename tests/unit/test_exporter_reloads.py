@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from nvscope.exporter.cli import export
 from nvscope.exporter.reloads import Reloads
+from nvscope.exporter.web.authentication import Authentication
 from nvscope.exporter.web.config import WebConfig
-from nvscope.exporter.web.door import Door
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def hear_all(caplog: pytest.LogCaptureFixture) -> None:
 
 def begun(path: Path, *options: str) -> Reloads:
     context = export.make_context("export", ["--config", str(path), *options])
-    return Reloads(context, path, Door(WebConfig()))
+    return Reloads(context, path, Authentication(WebConfig()))
 
 
 def successful(reloads: Reloads) -> float | None:
@@ -75,7 +75,7 @@ def test_a_bad_file_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFix
 
 
 def test_no_file_to_read(caplog: pytest.LogCaptureFixture) -> None:
-    reloads = Reloads(click.Context(export), None, Door(WebConfig()))
+    reloads = Reloads(click.Context(export), None, Authentication(WebConfig()))
     reloads.reload({})
     assert caplog.messages == ["nothing to reload: there is neither --config nor --web-config"]
     assert successful(reloads) is None
@@ -88,7 +88,7 @@ def test_both_files_are_good_or_neither_is_taken(
     path.write_text(f"[export]\nmax-series-vms = 3\nweb-config = '{web}'\n")
     web.write_text("http_server_config:\n")
     context = export.make_context("export", ["--config", str(path)])
-    reloads = Reloads(context, path, Door(WebConfig(), web))
+    reloads = Reloads(context, path, Authentication(WebConfig(), web))
     path.write_text(path.read_text().replace("3", "5"))
     web.write_text("basic_auth_users:\n  prom: secret\n")
     reloads.reload({"max_series_vms": bounds.append})

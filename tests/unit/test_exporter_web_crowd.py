@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 
 from nvscope.exporter.collector import VmCollector
 from nvscope.exporter.web import limits, listen, pages, server
-from nvscope.exporter.web.door import Door
+from nvscope.exporter.web.authentication import Authentication
 
 NUMBER = 500
 AUTHORITY = trustme.CA()
@@ -92,7 +92,7 @@ def test_the_stop_waits_for_no_crowd(tmp_path: Path, secure: bool) -> None:
     issue(AUTHORITY, tmp_path)
     registry = CollectorRegistry()
     registry.register(VmCollector(FakeSource()))
-    contexts = Door(web(tmp_path)).contexts() if secure else None
+    contexts = Authentication(web(tmp_path)).contexts() if secure else None
     with listen.listen("127.0.0.1", 0) as sock:
         running = server.Server(pages.application(registry), [sock], contexts)
         running.start()

@@ -15,8 +15,8 @@ from exporter_web import HASH, basic, get, serving
 
 from nvscope.exporter.collector import VmCollector
 from nvscope.exporter.web import turns
+from nvscope.exporter.web.authentication import Authentication
 from nvscope.exporter.web.config import WebConfig
-from nvscope.exporter.web.door import Door
 from nvscope.exporter.web.message import Answer, Request, line
 from nvscope.exporter.web.password import Passwords
 from nvscope.exporter.web.turns import BusyError
@@ -244,11 +244,11 @@ def test_a_comparison_that_fails_is_no_way_in(monkeypatch: pytest.MonkeyPatch, s
     async def app(_: Request) -> Answer:
         return line(200, "in")
 
-    door = Door(WebConfig(users={"prom": HASH}))
+    authentication = Authentication(WebConfig(users={"prom": HASH}))
     if status == 429:
         monkeypatch.setattr(Passwords, "fit", busy)
     headers = {name.lower(): text for name, text in basic("prom", "wrong").items()}
-    answer = asyncio.run(_awaited(door.around(app)(Request("GET", "/", headers=headers))))
+    answer = asyncio.run(_awaited(authentication.around(app)(Request("GET", "/", headers=headers))))
     assert answer.status == status
     assert dict(answer.headers).keys() & {"WWW-Authenticate", "Retry-After"}
 

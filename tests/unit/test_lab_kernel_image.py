@@ -13,6 +13,7 @@ import pytest
 
 from nvscope.lab import assets
 from nvscope.lab.kernel import given, image
+from nvscope.lab.machine import Machine
 from nvscope.lab.subject import Subject
 from nvscope.probes.errors import InputError, LackError
 
@@ -141,11 +142,22 @@ def test_a_reverse_map_that_is_spoken_of_must_be_there(path: Path) -> None:
     name, machine = given.get(path, None)
     ready = assets.Assets(name, machine, path, path)
     for ask in (ready.require_revmap, lambda: ready.boot(revmap=False)):
-        with pytest.raises(InputError, match=r"no parameter kvm_arm\.nested_revmap.*--revmap away"):
+        with pytest.raises(
+            InputError, match=r"no parameter kvm_arm\.nested_revmap\); --kernel lab"
+        ):
             ask()
     path.write_bytes(kernel(DRIVERS, REVMAP))
     name, machine = given.get(path, None)
     assets.Assets(name, machine, path, path).require_revmap()
+
+
+def test_a_linux_guest_wants_9p_built_in(path: Path, tmp_path: Path) -> None:
+    path.write_bytes(kernel(DRIVERS))
+    ready = assets.Assets("image 01", Machine(path), path, tmp_path)
+    ready.require_linux()
+    path.write_bytes(kernel(DRIVERS.replace(image.SHARE_DRIVERS["9p"], b"")))
+    with pytest.raises(LackError, match=r"cannot be its own Linux guest.*: 9p is not built in"):
+        ready.require_linux()
 
 
 def test_a_parameter_is_not_found_by_its_beginning(path: Path) -> None:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from nvscope.cli import main
 from nvscope.lab.kernel import build, config
 from nvscope.probes.errors import InputError, LackError
 
@@ -84,23 +82,3 @@ def test_a_fragment_that_is_no_text(tmp_path: Path) -> None:
         config.read(path)
     with pytest.raises(InputError, match="No such file"):
         config.read(tmp_path / "none.config")
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["--kernel", "6.18", "--config", "F"], "--config needs a kernel that is built here"),
-        (["--image", "F", "--kernel", "lab"], "--image is booted instead of --kernel"),
-        (["--image", "F", "--patch", "F"], "--image is booted as it is: --patch has nothing to"),
-        (["--initrd", "F"], "--initrd goes with --image"),
-    ],
-)
-def test_options_that_do_not_go_together(options: list[str], said: str, tmp_path: Path) -> None:
-    file = tmp_path / "F"
-    file.touch()
-    words = [str(file) if word == "F" else word for word in options]
-    for command in (["build"], ["boot"], ["run", "true"], ["shell"], ["demo"], ["compare"]):
-        done = CliRunner().invoke(main, ["lab", command[0], *words, *command[1:]])
-        assert done.exit_code == 2
-        (line,) = done.stderr.splitlines()
-        assert line.startswith(f"Error: {said}")

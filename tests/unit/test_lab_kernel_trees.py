@@ -12,7 +12,6 @@ import pytest
 
 from nvscope.lab.kernel import build, mirror, source, tools, tree, work
 from nvscope.lab.kernel.build import Extras
-from nvscope.lab.subject import Subject
 from nvscope.probes.errors import InputError, LackError
 
 NESTED, KCONFIG = "arch/arm64/kvm/nested.c", "Kconfig"
@@ -226,6 +225,33 @@ def test_another_branch_and_back_changes_no_time(repository: Path, tmp_path: Pat
     assert times(copied) == before
 
 
+def test_what_an_interrupted_update_has_brought_is_not_trusted(
+    linux: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = copy(linux, tmp_path)
+    text, status = (linux / NESTED).read_text(), (linux / NESTED).stat()
+    (linux / NESTED).write_text("int other_;\n")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(mirror.json, "dumps", interrupt)
+        copy(linux, tmp_path)
+    assert (copied / NESTED).read_text() == "int other_;\n"
+    # Back, with the old time: by that alone it would be what it was.
+    (linux / NESTED).write_text(text)
+    os.utime(linux / NESTED, ns=(status.st_atime_ns, status.st_mtime_ns))
+    copy(linux, tmp_path)
+    assert (copied / NESTED).read_text() == text
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_name_that_is_no_text(linux: Path, tmp_path: Path) -> None:
+    (linux / os.fsdecode(b"\xff.c")).touch()
+    assert tree.identity(linux)
+    assert (copy(linux, tmp_path) / os.fsdecode(b"\xff.c")).exists()
+
+
 def test_what_is_gone_goes(linux: Path, tmp_path: Path) -> None:
     copied = copy(linux, tmp_path)
     (linux / NESTED).unlink()
@@ -275,6 +301,12 @@ def test_a_patch_that_does_not_apply(linux: Path, patch: Path, tmp_path: Path) -
     patch.write_text(PATCH.replace("nested.c", "none.c"))
     with pytest.raises(InputError, match=r"mine\.patch does not apply"):
         copy(linux, tmp_path, patch)
+
+
+def test_what_is_no_patch(linux: Path, patch: Path) -> None:
+    patch.write_text("hello\n")
+    with pytest.raises(InputError, match=r"mine\.patch is no patch: it changes no file"):
+        build.key(source.given(linux), "lab", Extras((patch,)))
 
 
 def test_a_patch_does_not_leave_the_tree(linux: Path, patch: Path, tmp_path: Path) -> None:
@@ -382,10 +414,3 @@ def test_a_tree_that_changes_while_it_is_read_is_told(linux: Path, tmp_path: Pat
     (linux / NESTED).write_text("int changed;\n")
     with pytest.raises(LackError, match="was changed while it was read"):
         work.prepare(given, "lab", [], tmp_path, lambda _: None)
-
-
-def test_a_subject_with_a_source_is_not_the_plain_kernel(linux: Path) -> None:
-    assert Subject().plain
-    assert not Subject(source=linux).plain
-    with pytest.raises(InputError):
-        Subject("6.18", source=linux)

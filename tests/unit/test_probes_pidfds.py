@@ -11,7 +11,7 @@ from nvscope.probes import pidfds
 # Hears as many of its children as there are files for. Arguments: the limit, and how many.
 LIMITED = """
 import logging, os, resource, subprocess, sys
-from nvscope.exporter import ends
+from nvscope.exporter.vms import exits
 from nvscope.exporter.web.places import room
 from nvscope.probes.pidfds import PidFds
 from nvscope.probes.procevents import Connector
@@ -22,7 +22,7 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (min(200, most), most))
 def refuse(_):
     raise OSError("no connector")
 Connector.__init__ = refuse
-way = ends.best_way()
+way = exits.best_way()
 if way is None:
     print("none", room())
     sys.exit()

@@ -27,7 +27,7 @@ _Counted = tuple[Durations, int]
 _NOTHING: _Counted = (NONE, 0)
 
 
-class Others:
+class Overflow:
     """The sum of all that VMs did while they were among the others; it stays when a VM ends.
 
     Complexity: O(rows of those VMs) memory and time, O(kinds of rows) for those that have ended.

@@ -23,7 +23,7 @@ _WHO = line(
 _BUSY = line(429, "Others are trying passwords.", ("Retry-After", "1"))
 
 
-class Door:
+class Authentication:
     """web: the web configuration in force; path: where it was read, and can be again."""
 
     def __init__(self, web: WebConfig, path: Path | None = None) -> None:

@@ -9,8 +9,8 @@ from exporter_fakes import LOST, busy, durations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvscope.exporter import others
-from nvscope.exporter.others import Others
+from nvscope.exporter.vms import overflow
+from nvscope.exporter.vms.overflow import Overflow
 from nvscope.probes.snapshot import (
     NotifierUnmaps,
     ShadowUnmaps,
@@ -33,12 +33,12 @@ def sums(snapshot: Snapshot) -> dict[VmKey, tuple[int, int]]:
 
 
 def test_all_that_is_counted_is_added_up() -> None:
-    folded = Others().fold(busy(A, B, C), {A, C}, NOBODY)
+    folded = Overflow().fold(busy(A, B, C), {A, C}, NOBODY)
     for row in busy(A).shadow_unmaps:
         (both,) = (
             other
             for other in folded.shadow_unmaps
-            if other.vm == others.KEY
+            if other.vm == overflow.KEY
             and (other.scope, other.within, other.reason) == (row.scope, row.within, row.reason)
         )
         assert both.size_bytes == 2 * row.size_bytes
@@ -49,68 +49,70 @@ def test_all_that_is_counted_is_added_up() -> None:
         (folded.shadow_unmaps, 5),
         (folded.revmap_records, 1),
     ):
-        assert [row.vm for row in rows] == [B] * of_one + [others.KEY] * of_one  # type: ignore[attr-defined]
-    assert folded.broken == {others.KEY: 1}
+        assert [row.vm for row in rows] == [B] * of_one + [overflow.KEY] * of_one  # type: ignore[attr-defined]
+    assert folded.broken == {overflow.KEY: 1}
     assert folded.lost == LOST
 
 
 def test_nothing_is_there_before_the_first() -> None:
-    others_ = Others()
-    assert others_.fold(busy(A), NOBODY, NOBODY) == replace(busy(A), broken={A: 1, others.KEY: 0})
-    assert not others_.used
-    others_.fold(busy(A), {A}, NOBODY)
-    others_.fold(Snapshot(), NOBODY, NOBODY)
-    assert others_.used
+    overflow_ = Overflow()
+    assert overflow_.fold(busy(A), NOBODY, NOBODY) == replace(
+        busy(A), broken={A: 1, overflow.KEY: 0}
+    )
+    assert not overflow_.used
+    overflow_.fold(busy(A), {A}, NOBODY)
+    overflow_.fold(Snapshot(), NOBODY, NOBODY)
+    assert overflow_.used
 
 
 def test_what_a_vm_did_stays_when_its_rows_go() -> None:
-    others_ = Others()
-    others_.fold(unmaps(a=5, b=7), {A, B}, NOBODY)
-    assert sums(others_.fold(unmaps(b=8), {B}, NOBODY)) == {others.KEY: (13, 130)}
-    assert sums(others_.fold(unmaps(), NOBODY, NOBODY)) == {others.KEY: (13, 130)}
+    overflow_ = Overflow()
+    overflow_.fold(unmaps(a=5, b=7), {A, B}, NOBODY)
+    assert sums(overflow_.fold(unmaps(b=8), {B}, NOBODY)) == {overflow.KEY: (13, 130)}
+    assert sums(overflow_.fold(unmaps(), NOBODY, NOBODY)) == {overflow.KEY: (13, 130)}
     # A later one with the same struct kvm and thread.
-    assert sums(others_.fold(unmaps(a=2), {A}, NOBODY)) == {others.KEY: (15, 150)}
-    others_.fold(unmaps(), NOBODY, NOBODY)
-    assert sums(others_.fold(unmaps(a=6), {A}, NOBODY)) == {others.KEY: (21, 210)}
+    assert sums(overflow_.fold(unmaps(a=2), {A}, NOBODY)) == {overflow.KEY: (15, 150)}
+    overflow_.fold(unmaps(), NOBODY, NOBODY)
+    assert sums(overflow_.fold(unmaps(a=6), {A}, NOBODY)) == {overflow.KEY: (21, 210)}
 
 
 def test_rows_of_the_ended_are_counted_once() -> None:
-    others_ = Others()
-    others_.fold(unmaps(a=5, b=7), {A, B}, NOBODY)
+    overflow_ = Overflow()
+    overflow_.fold(unmaps(a=5, b=7), {A, B}, NOBODY)
     for _ in range(3):
-        assert sums(others_.fold(unmaps(a=6, b=7), {B}, {A})) == {others.KEY: (13, 130)}
+        assert sums(overflow_.fold(unmaps(a=6, b=7), {B}, {A})) == {overflow.KEY: (13, 130)}
     # One that had series of its own, and has ended, is not theirs.
-    assert sums(others_.fold(unmaps(a=6, b=7, c=1), {B}, {A, C}))[others.KEY] == (13, 130)
+    assert sums(overflow_.fold(unmaps(a=6, b=7, c=1), {B}, {A, C}))[overflow.KEY] == (13, 130)
 
 
 def test_counts_that_began_anew() -> None:
-    others_ = Others()
-    others_.fold(unmaps(a=5), {A}, NOBODY)
-    assert sums(others_.fold(unmaps(a=3), {A}, NOBODY)) == {others.KEY: (8, 80)}
+    overflow_ = Overflow()
+    overflow_.fold(unmaps(a=5), {A}, NOBODY)
+    assert sums(overflow_.fold(unmaps(a=3), {A}, NOBODY)) == {overflow.KEY: (8, 80)}
 
 
 def test_rows_that_are_alike() -> None:
     # As where nothing tells what a shadow unmap ran within.
-    others_ = Others()
+    overflow_ = Overflow()
     for n in (1, 2, 4):
         rows = [ShadowUnmaps(A, "full", "unknown", 10 * n, durations({3: n}))] * 2
-        (folded,) = others_.fold(Snapshot((), (), tuple(rows)), {A}, NOBODY).shadow_unmaps
+        (folded,) = overflow_.fold(Snapshot((), (), tuple(rows)), {A}, NOBODY).shadow_unmaps
         assert folded.durations.slots[3] == 2 * n
         assert folded.size_bytes == 20 * n
 
 
 def test_bytes_that_began_anew() -> None:
-    others_ = Others()
+    overflow_ = Overflow()
     for size_bytes, n, total in ((4096, 5, 4096), (8192, 6, 8192), (1024, 1, 9216)):
         row = ShadowUnmaps(A, "full", "tlbi", size_bytes, durations({3: n}))
-        (folded,) = others_.fold(Snapshot((), (), (row,)), {A}, NOBODY).shadow_unmaps
+        (folded,) = overflow_.fold(Snapshot((), (), (row,)), {A}, NOBODY).shadow_unmaps
         assert folded.size_bytes == total
 
 
 def test_a_vm_that_gets_series_of_its_own_later_is_another() -> None:
-    others_ = Others()
-    others_.fold(unmaps(a=5), {A}, NOBODY)
-    assert sums(others_.fold(unmaps(a=2), NOBODY, NOBODY)) == {A: (2, 20), others.KEY: (5, 50)}
+    overflow_ = Overflow()
+    overflow_.fold(unmaps(a=5), {A}, NOBODY)
+    assert sums(overflow_.fold(unmaps(a=2), NOBODY, NOBODY)) == {A: (2, 20), overflow.KEY: (5, 50)}
 
 
 _looks = st.lists(
@@ -120,11 +122,11 @@ _looks = st.lists(
 
 @given(_looks, st.lists(st.sets(st.sampled_from([A, B, C])), min_size=12, max_size=12))
 def test_sums_never_go_down(looks: list[dict[str, int | None]], members: list[set[VmKey]]) -> None:
-    others_, before = Others(), (0, 0)
+    overflow_, before = Overflow(), (0, 0)
     for counts, alive in zip(looks, members, strict=False):
         snapshot = unmaps(**{vm: n for vm, n in counts.items() if n is not None})
         read = {row.vm for row in snapshot.notifier_unmaps}
-        now = sums(others_.fold(snapshot, alive & read, read - alive)).get(others.KEY, (0, 0))
+        now = sums(overflow_.fold(snapshot, alive & read, read - alive)).get(overflow.KEY, (0, 0))
         assert now >= before
         assert now[1] == 10 * now[0]
         before = now
@@ -132,7 +134,7 @@ def test_sums_never_go_down(looks: list[dict[str, int | None]], members: list[se
 
 @pytest.mark.parametrize("ended", [0, 1])
 def test_a_broken_map_is_of_a_vm_that_runs(ended: int) -> None:
-    others_ = Others()
-    others_.fold(busy(A), {A}, NOBODY)
-    folded = others_.fold(busy(A), set() if ended else {A}, {A} if ended else NOBODY)
-    assert folded.broken == {others.KEY: 0 if ended else 1}
+    overflow_ = Overflow()
+    overflow_.fold(busy(A), {A}, NOBODY)
+    folded = overflow_.fold(busy(A), set() if ended else {A}, {A} if ended else NOBODY)
+    assert folded.broken == {overflow.KEY: 0 if ended else 1}

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from nvscope.exporter.histogram import seconds
-from nvscope.exporter.render import counter
+from nvscope.exporter.metrics.families import counter
+from nvscope.exporter.metrics.histogram import seconds
 from nvscope.probes.snapshot import Attachment, Room, Runs
 
 

@@ -1,4 +1,4 @@
-"""What it costs to hear that a VM's process has ended: `.venv/bin/python bench/ends.py`, as root.
+"""What it costs to hear that a VM's process has ended: `.venv/bin/python bench/exits.py`, as root.
 
 A shell starts so many processes, one after the other, while one way listens for the shell's own
 end. Each way is measured in a process of its own.

@@ -23,7 +23,7 @@ class _Hidden:
     seen: bool
 
 
-class Lives:
+class Liveness:
     """VMs from their first count to their end. started, ended: how many so far.
 
     Not for two threads. Memory: O(VMs that are read).
@@ -44,7 +44,7 @@ class Lives:
     def look(self, counts: Mapping[VmKey, int]) -> dict[VmKey, Vm]:
         """Return those that are alive of the VMs that have counts.
 
-        counts: VM -> how much it did so far, of any kind: it only grows while the VM lives.
+        counts: VM -> how much it did so far, of any kind: it only grows while the VM liveness.
         Where it raises, nothing has changed.
         """
         hidden = {

@@ -11,7 +11,7 @@ import struct
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
-class OwnScrapes:
+class SelfScrapes:
     """Known by the address that they come from, or on a Unix socket by their process."""
 
     def __init__(self) -> None:

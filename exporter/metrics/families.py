@@ -12,7 +12,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.metrics_core import Metric
 
-from nvscope.exporter.histogram import Histograms, seconds
+from nvscope.exporter.metrics.histogram import Histograms, seconds
 from nvscope.probes.durations import total
 from nvscope.probes.identity import Vm
 from nvscope.probes.snapshot import (

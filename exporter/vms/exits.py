@@ -34,7 +34,7 @@ def best_way() -> Way | None:
     return None
 
 
-class Ends:
+class ExitWatcher:
     """Tells of each watched process once, at its end or later. As a context manager: is heard.
 
     lost: how often something may have been missed; then all processes are looked at.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import replace
 
-from nvscope.exporter.render import FALLBACKS
+from nvscope.exporter.metrics.families import FALLBACKS
 from nvscope.probes.durations import NONE
 from nvscope.probes.snapshot import (
     Attachment,

@@ -15,9 +15,9 @@ import psutil
 import pytest
 from exporter_fakes import FakeProc, FakeSource, busy
 
-from nvscope.exporter import ends
 from nvscope.exporter.collector import VmCollector
-from nvscope.exporter.ends import SCRAPE, Ends
+from nvscope.exporter.vms import exits
+from nvscope.exporter.vms.exits import SCRAPE, ExitWatcher
 from nvscope.probes import identity, procevents
 from nvscope.probes.errors import LackError
 from nvscope.probes.identity import Process
@@ -82,15 +82,15 @@ def way() -> FakeWay:
 
 
 @pytest.fixture
-def heard(proc: FakeProc, way: FakeWay, told: queue.Queue[Process]) -> Iterator[Ends]:
-    with Ends(way, told.put) as heard:
+def heard(proc: FakeProc, way: FakeWay, told: queue.Queue[Process]) -> Iterator[ExitWatcher]:
+    with ExitWatcher(way, told.put) as heard:
         heard.watch({Process(pid * 10, pid) for pid in (40, 50, 60)})
         yield heard
     assert way.closed
 
 
 def test_an_end_is_told(
-    heard: Ends, way: FakeWay, proc: FakeProc, told: queue.Queue[Process]
+    heard: ExitWatcher, way: FakeWay, proc: FakeProc, told: queue.Queue[Process]
 ) -> None:
     assert way.watched == {40, 50, 60}
     assert heard.name == "connector"
@@ -102,7 +102,7 @@ def test_an_end_is_told(
 
 
 def test_the_end_of_a_thread_is_not_that_of_its_process(
-    heard: Ends, way: FakeWay, proc: FakeProc, told: queue.Queue[Process]
+    heard: ExitWatcher, way: FakeWay, proc: FakeProc, told: queue.Queue[Process]
 ) -> None:
     proc.start(40, start=400, state="Z", threads=2)
     way.say(({40, 50}, False))
@@ -113,7 +113,7 @@ def test_the_end_of_a_thread_is_not_that_of_its_process(
 
 
 def test_after_a_loss_all_are_looked_at(
-    heard: Ends, way: FakeWay, proc: FakeProc, told: queue.Queue[Process]
+    heard: ExitWatcher, way: FakeWay, proc: FakeProc, told: queue.Queue[Process]
 ) -> None:
     for pid in (40, 60):
         proc.end(pid)
@@ -125,7 +125,7 @@ def test_after_a_loss_all_are_looked_at(
 def test_nothing_will_be_heard_again(
     proc: FakeProc, way: FakeWay, told: queue.Queue[Process], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with Ends(way, told.put) as heard:
+    with ExitWatcher(way, told.put) as heard:
         way.say(OSError(9, "Bad file descriptor"))
         heard._thread.join(WAIT_SECONDS)
         assert not heard._thread.is_alive()
@@ -135,7 +135,7 @@ def test_nothing_will_be_heard_again(
 
 
 def test_a_look_that_fails_is_made_up_for_by_the_next_scrape(
-    heard: Ends,
+    heard: ExitWatcher,
     way: FakeWay,
     proc: FakeProc,
     told: queue.Queue[Process],
@@ -170,7 +170,7 @@ def test_a_listener_that_fails_is_no_end_of_hearing(
             raise error
         both.set()
 
-    with Ends(way, fails_first) as heard:
+    with ExitWatcher(way, fails_first) as heard:
         heard.watch({Process(pid * 10, pid) for pid in (40, 50)})
         for pid in (40, 50):
             proc.end(pid)
@@ -187,7 +187,7 @@ def test_a_thread_that_has_died_of_anything_is_seen(
     with collector.hearing(way):
         assert _shown(collector, "nvscope_process_events_source", source="connector") == [1]
         way.say(MemoryError())
-        collector._ends._thread.join(WAIT_SECONDS)
+        collector._exits._thread.join(WAIT_SECONDS)
         assert _shown(collector, "nvscope_process_events_source", source="connector") == [0]
         assert _shown(collector, "nvscope_process_events_source", source=SCRAPE) == [1]
     assert "processes are not heard end any more" in caplog.text
@@ -199,7 +199,7 @@ def test_no_more_threads(
 ) -> None:
     error = RuntimeError("can't start new thread")
     monkeypatch.setattr(threading.Thread, "start", lambda _: _refusing(error)())
-    with Ends(way, lambda _: None) as heard:
+    with ExitWatcher(way, lambda _: None) as heard:
         assert heard.name == SCRAPE
     assert way.closed
     assert "each scrape looks" in caplog.text
@@ -226,7 +226,7 @@ def _shown(collector: VmCollector, name: str, **labels: str) -> list[float]:
 
 def test_without_a_way_there_is_no_thread(told: queue.Queue[Process]) -> None:
     before = threading.active_count()
-    with Ends(None, told.put) as heard:
+    with ExitWatcher(None, told.put) as heard:
         heard.watch({Process(1, 1)})
         assert heard.name == SCRAPE
         assert threading.active_count() == before
@@ -254,11 +254,11 @@ def test_the_next_best_way(error: Exception, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(kind, "__init__", lambda _: _refusing(error)())
 
     unlike(Connector)
-    way = ends.best_way()
+    way = exits.best_way()
     assert isinstance(way, PidFds)
     way.close()
     unlike(PidFds)
-    assert ends.best_way() is None
+    assert exits.best_way() is None
 
 
 def test_another_pyroute2_is_no_reason_not_to_serve(
@@ -266,7 +266,7 @@ def test_another_pyroute2_is_no_reason_not_to_serve(
 ) -> None:
     error = AttributeError("module has no attribute 'ProcEventMarshal'")
     monkeypatch.setattr(Connector, "__init__", lambda _: _refusing(error)())
-    way = ends.best_way()
+    way = exits.best_way()
     assert isinstance(way, PidFds)
     way.close()
     assert "ProcEventMarshal" in caplog.text
@@ -339,7 +339,7 @@ def test_a_process_whose_first_thread_ends_first(
     assert child.stdout is not None
     process = identity._look(child.pid)
     assert process is not None
-    with child, Ends(way, told.put) as heard:
+    with child, ExitWatcher(way, told.put) as heard:
         heard.watch({process})
         child.stdout.readline()
         deadline = time.monotonic() + WAIT_SECONDS

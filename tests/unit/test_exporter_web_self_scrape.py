@@ -24,8 +24,8 @@ from prometheus_client.registry import Collector
 
 from nvscope.exporter.collector import VmCollector
 from nvscope.exporter.web import listen, pages, server
+from nvscope.exporter.web.authentication import Authentication
 from nvscope.exporter.web.config import WebConfig
-from nvscope.exporter.web.door import Door
 
 AUTHORITY = trustme.CA()
 CLIENTS = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: clients.pem\n"
@@ -51,8 +51,12 @@ def running(
     registry = CollectorRegistry()
     registry.register(collector)
     with listen.listen(address, 0) as one, listen.listen(address, 0) as two:
-        door = Door(web)
-        made = server.Server(door.around(pages.application(registry)), [one, two], door.contexts())
+        authentication = Authentication(web)
+        made = server.Server(
+            authentication.around(pages.application(registry)),
+            [one, two],
+            authentication.contexts(),
+        )
         assert not made.answers(0.1)
         made.start()
         made.port = one.getsockname()[1]  # type: ignore[attr-defined]

@@ -13,7 +13,7 @@ from prometheus_client import generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
-from nvscope.exporter.histogram import Histograms, buckets
+from nvscope.exporter.metrics.histogram import Histograms, buckets
 from nvscope.probes.durations import total
 from nvscope.probes.snapshot import SLOTS
 

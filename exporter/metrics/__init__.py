@@ -1,0 +1,1 @@
+"""Metric families: from counts to names, labels and values."""
