@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nvscope.lab.runs import selftests
 from nvscope.lab.series import facts as kernels
+from nvscope.lab.series import starving
 from nvscope.lab.series.facts import Facts
 from nvscope.lab.series.outcome import (
     FAILED,
@@ -112,9 +113,8 @@ def _failures(trial: Trial) -> Step:
 def _starved(trial: Trial) -> Play:
     options = ("--unmaps", "11", "--pages", "16")
     own = trial.facts.revmap == kernels.ON
-    return Play(
-        STARVED, "main", options, starved="ours" if own else "all", limit_seconds=trial.limit(60)
-    )
+    slab = starving.SLABS[trial.facts.kind] if own else starving.ANY
+    return Play(STARVED, "main", options, starved=slab, limit_seconds=trial.limit(60))
 
 
 def _races(trial: Trial) -> Step:

@@ -20,8 +20,8 @@ class Play:
     """One run of a workload, as the VM `name`.
 
     script: the module of lab.workloads; exact: its facts state what must have been counted;
-    starved: which allocations of its process fail: "ours", "all" or ""; limit_seconds: until it
-    has to be done.
+    starved: the cache from which allocations of its process fail, starving.ANY, or "";
+    limit_seconds: until it has to be done.
     """
 
     name: str
@@ -46,13 +46,12 @@ class Play:
         """Run it: a watch's task."""
         if not self.starved:
             return self._run(watch)
-        of_ours = self.starved == "ours"
-        watch.host.run(starving.script(starving.PROBABILITY, of_ours=of_ours))
+        watch.host.run(starving.script(starving.PROBABILITY, self.starved))
         try:
             return self._run(watch)
         finally:
             if watch.host.alive():
-                watch.host.run(starving.script(0, of_ours=of_ours))
+                watch.host.run(starving.script(0, self.starved))
 
     def _run(self, watch: Watch) -> tuple[Problem, ...]:
         with GuestProcess(watch.host, self.command(watch.facts)) as process:

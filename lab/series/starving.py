@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-# What the lab's reverse maps are made of: nodes of a maple tree, tracked mappings.
-SLABS = ("maple_node", "kmalloc-cg-96")
 PROBABILITY = 50  # percent
+# Kind of reverse map, of the lab's -> the cache of what it is made of: a tree's node, or a struct
+# kvm_guest_s2_mapping (96 bytes).
+SLABS = {"maple": "maple_node", "tracking": "kmalloc-cg-96"}
+ANY = "*"  # all caches, where nobody knows what a reverse map is made of
 
 
-def script(probability: int, *, of_ours: bool) -> str:
-    """A shell script that sets it up, as root; 0 ends it.
+def script(probability: int, slab: str) -> str:
+    """A shell script that sets it up, as root; a probability of 0 ends it.
 
-    Documentation/fault-injection/fault-injection.rst of the kernel. Only allocations that may not
-    wait fail, in tasks whose /proc/self/make-it-fail is 1: those of the lab's reverse maps
-    (of_ours), or of all caches, where nobody knows what a reverse map is made of.
+    Documentation/fault-injection/fault-injection.rst of the kernel. Allocations from a cache (or
+    ANY) that may not wait fail, in tasks whose /proc/self/make-it-fail is 1.
     """
     settings = {
-        "cache-filter": "Y" if of_ours else "N",
+        "cache-filter": "N" if slab == ANY else "Y",
         "task-filter": "Y",
         "ignore-gfp-wait": "Y",
         "verbose": 0,
@@ -25,7 +26,7 @@ def script(probability: int, *, of_ours: bool) -> str:
         "probability": probability,
     }
     lines = ["set -e"]
-    if of_ours:
-        lines += [f"echo 1 > /sys/kernel/slab/{slab}/failslab" for slab in SLABS]
+    if slab != ANY:
+        lines.append(f"echo 1 > /sys/kernel/slab/{slab}/failslab")
     lines += [f"echo {value} > /sys/kernel/debug/failslab/{key}" for key, value in settings.items()]
     return "\n".join(lines)

@@ -24,7 +24,8 @@ WRONG_DATA = Problem("data", "plain-ranged: wrong data behind 0x80001000: 0x0, n
 NO_STORES = "stores into this kernel's reverse map, if it has one, cannot be made to fail"
 
 
-def facts(kernel: str, revmap: str, kind: str = "none") -> dict[str, object]:
+def facts(kernel: str, revmap: str, kind: str = "") -> dict[str, object]:
+    kind = kind or ("maple" if revmap == "on" else "none")
     return {
         "kernel": kernel,
         "page_bytes": 4096,

@@ -103,13 +103,13 @@ def test_of_an_unknown_reverse_map_workloads_expect_only_what_must_hold() -> Non
     play = Play("seed-1", "shuffle", ("--seed", "1"))
     assert "--unknown-map" not in play.command(on)
     assert "--unknown-map" in play.command(unknown)
-    starved = Play("starved", "main", starved="ours")
+    starved = Play("starved", "main", starved="maple_node")
     assert "--unknown-map" in starved.command(on)
     assert "make-it-fail" in starved.command(on)
 
 
-def test_only_tree_nodes_fail_where_the_reverse_map_is_a_tree() -> None:
-    trees, all_of_them = (starving.script(50, of_ours=of_ours) for of_ours in (True, False))
+def test_where_it_is_known_what_a_reverse_map_is_made_of_that_alone_fails() -> None:
+    trees, all_of_them = (starving.script(50, slab) for slab in ("maple_node", starving.ANY))
     assert "maple_node" in trees and "echo Y > /sys/kernel/debug/failslab/cache-filter" in trees
-    assert "maple_node" not in all_of_them
+    assert "/sys/kernel/slab" not in all_of_them
     assert "echo N > /sys/kernel/debug/failslab/cache-filter" in all_of_them
