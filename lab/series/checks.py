@@ -18,9 +18,10 @@ from nvscope.lab.series.outcome import (
     Item,
     Problem,
     Step,
+    failed,
     not_tried,
 )
-from nvscope.lab.series.play import Play, linux
+from nvscope.lab.series.play import Play, ended, linux
 from nvscope.lab.series.sizes import Sizes
 from nvscope.lab.series.watch import Task, Watch
 from nvscope.lab.services import Synthetic
@@ -162,8 +163,12 @@ def _cost(trial: Trial) -> Step:
     if trial.facts.revmap == kernels.UNKNOWN:
         options.append("--unknown-map")
     with Synthetic(trial.host, "price", *options, hold=False, script="price") as guest:
-        found = guest.facts(PRICE_SECONDS)["samples"]
-    samples = {name: tuple(map(float, values)) for name, values in found.items()}
+        facts, problems = ended(guest, PRICE_SECONDS)
+    if warnings := trial.host.warnings():
+        problems += (Problem("complaint", warnings[0].strip(), tuple(warnings)),)
+    if problems:
+        return Step("cost", (failed("cost", *problems),))
+    samples = {name: tuple(map(float, values)) for name, values in facts["samples"].items()}
     return Step("cost", tuple(Item(name, PASSED) for name in samples), samples=samples)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import dataclass
+from typing import Any
 
 from nvscope.lab.series import starving
 from nvscope.lab.series.facts import UNKNOWN, Facts
@@ -56,14 +57,23 @@ class Play:
     def _run(self, watch: Watch) -> tuple[Problem, ...]:
         with GuestProcess(watch.host, self.command(watch.facts)) as process:
             watch.belongs(process.pid, self.name)
-            lines = process.rest(self.limit_seconds).splitlines()
-            code = process.wait()
-            errors = [line for line in process.errors().splitlines() if line.strip()]
-        if code == 0:
-            return watch.wrong_counts(json.loads(lines[-1])) if self.exact else ()
-        what = errors[-1].removeprefix("Error: ") if errors else f"exit code {code}"
-        kind = "data" if ": wrong " in what else "test"
-        return (Problem(kind, what, tuple(errors[-CONSOLE_LINES:])),)
+            facts, problems = ended(process, self.limit_seconds)
+        return watch.wrong_counts(facts) if facts and self.exact else problems
+
+
+def ended(
+    process: GuestProcess, limit_seconds: float
+) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+    """The facts that a workload prints at its end, or what it says is wrong. Raises GuestError."""
+    lines = process.rest(limit_seconds).splitlines()
+    code = process.wait()
+    if code == 0:
+        facts: dict[str, Any] = json.loads(lines[-1])
+        return facts, ()
+    errors = [line for line in process.errors().splitlines() if line.strip()]
+    what = errors[-1].removeprefix("Error: ") if errors else f"exit code {code}"
+    kind = "data" if ": wrong " in what else "test"
+    return {}, (Problem(kind, what, tuple(errors[-CONSOLE_LINES:])),)
 
 
 def linux(watch: Watch) -> tuple[Problem, ...]:
