@@ -23,6 +23,7 @@ from nvscope.lab.options import SUBJECT, revmap_option, subject_options
 from nvscope.lab.remote import Remote, limited
 from nvscope.lab.runs import compare, samples, selftests
 from nvscope.lab.runs import demo as demos
+from nvscope.lab.series.cli import series
 from nvscope.lab.setup.steps import step
 from nvscope.lab.subject import Subject
 from nvscope.lab.vm import Lab
@@ -40,6 +41,7 @@ def lab() -> None:
 
 
 lab.add_command(kernels)
+lab.add_command(series)
 lab.add_command(clean)
 
 

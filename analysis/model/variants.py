@@ -1,4 +1,4 @@
-"""The kernels that can be judged: without a reverse map, with one of three, with a later one."""
+"""The kernels that can be judged: without a reverse map, with one that is known, with another's."""
 
 from __future__ import annotations
 

@@ -49,7 +49,8 @@ def as_json(files: Sequence[Judged], required: Sequence[Requirement] = ()) -> st
     """{"files": [{"file", "verdict", ...}]}; addresses are numbers, rows count from 0.
 
     "invariants": each one's own verdict; "inexact": figure -> why it is known in part only; the
-    figures, and "wide_unmaps", are findings.Result's.
+    figures, and "wide_unmaps", are findings.Result's. A finding has all that it is made of, and
+    "lines", which say it to people.
     Of a file's name, what is no UTF-8 is U+FFFD: JSON has no other bytes.
     """
     said = [_json(file, result, required) for file, result in files]
@@ -66,7 +67,8 @@ def _json(file: str, result: Result | str, required: Sequence[Requirement]) -> d
     found |= {"unjudged": dict(text.reasons(result))}
     for ours in ("unknown", "lacks", "blind", "violations"):  # the verdicts have it
         del found[ours]
-    for finding in found["findings"]:
+    for number, finding in enumerate(found["findings"], 1):
+        finding["lines"] = list(text.finding_lines(number, result.findings[number - 1]))
         finding["trace"] = [{"row": at, "event": event} for at, event in finding["trace"]]
     return {
         "file": name,

@@ -19,7 +19,7 @@ from nvscope.probes.errors import LackError
 
 _DEVICE = Path("/dev/kvm")
 # Kind of reverse map -> the parameter that turns it off, of the lab's patch for it.
-_REVMAP_SWITCHES = {
+REVMAP_SWITCHES = {
     "maple": Path("/sys/module/kvm_arm/parameters/nested_revmap"),
     "tracking": Path("/sys/module/kvm_arm/parameters/guest_s2_tracking"),
 }
@@ -70,7 +70,7 @@ class Mmio:
 
 def revmap_kind() -> str:
     """How this kernel finds what shadow MMUs map, by a patch of the lab: see ledger.Ledger."""
-    for kind, switch in _REVMAP_SWITCHES.items():
+    for kind, switch in REVMAP_SWITCHES.items():
         if switch.exists() and switch.read_text().strip() == "Y":
             return kind
     return "none"

@@ -80,9 +80,8 @@ class Ledger:
         self._host: dict[int, _Host] = {}
         self._huge: tuple[int, int] = (0, 0)
         self._canonical: dict[int, bool] = {}  # canonical page -> mapped writable
-        self._mmus: list[ShadowMmu] = []
+        self._mmus = self._mmus_of_a_vcpu()
         self._next_mmu = 0
-        self.add_vcpu()
 
     @property
     def counts(self) -> Counts:
@@ -95,10 +94,7 @@ class Ledger:
 
         The others stay as they are; Linux 6.16 to 7.1 may move all of them in memory.
         """
-        self._mmus += [
-            ShadowMmu(self.stores, revmap=self._revmap, granule=self._granule)
-            for _ in range(MMUS_PER_VCPU)
-        ]
+        self._mmus += self._mmus_of_a_vcpu()
 
     def populate(self, canonical_ipa: int, size: int) -> None:
         """The host wrote this memory before KVM knew of it."""
@@ -174,6 +170,12 @@ class Ledger:
         """TLBI IPAS2E1IS without a level hint: s2_mmu_unmap_ipa(), each MMU of the VMID."""
         for mmu in self._of_vmid(vmid):
             self._counts.add_unmap(mmu.unmap_tlbi(nested_ipa), Cause.TLBI)
+
+    def _mmus_of_a_vcpu(self) -> list[ShadowMmu]:
+        return [self._new_mmu() for _ in range(MMUS_PER_VCPU)]
+
+    def _new_mmu(self) -> ShadowMmu:
+        return ShadowMmu(self.stores, revmap=self._revmap, granule=self._granule)
 
     def _l2_access(self, mmu: ShadowMmu, context: Context, nested_ipa: int, write: bool) -> bool:
         """One access, retried until it neither faults nor aborts to L1 (then False).

@@ -8,34 +8,17 @@ import pytest
 
 from nvscope.lab import assets
 from nvscope.lab.runs import compare
+from nvscope.lab.series import starving
 from nvscope.lab.services import Exporter, GuestProcess, Synthetic
 from nvscope.lab.vm import Lab
+from nvscope.lab.witness import REASONS, by_ftrace
 from tests.live.conftest import Observed
-from tests.live.counts import (
-    REASONS,
-    UNMAPS,
-    USER_MEM_ABORT,
-    by_exporter,
-    by_ftrace,
-    expected_at,
-    oracle,
-)
+from tests.live.counts import UNMAPS, USER_MEM_ABORT, by_exporter, expected_at, oracle
 
 REVMAP = pytest.mark.parametrize("observed", ["lab-fentry"], indirect=True)
 EACH_REVMAP = pytest.mark.parametrize("observed", ["lab-fentry", "tracking-fentry"], indirect=True)
 RACED = REASONS.index("raced")
 PAYLOAD = "--payload /mnt/artifacts/l1.bin"
-
-# Kind of reverse map -> the cache of a tree's node, or of a struct kvm_guest_s2_mapping (96 bytes).
-SLABS = {"maple": "maple_node", "tracking": "kmalloc-cg-96"}
-# Documentation/fault-injection/fault-injection.rst of the kernel: every allocation from a cache
-# fails that may not wait, in a task that asks for it.
-FAILSLAB = """
-echo 1 > /sys/kernel/slab/{}/failslab
-cd /sys/kernel/debug/failslab
-for setting in cache-filter=Y task-filter=Y verbose=0 times=-1 interval=1 space=0 probability={}
-do echo ${{setting#*=}} > ${{setting%=*}}; done
-"""
 
 
 def test_a_patch_whose_functions_have_other_names(lab_host: Lab) -> None:
@@ -70,7 +53,7 @@ def test_allocations_that_really_fail(observed: Observed) -> None:
     starved = shlex.quote(f"echo 1 > /proc/self/make-it-fail; exec {script} {sizes}")
     [revmap] = exporter.scrape().values("nvscope_host_info", "revmap")
     oracle(lab_host, "start")
-    lab_host.run(FAILSLAB.format(SLABS[revmap], 100))
+    lab_host.run(starving.script(100, starving.SLABS[revmap]))
     try:
         with GuestProcess(lab_host, f"sh -c {starved}") as guest:
             guest.line(timeout=180)  # it checks its data itself
@@ -78,7 +61,7 @@ def test_allocations_that_really_fail(observed: Observed) -> None:
             seen = oracle(lab_host, "stop")
             pid = guest.pid
     finally:
-        lab_host.run(FAILSLAB.format(SLABS[revmap], 0))
+        lab_host.run(starving.script(0, starving.SLABS[revmap]))
     counts = by_exporter(metrics, "starved", ipa_bits=48)
     assert counts["notifier_unmaps"] == counts["fallbacks_broken"] == unmaps
     failed = counts["records_failed"]
