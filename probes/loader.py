@@ -37,9 +37,13 @@ NEVER_NS = (1 << 64) - 1  # later than all of CLOCK_MONOTONIC
 
 @dataclass
 class Module:
-    """What bcc has compiled, and what of it is attached; programs, links: name -> fd."""
+    """What bcc has compiled, and what of it is attached; programs, links: name -> fd.
+
+    vcpus: the fd of a map that bcc does not know of (bpf/vcpus.h).
+    """
 
     bpf: Any
+    vcpus: int
     programs: dict[str, int] = field(default_factory=dict)
     links: dict[str, int] = field(default_factory=dict)
     own: dict[str, int] = field(default_factory=dict)  # of links, those that bcc does not know of
@@ -71,6 +75,7 @@ class Module:
         self.detach()
         with Quiet():
             self.bpf.cleanup()
+        os.close(self.vcpus)
         # bcc keeps every module until the process ends.
         atexit.unregister(self.bpf.cleanup)
 
@@ -241,7 +246,7 @@ def _attach_best(
     while chosen := plans.chosen():
         if strict and not plans.complete:
             return None
-        module = Module(_compile(chosen, sizes, mode, telling))
+        module = _compile(chosen, sizes, mode, telling)
         stacks = {pool.stack: module.map(pool.stack) for pool in pools.POOLS}
         pools.fill(stacks, programs.capacity(sizes))
         problems = {program.point: _attach(module, program, host) for program in chosen}
@@ -255,14 +260,17 @@ def _attach_best(
     return None
 
 
-def _compile(chosen: Sequence[Program], sizes: Sizes, mode: Mode, telling: stats.Telling) -> Any:
+def _compile(chosen: Sequence[Program], sizes: Sizes, mode: Mode, telling: stats.Telling) -> Module:
     flags = [*programs.compiler_flags(chosen, sizes, mode), *telling.flags]
     text = programs.source(chosen, telling.sources)
+    vcpus = libbpf.create("vcpus", programs.VCPUS, 1)
+    flags.append(f"-DNV_VCPUS_FD={vcpus}")
     with Quiet() as quiet:
         try:
-            return _module_class()(text=text, cflags=flags)
+            return Module(_module_class()(text=text, cflags=flags), vcpus)
         except Exception as error:  # noqa: BLE001 (bcc raises nothing more precise)
             said = f"{quiet.text()}\n{error}"
+    os.close(vcpus)
     raise LackError(f"bcc cannot compile the probes: {first_useful_line(said)}")
 
 

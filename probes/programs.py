@@ -11,6 +11,7 @@ from pathlib import Path
 from nvscope.probes import decode, libbpf, pools
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME, Hook, Kind, ProbePoint
+from nvscope.probes.libbpf import MapKind
 from nvscope.probes.reach import RESULT_SLOT
 from nvscope.probes.snapshot import Attachment, Refusal
 from nvscope.probes.symbols import (
@@ -25,7 +26,7 @@ from nvscope.probes.values import ABSENT, UnresolvedError, cases, places
 SOURCES = Path(__file__).parent / "bpf"
 HEADER = SOURCES / "nvscope.h"
 # What the programs share, each after those that it needs.
-SHARED = (HEADER, *(SOURCES / f"{name}.h" for name in ("calls", "rows", "events")))
+SHARED = (HEADER, *(SOURCES / f"{name}.h" for name in ("calls", "rows", "vcpus", "events")))
 # What bcc's own headers include, in place of a kernel's.
 HEADERS = SOURCES / "headers"
 FENTRY, KPROBE = "fentry", "kprobe"
@@ -38,6 +39,10 @@ REGISTER_ARGS = 8
 KEPT_ARGS = 4
 # Shadow MMUs that a VM has room for on average: two for each vCPU (S2_MMU_PER_VCPU, nested.c).
 MMUS_PER_VM = 64
+# The places of vCPUs (bpf/vcpus.h): of all of them a power of two, of each 64. What can be mapped
+# begins at a page, so each is a cache line.
+VCPUS_BYTES = 64 << 10
+VCPUS = MapKind(libbpf.MAP_TYPE_ARRAY, 4, VCPUS_BYTES, libbpf.F_MMAPABLE)
 
 
 @dataclass(frozen=True)
@@ -255,6 +260,7 @@ def compiler_flags(programs: Sequence[Program], sizes: Sizes, mode: Mode = COUNT
         f"-DNV_SHARE_ROWS={rows(sizes) // pools.SHARES}",
         f"-DNV_ROW_SHIFT={pools.range_shift(rows(sizes) // pools.SHARES)}",
         f"-DNV_MMU_SHIFT={pools.range_shift(mmus(sizes))}",
+        f"-DNV_VCPUS_BYTES={VCPUS_BYTES}",
         f"-DNV_TRACE={int(mode.trace)}",
         *_probing_flags(mode.probing),
         f"-DNV_RING_PAGES={sizes.ring_bytes // page_bytes}",

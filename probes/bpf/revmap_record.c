@@ -99,7 +99,7 @@ int NV_REVMAP_RECORD_EXIT(unsigned long long *ctx)
 	kvm = NV_KVM_OF_MMU(typed, mmu);
 #if !NV_HAS_REVMAP_BROKEN && NV_OFFSET_MMU_BROKEN >= 0
 	if (nv_load8(typed, mmu, NV_OFFSET_MMU_BROKEN)) {
-		struct nv_mmu *state = nv_mmu_state(&task->last, NV_MMU_ID(typed, mmu), kvm, 1);
+		struct nv_mmu *state = nv_mmu_state(&task->last.mmu, NV_MMU_ID(typed, mmu), kvm, 1);
 
 		if (state)
 			state->broken = 1;
