@@ -13,7 +13,7 @@ INSTALL := $(BIN)/pip -qq --disable-pip-version-check install
 NOT_INSTALLED := { echo "the Python packages could not be installed: is PyPI in reach?" >&2; exit 3; }
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test tools check lint unit live fuzz test-debug test-matrix docs man clean
+.PHONY: help demo test tools check lint unit live fuzz test-debug test-matrix docs man deb test-deb clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,13 @@ docs: $(STAMP) ## the tables and the picture of the documentation, from code and
 
 man: $(STAMP) ## the manual pages, in build/man/man1
 	@$(BIN)/nvscope man build/man/man1
+
+deb: ## the Debian package, in build/deb
+	@sh debian/build.sh
+
+test-deb: $(STAMP) ## the package: built, installed in a fresh Debian, run in the lab (make test does not)
+	@$(BIN)/nvscope lab build --kernel lab
+	@$(BIN)/pytest tests/deb --durations=5
 
 clean: ## remove .venv and build products of the checkout (the cache: nvscope lab clean)
 	rm -rf $(VENV) build nvscope.egg-info

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import nvscope
+from nvscope.probes.counters import MAPS
+from nvscope.probes.decode import POINTS
 from nvscope.probes.programs import SHARED
 from nvscope.probes.snapshot import Attachment
 
@@ -63,14 +65,25 @@ def read_stamp(value: bytes) -> str:
 
 
 def parse(value: bytes) -> About:
-    """What a loader with our own stamp has written."""
+    """What a loader has written whose stamp is readable here."""
     said = json.loads(value.rstrip(b"\0"))
     attachments = tuple(Attachment(**each) for each in said["attachments"])
     return About(said["stamp"], Host(**said["host"]), attachments, said["programs"])
 
 
+def readable(stamp: str) -> bool:
+    """Whether what has this stamp is laid out as ours is, whichever version wrote it.
+
+    >>> readable("9.9.9 (" + our_stamp().partition(" (")[2]), readable("9.9.9 (layout 0)")
+    (True, False)
+    """
+    return stamp.partition(" (")[2] == our_stamp().partition(" (")[2]
+
+
 @functools.cache
 def our_stamp() -> str:
-    """This version, and a digest of the layout of its maps: during development only that moves."""
+    """This version, and a digest of all that a reader must know of maps and of About."""
     sources = b"".join(path.read_bytes() for path in SHARED)
-    return f"{nvscope.__version__} (layout {hashlib.sha256(sources).hexdigest()[:8]})"
+    fields = [each.name for kind in (About, Host, Attachment) for each in dataclasses.fields(kind)]
+    known = sources + repr((fields, MAPS, POINTS)).encode()
+    return f"{nvscope.__version__} (layout {hashlib.sha256(known).hexdigest()[:8]})"

@@ -105,18 +105,33 @@ def _open(folder: Path, place: tuple[int, int]) -> _Opened:
 
 
 def _read_about(folder: Path) -> about.About:
-    fd = libbpf.open_pinned(folder / ABOUT)
-    try:
-        value = libbpf.read_value(fd, about.ABOUT_BYTES)
-    finally:
-        os.close(fd)
+    value = _about_value(folder)
     stamp = about.read_stamp(value)
-    if stamp != about.our_stamp():
+    if not about.readable(stamp):
         raise LackError(
             f"what is pinned in {folder.parent} is of nvscope {stamp or 'of another kind'},"
             f" and this is {about.our_stamp()}: load it anew with this one's nvscope load --replace"
         )
     return about.parse(value)
+
+
+def is_readable(folder: Path) -> bool | None:
+    """Whether this version reads the counts that are pinned there; None: there are none.
+
+    Raises OSError.
+    """
+    try:
+        return about.readable(about.read_stamp(_about_value(folder / CURRENT)))
+    except FileNotFoundError:
+        return None
+
+
+def _about_value(folder: Path) -> bytes:
+    fd = libbpf.open_pinned(folder / ABOUT)
+    try:
+        return libbpf.read_value(fd, about.ABOUT_BYTES)
+    finally:
+        os.close(fd)
 
 
 def _open_all(paths: list[Path]) -> dict[str, int]:

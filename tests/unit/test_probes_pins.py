@@ -6,14 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from exporter_fakes import ATTACHMENTS
 from pins_fakes import FakeLoaded, folders, make_loaded, mounted
 from probes_maps import Counted
 
+import nvscope
 from nvscope.probes import decode, libbpf
 from nvscope.probes.counters import MAPS, WRITTEN
 from nvscope.probes.errors import LackError
-from nvscope.probes.pins import about, bpffs, write
+from nvscope.probes.pins import about, bpffs, readable, write
 from nvscope.probes.pins.layout import ABOUT, CURRENT, LOADING
 from nvscope.probes.pins.pinned import Pinned
 from nvscope.probes.snapshot import Room, VmKey
@@ -108,6 +110,26 @@ def test_pins_of_another_version(
     assert "is of nvscope 9.9 (layout 0), and this is 0.1.0 (layout " in raised.value.message
     assert "nvscope load --replace" in raised.value.message
     assert open_files() == files
+
+
+def told(folder: Path) -> str:
+    """What a package's script is told."""
+    return CliRunner().invoke(readable.main, [str(folder)]).output.strip()
+
+
+def test_pins_of_another_version_with_the_same_layout(
+    folder: Path, loaded: FakeLoaded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert told(folder) == "none"
+    ours = write.our_stamp()
+    monkeypatch.setattr(write, "our_stamp", lambda: ours.replace(nvscope.__version__, "9.9"))
+    write.pin(loaded, folder)
+    with Pinned(folder) as source:
+        assert source.snapshot().lost["vm_full"] == 0
+    assert told(folder) == "yes"
+    monkeypatch.setattr(write, "our_stamp", lambda: "9.9 (layout 0)")
+    write.pin(loaded, folder)
+    assert told(folder) == "no"
 
 
 def test_what_goes_wrong_half_way_leaves_nothing(
