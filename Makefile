@@ -36,6 +36,7 @@ unit: $(STAMP) ## unit tests alone
 
 live: $(STAMP) ## live tests alone; one of them: .venv/bin/pytest tests/live -k NAME
 	@$(BIN)/nvscope lab build --kernel lab
+	@$(BIN)/nvscope lab build --kernel tracking
 	@$(BIN)/nvscope lab build --kernel stock
 	@$(BIN)/pytest tests/live -n 2 --dist loadgroup --durations=10
 

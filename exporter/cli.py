@@ -38,6 +38,8 @@ from nvscope.probes.options import (
 )
 from nvscope.probes.pins import bpffs
 from nvscope.probes.pins.pinned import Pinned
+from nvscope.probes.points.option import points_option, require_apart
+from nvscope.probes.points.read import PointsFile
 from nvscope.probes.programs import MECHANISMS
 from nvscope.probes.snapshot import Attachment
 
@@ -65,6 +67,7 @@ class Wanted:
     symbols: Mapping[str, str]
     strict: bool
     max_vms: int
+    points_file: PointsFile | None = None
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -98,6 +101,7 @@ Examples:
   nvscope export --mechanism kprobe
   nvscope export --symbol s2_fault=kvm_handle_guest_abort
   nvscope export --symbol revmap_record=add_to_my_reverse_map
+  nvscope export --points my-kernel.toml
 """
 
 
@@ -120,6 +124,7 @@ Examples:
 )
 @mechanisms_option
 @symbols_option
+@points_option
 @strict_option
 @max_vms_option
 @click.option(
@@ -147,6 +152,7 @@ def export(
     web_config: Path | None,
     mechanisms: tuple[str, ...],
     symbols: dict[str, str],
+    points_file: PointsFile | None,
     strict: bool,
     max_vms: int,
     pinned: Path | None,
@@ -166,7 +172,8 @@ def export(
         return
     if pinned:
         _refuse_loaders_options(context)
-    wanted = Wanted(pinned, mechanisms or MECHANISMS, symbols, strict, max_vms)
+    require_apart(points_file, symbols)
+    wanted = Wanted(pinned, mechanisms or MECHANISMS, symbols, strict, max_vms, points_file)
     authentication = Authentication(web, web_config)
     # What is pinned tells itself how many it has room for.
     bound = max_series_vms or (None if pinned else max_vms)
@@ -181,7 +188,7 @@ def _refuse_loaders_options(context: click.Context) -> None:
     """What is asked of the probes is asked of who loads them."""
     for option in context.command.params:
         given = context.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
-        if given and option.name in ("mechanisms", "symbols", "strict", "max_vms"):
+        if given and option.name in ("mechanisms", "symbols", "points_file", "strict", "max_vms"):
             raise click.UsageError(f"{option.opts[0]} is for nvscope load, not for --pinned")
 
 
@@ -248,6 +255,7 @@ def open_source(wanted: Wanted) -> ClosableSource:
         symbols=wanted.symbols,
         strict=wanted.strict,
         max_vms=wanted.max_vms,
+        points_file=wanted.points_file,
     )
 
 

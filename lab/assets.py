@@ -8,15 +8,18 @@ import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nvscope.lab.kernel import build, names, packaged, selftests, source
+from nvscope.lab.kernel import build, given, image, names, packaged, selftests, source
 from nvscope.lab.machine import Machine, Share
 from nvscope.lab.setup import host, memory, rootfs, steps, store
 from nvscope.lab.setup.paths import source_root
 from nvscope.lab.setup.together import together
+from nvscope.lab.subject import Subject, subject
 from nvscope.lab.vm import Lab
 from nvscope.lab.workloads import payload
-from nvscope.probes.errors import LackError
+from nvscope.probes.errors import InputError, LackError
 
+# Of the kernels that are built here each has one.
+REVMAP_PARAMETERS = ("kvm_arm.nested_revmap", "kvm_arm.guest_s2_tracking")
 # Those that have a name; the others are versions of Debian's.
 KERNELS = (*build.FLAVOURS, names.STOCK)
 
@@ -25,10 +28,10 @@ KERNELS = (*build.FLAVOURS, names.STOCK)
 class Assets:
     """What is ready to boot.
 
-    kernel: "lab", "debug" or the release of a packaged one, by which `running` tells labs apart;
-    rootfs: folder of the root image and keys; artifacts: what the guest sees at /mnt/artifacts, the
-    kernel for guests of its own, the synthetic guest's payload and, where they were asked for,
-    KVM's selftests.
+    kernel: what `running` tells labs apart by: "lab", "debug", the release of a packaged one, or a
+    word and a digest where a user gave something; rootfs: folder of the root image and keys;
+    artifacts: what the guest sees at /mnt/artifacts, the kernel for guests of its own, the
+    synthetic guest's payload and, where they were asked for, KVM's selftests.
     """
 
     kernel: str
@@ -41,20 +44,41 @@ class Assets:
         machine = replace(self.machine, **changes)  # type: ignore[arg-type]
         if machine.in_memory and machine.systemd:
             raise LackError(f"the kernel {self.kernel} runs from memory here, without systemd")
+        if not machine.revmap:
+            self.require_revmap()
         shares = [Share("src", source_root()), Share("artifacts", self.artifacts)]
         return Lab(machine, self.rootfs, shares)
 
+    def require_linux(self) -> None:
+        """Raises LackError where no Linux can be a guest in it."""
+        if self.machine.in_memory:
+            raise LackError(
+                f"the kernel {self.kernel} runs from memory here, without the QEMU that --guest"
+                " linux needs: choose another kernel"
+            )
+        if missing := image.lacks(self.artifacts / "Image", image.SHARE_DRIVERS):
+            raise LackError(
+                f"the kernel {self.kernel} cannot be its own Linux guest, whose root comes over 9p:"
+                f" {', '.join(missing)} is not built in"
+            )
 
-def prepare(
-    kernel: str = "lab", given_source: Path | None = None, with_selftests: bool = False
-) -> Assets:
+    def require_revmap(self) -> None:
+        """Raises InputError where the kernel has no reverse map that can be turned on and off."""
+        if not any(image.has_parameter(self.machine.kernel, name) for name in REVMAP_PARAMETERS):
+            raise InputError(
+                f"the kernel {self.kernel} has no reverse map to turn on or off (no parameter"
+                f" {' or '.join(REVMAP_PARAMETERS)}); --kernel lab has one"
+            )
+
+
+def prepare(wanted: Subject | str = "lab", with_selftests: bool = False) -> Assets:
     """Make, or find in the cache, all that booting a kernel needs.
 
-    kernel: "lab" or "debug", which are built here, or what kernel/names.py knows: "stock", "6.18",
-    "7.2.12-rt". Packages of this machine come first, of which Debian's kernels need but few, then
-    the kernel; the root file system is made meanwhile.
+    wanted: the kernel; a word for one will do. Packages of this machine come first, of which
+    Debian's kernels need but few, then the kernel; the root file system is made meanwhile.
     """
-    needs = _needs(kernel, with_selftests)
+    chosen = subject(wanted)
+    needs = _needs(chosen, with_selftests)
     tools_ready = threading.Event()
 
     def kernels() -> _Kernels:
@@ -62,7 +86,7 @@ def prepare(
             host.ready(*needs)
         finally:
             tools_ready.set()
-        return _kernels(kernel, given_source, with_selftests)
+        return _kernels(chosen, with_selftests)
 
     if rootfs.is_cached():
         found, root = kernels(), rootfs.build()
@@ -87,9 +111,14 @@ def may_build() -> None:
     host.require_root(host.missing_packages(host.BUILD_NEEDS))
 
 
-def identity(kernel: str) -> str:
+def identity(wanted: Subject | str) -> str:
     """What `Assets.kernel` would be: for packaged kernels the release that the word means now."""
-    return kernel if kernel in build.FLAVOURS else packaged.resolve(names.wanted(kernel)).name
+    chosen = subject(wanted)
+    if chosen.image:
+        return given.name(chosen.image, chosen.initrd)
+    if chosen.built:
+        return chosen.kernel if chosen.plain else build.name(_source(chosen), *_how(chosen))
+    return packaged.resolve(names.wanted(chosen.kernel)).name
 
 
 def prepare_tests() -> None:
@@ -107,25 +136,36 @@ class _Kernels:
     tests: Path | None
 
 
-def _needs(kernel: str, with_selftests: bool) -> list[host.Needs]:
-    builds = with_selftests or kernel in build.FLAVOURS
-    return [host.BUILD_NEEDS] * builds + [host.LIBC_NEEDS] * with_selftests
+def _needs(chosen: Subject, with_selftests: bool) -> list[host.Needs]:
+    builds = with_selftests or chosen.built
+    needs = [host.BUILD_NEEDS] * builds + [host.LIBC_NEEDS] * with_selftests
+    return needs + [host.GIT_NEEDS] * bool(chosen.source and (chosen.source / ".git").exists())
 
 
-def _kernels(kernel: str, given_source: Path | None, with_selftests: bool) -> _Kernels:
-    if kernel in build.FLAVOURS:
-        name, machine = kernel, _built(kernel, given_source)
-    else:
-        name, machine = _packaged(kernel)
-    # What a debug kernel watches is the host; its guests are slow enough without that.
-    inside = _built("lab", given_source) if kernel == "debug" else machine
+def _kernels(chosen: Subject, with_selftests: bool) -> _Kernels:
+    name, machine = _chosen(chosen)
+    guests = build.FLAVOURS[chosen.kernel].guests if chosen.built else ""
+    inside = _chosen(replace(chosen, kernel=guests))[1] if guests else machine
     tests = selftests.build(_fetched()) if with_selftests else None
     return _Kernels(name, machine, inside.kernel, tests)
 
 
-def _built(flavour: str, given_source: Path | None) -> Machine:
-    chosen = source.given(given_source) if given_source else _fetched()
-    return Machine(kernel=build.build(chosen, flavour) / "Image")
+def _chosen(chosen: Subject) -> tuple[str, Machine]:
+    if chosen.image:
+        return given.get(chosen.image, chosen.initrd)
+    if chosen.built:
+        origin = _source(chosen)
+        name = chosen.kernel if chosen.plain else build.name(origin, *_how(chosen))
+        return name, Machine(build.build(origin, *_how(chosen)) / "Image")
+    return _packaged(chosen.kernel)
+
+
+def _source(chosen: Subject) -> source.Source:
+    return source.given(chosen.source) if chosen.source else _fetched()
+
+
+def _how(chosen: Subject) -> tuple[str, build.Extras]:
+    return chosen.kernel, build.Extras(chosen.patches, chosen.configs)
 
 
 def _fetched() -> source.Source:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -17,16 +16,18 @@ from click.core import ParameterSource
 from rich.console import Console
 
 from nvscope.lab import assets, running
+from nvscope.lab.cleaning import clean
 from nvscope.lab.ending import GuestFailed, errors, terminated_cleanly
-from nvscope.lab.kernel.build import FLAVOURS
 from nvscope.lab.kernels import kernels
-from nvscope.lab.options import kernel_option, revmap_option, source_option
+from nvscope.lab.options import SUBJECT, revmap_option, subject_options
 from nvscope.lab.remote import Remote, limited
 from nvscope.lab.runs import compare, samples, selftests
 from nvscope.lab.runs import demo as demos
-from nvscope.lab.setup.paths import cache_dir
+from nvscope.lab.series.cli import series
 from nvscope.lab.setup.steps import step
+from nvscope.lab.subject import Subject
 from nvscope.lab.vm import Lab
+from nvscope.probes.errors import InputError
 from nvscope.probes.finite import Finite
 
 COMMAND_TIMEOUT_SECONDS = 600
@@ -40,49 +41,52 @@ def lab() -> None:
 
 
 lab.add_command(kernels)
+lab.add_command(series)
+lab.add_command(clean)
 
 
 @lab.command()
-@kernel_option
+@subject_options
 @click.option("--debug", is_flag=True, help="short for --kernel debug")
 @click.option("--test-tools", is_flag=True, help="install what `make test` needs besides, no more")
-@source_option
-def build(kernel: str, debug: bool, test_tools: bool, source: Path | None) -> None:
+def build(subject: Subject, debug: bool, test_tools: bool) -> None:
     """Prepare all that a lab needs: tools, kernel, root file system.
 
-    Each part is made once and kept in the cache folder by what went in.
+    Each part is made once and kept in the cache folder by what went in. A source tree is only read:
+    it is built in a copy, which stays, so that the next build compiles what has changed.
 
     \b
     Examples:
       nvscope lab build
       nvscope lab build --debug
       nvscope lab build --kernel 6.18
-      nvscope lab build --source ~/src/linux
+      nvscope lab build --source ~/src/linux --config kasan.config
+      nvscope lab build --patch my-series.patch
     """
     with errors(), terminated_cleanly():
         if test_tools:
             assets.prepare_tests()
             return
-        ready = assets.prepare("debug" if debug else kernel, source)
+        if debug and subject.image:
+            raise InputError("--image is booted as it is: --debug has nothing to build")
+        ready = assets.prepare(replace(subject, kernel="debug") if debug else subject)
     click.echo(ready.machine.kernel)
 
 
 @lab.command()
-@kernel_option
-@source_option
-@click.option("--cpus", type=click.IntRange(1, 8), default=2, show_default=True)
+@subject_options
+@click.option("--cpus", type=click.IntRange(1, 8), help="[default: 2, or 1 with --icount]")
 @click.option("--memory", type=click.IntRange(1024), default=4096, show_default=True, help="MiB")
 @click.option("--icount", is_flag=True, help="durations are instruction counts (one CPU)")
 @click.option("--lpa2", is_flag=True, help="a CPU with FEAT_LPA2: IPA spaces of 52 bits, not 48")
 @revmap_option
 def boot(
-    kernel: str,
-    source: Path | None,
-    cpus: int,
+    subject: Subject,
+    cpus: int | None,
     memory: int,
     icount: bool,
     lpa2: bool,
-    revmap: str,
+    revmap: str | None,
 ) -> None:
     """Boot a lab host and keep it up until Ctrl-C.
 
@@ -92,12 +96,17 @@ def boot(
     Examples:
       nvscope lab boot --kernel stock
       nvscope lab boot --kernel 6.18-rt
+      nvscope lab boot --image arch/arm64/boot/Image
+      nvscope lab boot --image /boot/vmlinuz-6.18 --initrd /boot/initrd.img-6.18
+      nvscope lab boot --source ~/src/linux --revmap off
     """
-    cpus = 1 if icount else cpus
+    if icount and cpus not in (None, 1):
+        raise InputError("--icount counts the instructions of one CPU: leave --cpus away")
     with errors(), terminated_cleanly():
-        ready = assets.prepare(kernel, source)
-        machine = {"cpus": cpus, "memory_mib": memory, "icount": icount, "lpa2": lpa2}
-        with ready.boot(**machine, revmap=revmap == "on") as host:
+        ready = _ready(subject, revmap)
+        machine = {"memory_mib": memory, "icount": icount, "lpa2": lpa2}
+        cpus = cpus or (1 if icount else 2)
+        with ready.boot(**machine, cpus=cpus, revmap=revmap != "off") as host:
             _wait(host)
             with running.announced(host, ready.kernel):
                 click.echo(f"metrics   http://127.0.0.1:{host.metrics_port}/metrics")
@@ -109,8 +118,9 @@ def boot(
                 raise GuestFailed("the guest ended by itself")
 
 
-@lab.command(context_settings={"ignore_unknown_options": True})
-@kernel_option
+# What follows COMMAND is COMMAND's: it may have a --config, too.
+@lab.command(context_settings={"allow_interspersed_args": False})
+@subject_options
 @click.option(
     "--timeout",
     type=Finite(1, MOST_SECONDS),
@@ -119,19 +129,22 @@ def boot(
     help="seconds",
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run(kernel: str, timeout: float, command: tuple[str, ...]) -> None:
+def run(subject: Subject, timeout: float, command: tuple[str, ...]) -> None:
     """Run COMMAND in a lab host; its output and exit status become ours.
 
-    Uses the host that `nvscope lab boot` keeps up, else boots one for this command.
+    Uses the host of the same kernel that `nvscope lab boot` keeps up, else boots one for this
+    command. Options of ours come before COMMAND.
 
     \b
     Examples:
       nvscope lab run uname -r
       nvscope lab run 'dmesg | grep -i kvm'
       nvscope lab run --kernel 6.18.15-16k getconf PAGESIZE
+      nvscope lab run --image Image.gz nvscope doctor
+      nvscope lab run --source ~/src/linux 'dmesg | grep -i kvm'
     """
     text = command[0] if len(command) == 1 else shlex.join(command)
-    with errors(), terminated_cleanly(), _some_guest(kernel) as remote:
+    with errors(), terminated_cleanly(), _some_guest(subject) as remote:
         done = subprocess.run(
             remote.arguments(limited(text, timeout)), stdin=subprocess.DEVNULL, check=False
         )
@@ -141,44 +154,21 @@ def run(kernel: str, timeout: float, command: tuple[str, ...]) -> None:
 
 
 @lab.command()
-@kernel_option
-def shell(kernel: str) -> None:
+@subject_options
+def shell(subject: Subject) -> None:
     """A root shell in a lab host (the one that is up, else a new one).
 
     \b
     Example:
       nvscope lab shell
     """
-    with errors(), terminated_cleanly(), _some_guest(kernel) as remote:
+    with errors(), terminated_cleanly(), _some_guest(subject) as remote:
         done = subprocess.run(remote.arguments(tty=True), check=False)
     raise SystemExit(done.returncode)
 
 
 @lab.command()
-@click.option("--yes", is_flag=True, help="do not ask")
-def clean(yes: bool) -> None:
-    """Remove the cache folder: kernels, root file systems, downloads.
-
-    \b
-    Examples:
-      nvscope lab clean
-      nvscope lab clean --yes
-    """
-    folder = cache_dir()
-    if running.find():
-        raise click.ClickException("a lab is up: end it first (Ctrl-C where it was booted)")
-    if not folder.exists():
-        click.echo("nothing to remove")
-        return
-    size = sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))
-    if not yes:
-        click.confirm(f"Remove {folder} ({size >> 20} MiB)?", abort=True)
-    shutil.rmtree(folder)
-    click.echo(f"removed {folder} ({size >> 20} MiB)")
-
-
-@lab.command()
-@kernel_option
+@subject_options
 @click.option("--seconds", type=Finite(1, MOST_SECONDS), default=60.0, show_default=True)
 @click.option("--keep", is_flag=True, help="stay up until Ctrl-C")
 @click.option(
@@ -191,7 +181,12 @@ def clean(yes: bool) -> None:
 @revmap_option
 @click.pass_context
 def demo(
-    context: click.Context, kernel: str, seconds: float, keep: bool, guest: str, revmap: str
+    context: click.Context,
+    subject: Subject,
+    seconds: float,
+    keep: bool,
+    guest: str,
+    revmap: str | None,
 ) -> None:
     """Watch what a nested guest costs its host: set up, boot, count, show.
 
@@ -204,20 +199,22 @@ def demo(
       nvscope lab demo
       nvscope lab demo --revmap off
       nvscope lab demo --guest linux --keep
+      nvscope lab demo --source ~/src/linux
     """
     with errors(), terminated_cleanly():
         if _as_it_comes(context) and not assets.is_built():
             seen = demos.demo_beside_build(seconds, keep)
         else:
-            seen = demos.demo(seconds, keep, kernel, guest, revmap == "on")
+            seen = demos.demo(seconds, keep, subject, guest, revmap)
     if not seen:
         raise GuestFailed("no event was seen: the probes counted nothing")
 
 
 @lab.command("compare")
+@subject_options
 @click.option("--linux/--no-linux", default=True, help="the Linux in a Linux too (minutes)")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object a row")
-def compare_(linux: bool, as_json: bool) -> None:
+def compare_(subject: Subject, linux: bool, as_json: bool) -> None:
     """What the nested reverse map changes: the same workloads with it off and on.
 
     Boots a host several times; 10 minutes or so on two cores. Durations are those of an emulated
@@ -227,9 +224,13 @@ def compare_(linux: bool, as_json: bool) -> None:
     Examples:
       nvscope lab compare
       nvscope lab compare --no-linux --json
+      nvscope lab compare --patch my-series.patch
     """
     with errors(), terminated_cleanly():
-        rows = compare.compare(assets.prepare(), linux)
+        ready = _ready(subject, "off")
+        if linux:
+            ready.require_linux()
+        rows = compare.compare(ready, linux)
     if as_json:
         for row in rows:
             click.echo(json.dumps({k: None if v != v else v for k, v in asdict(row).items()}))
@@ -254,11 +255,13 @@ def samples_(folder: Path) -> None:
 
 
 @lab.command("selftests")
-@click.option("--kernel", type=click.Choice(list(FLAVOURS)), default="lab", show_default=True)
+@subject_options
 @revmap_option
 @click.option("--json", "as_json", is_flag=True, help="one JSON object a test")
-def selftests_(kernel: str, revmap: str, as_json: bool) -> None:
+def selftests_(subject: Subject, revmap: str | None, as_json: bool) -> None:
     """KVM's own selftests, in a host booted for them; their guests run at virtual EL2.
+
+    They are those of Debian's source, whatever kernel they are to test.
 
     Exit code 1 where one fails, or where the kernel complains of itself.
 
@@ -266,11 +269,12 @@ def selftests_(kernel: str, revmap: str, as_json: bool) -> None:
     Examples:
       nvscope lab selftests
       nvscope lab selftests --kernel debug --revmap off
+      nvscope lab selftests --source ~/src/linux
     """
     failed = False
     with errors(), terminated_cleanly():
-        ready = assets.prepare(kernel, with_selftests=True)
-        with ready.boot(revmap=revmap == "on") as host:
+        ready = _ready(subject, revmap, with_selftests=True)
+        with ready.boot(revmap=revmap != "off") as host:
             _wait(host)
             for result in selftests.run_all(host):
                 click.echo(json.dumps(asdict(result)) if as_json else str(result))
@@ -280,18 +284,28 @@ def selftests_(kernel: str, revmap: str, as_json: bool) -> None:
 
 def _as_it_comes(context: click.Context) -> bool:
     """Whether the user has left to us what is shown."""
-    choices = (context.get_parameter_source(name) for name in ("kernel", "guest", "revmap"))
+    choices = (context.get_parameter_source(name) for name in (*SUBJECT, "guest", "revmap"))
     return all(source is ParameterSource.DEFAULT for source in choices)
 
 
+def _ready(subject: Subject, revmap: str | None, with_selftests: bool = False) -> assets.Assets:
+    """What is ready to boot; a reverse map that is spoken of must be there."""
+    ready = assets.prepare(subject, with_selftests and not revmap)
+    if revmap:
+        ready.require_revmap()
+        if with_selftests:  # built only where they will run
+            return assets.prepare(subject, with_selftests)
+    return ready
+
+
 @contextmanager
-def _some_guest(kernel: str) -> Iterator[Remote]:
+def _some_guest(subject: Subject) -> Iterator[Remote]:
     """The guest that is up with this kernel, else one booted for this block."""
-    found = running.find(assets.identity(kernel))
+    found = running.find(assets.identity(subject))
     if found:
         yield found.remote
         return
-    with assets.prepare(kernel).boot() as host:
+    with assets.prepare(subject).boot() as host:
         _wait(host)
         yield host.remote
 

@@ -19,6 +19,8 @@ SYSTEMD = (
 )
 
 
+# Each kernel that is built here has one of the two; it takes no notice of the other.
+REVMAP_OFF = "kvm-arm.nested_revmap=0 kvm-arm.guest_s2_tracking=0"
 ON_DISK = "root=/dev/vda rw rootfstype=ext4"
 IN_MEMORY = "rdinit=/usr/sbin/init"
 
@@ -30,11 +32,12 @@ class Machine:
     kernel_mode: the value of kvm-arm.mode= on its command line ("nested", or "vhe" for a host
     that runs no nested guests). icount: one guest instruction is one virtual nanosecond, so that
     durations are instruction counts (needs cpus=1). lpa2: FEAT_LPA2, with which KVM's IPA
-    spaces have 52 bits, not 48, and a full shadow unmap walks 16 times as far. revmap: the lab
-    kernel uses its nested reverse map; other kernels have none to turn off. systemd: it is the
+    spaces have 52 bits, not 48, and a full shadow unmap walks 16 times as far. revmap: a kernel
+    that is built here uses its nested reverse map; others have none to turn off. systemd: it is the
     first process, and the lab's own set-up one of its services. in_memory: the initrd is the root
     file system, for a kernel without drivers for disk, network and 9p: there are no such devices,
-    and ssh comes in over a serial port, one connection at a time.
+    and ssh comes in over a serial port, one connection at a time. foreign: a user's kernel,
+    of which nobody knows what it lacks.
     """
 
     kernel: Path
@@ -48,6 +51,7 @@ class Machine:
     revmap: bool = True
     systemd: bool = False
     in_memory: bool = False
+    foreign: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def kernel_command_line(machine: Machine) -> str:
         # An emulated CPU may need longer than 21 s for one full unmap: no stall, and no complaint.
         "rcupdate.rcu_cpu_stall_timeout=300",
         f"kvm-arm.mode={machine.kernel_mode}",
-        "" if machine.revmap else "kvm-arm.nested_revmap=0",
+        "" if machine.revmap else REVMAP_OFF,
         SYSTEMD if machine.systemd else "",
         machine.append,
     ]

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from nvscope.lab.assets import KERNELS
 from nvscope.lab.kernel import archive, names, packaged
+from nvscope.lab.subject import Subject
+from nvscope.probes.errors import InputError
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+# The parameters that make a Subject.
+SUBJECT = ("kernel", "image", "initrd", "source", "patches", "configs")
 
 
 def _checked(_context: click.Context, _option: click.Parameter, word: str) -> str:
@@ -36,35 +44,65 @@ def _completed(
     return [CompletionItem(w) for w in (*KERNELS, *words) if w.startswith(incomplete)]
 
 
-def kernel_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--kernel: any that the lab can boot."""
-    return click.option(
-        "--kernel",
-        metavar="KERNEL",
-        callback=_checked,
-        shell_complete=_completed,
-        default="lab",
-        show_default=True,
-        help="lab: built here; debug: the same with lockdep and KASAN; stock: Debian's current one;"
-        " a version that Debian has: 6.18 (its newest), 6.18.15, 6.18-16k, 7.2.12-rt",
-    )(function)
+_KERNEL = click.option(
+    "--kernel",
+    metavar="KERNEL",
+    callback=_checked,
+    shell_complete=_completed,
+    default="lab",
+    show_default=True,
+    help="lab: built here; tracking: the same with another nested reverse map; debug and"
+    " tracking-debug: these with lockdep and KASAN; stock: Debian's current one; a version that"
+    " Debian has: 6.18 (its newest), 6.18.15, 6.18-16k, 7.2.12-rt",
+)
+_IMAGE = click.option(
+    "--image",
+    type=_FILE,
+    help="an arm64 kernel to boot as it is, instead of --kernel: Image, Image.gz or vmlinuz",
+)
+_INITRD = click.option("--initrd", type=_FILE, help="an initrd for --image; brings its drivers")
+_SOURCE = click.option(
+    "--source",
+    type=click.Path(exists=True, path_type=Path),
+    help="a Linux source tree or tarball to build as it is, instead of Debian's source and our"
+    " patches; a tree is built again in about a minute where little has changed",
+)
+_PATCH = click.option(
+    "--patch",
+    "patches",
+    type=_FILE,
+    multiple=True,
+    help="a patch for the source, after ours where it is Debian's; may be given several times",
+)
+_CONFIG = click.option(
+    "--config",
+    "configs",
+    type=_FILE,
+    multiple=True,
+    help="kernel settings (CONFIG_X=y) that come after ours; may be given several times",
+)
 
 
-def source_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--source: what the kernel is built from."""
-    return click.option(
-        "--source",
-        type=click.Path(exists=True, path_type=Path),
-        help="a Linux source tree or tarball to build instead of Debian's",
-    )(function)
+def subject_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What to boot: --kernel, --image, --source and what goes with them, as one `subject`."""
+
+    @functools.wraps(function)
+    def chosen(*args: Any, **kwargs: Any) -> Any:
+        given = {name: kwargs.pop(name) for name in SUBJECT}
+        context = click.get_current_context()
+        if given["image"] and context.get_parameter_source("kernel") is not ParameterSource.DEFAULT:
+            raise InputError("--image is booted instead of --kernel: give one of them")
+        return function(*args, subject=Subject(**given), **kwargs)
+
+    for option in reversed((_KERNEL, _IMAGE, _INITRD, _SOURCE, _PATCH, _CONFIG)):
+        chosen = option(chosen)
+    return chosen
 
 
 def revmap_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--revmap: on or off."""
+    """--revmap: on or off; None where the user leaves it to the kernel."""
     return click.option(
         "--revmap",
         type=click.Choice(["on", "off"]),
-        default="on",
-        show_default=True,
-        help="the nested reverse map of the kernel built here",
+        help="whether a kernel that has a nested reverse map uses it  [default: on]",
     )(function)

@@ -55,12 +55,15 @@ EVENTS = {
         "common_pid,size,common_stacktrace",
     ),
     "reflected": ("kvm_inject_s2_fault", "common_pid"),
-    # Of the lab kernel's reverse map; other kernels have no such functions.
+    # Of the reverse maps of the lab's kernels; others have no such functions.
     "record": ("r kvm_nested_revmap_record outcome=$retval:u32", "common_pid,outcome"),
     "fallback": ("kvm_nested_revmap_fallback reason=$arg2:u32", "common_pid,reason"),
     "broken": ("kvm_nested_revmap_break cause=$arg2:u32", "common_pid,cause"),
+    "track": ("r kvm_guest_s2_track outcome=$retval:u32", "common_pid,outcome"),
+    "track_fallback": ("kvm_guest_s2_fallback", "common_pid"),
 }
-MAY_LACK = frozenset({"canonical", "shadow", "record", "fallback", "broken"})
+_OF_REVMAPS = {"record", "fallback", "broken", "track", "track_fallback"}
+MAY_LACK = frozenset({"canonical", "shadow", *_OF_REVMAPS})
 FILTERS = {
     "canonical": _CANONICAL,
     "shadow": _SHADOW,

@@ -24,7 +24,10 @@ from nvscope.probes.errors import LackError
 READY = "nvscope-lab: ready"
 FOLDER_PREFIX = "nvscope-lab-"  # then the owner's pid
 CONSOLE_TAIL_LINES = 15
+SILENT = "its console said nothing (ttyAMA0: a kernel needs CONFIG_SERIAL_AMBA_PL011_CONSOLE)"
+UNSEEN = "the guest does not see our code: neither its kernel nor its initrd has 9p, 9pnet_virtio"
 CRASH_LINES = 60
+CODE = "/run/nvscope/tree/nvscope/cli.py"  # by guest/init
 CRASHES = ("Kernel panic", "Internal error", "Unable to handle", "BUG:")
 
 
@@ -43,7 +46,7 @@ class Lab:
         forwards = {self.metrics_port: METRICS_PORT} if machine.in_memory else {}
         self.remote = Remote(ssh_port, rootfs, self.folder / "ssh", self._error, forwards)
         self.run, self.popen = self.remote.run, self.remote.popen
-        self._initrd = self.folder / "initrd"
+        self._initrd, self._foreign = self.folder / "initrd", machine.foreign
         if machine.in_memory:
             machine = self._with_shares(machine, shares)
         arguments = qemu_arguments(
@@ -74,6 +77,8 @@ class Lab:
             time.sleep(0.1)
         # QEMU has read it, and it is large.
         self._initrd.unlink(missing_ok=True)
+        if self._foreign and self.run(f"test -e {CODE}", check=False).returncode:
+            raise self._error(UNSEEN)
         return self
 
     def alive(self) -> bool:
@@ -130,7 +135,10 @@ class Lab:
             what += f" (QEMU ended with {self._qemu.returncode})"
             self._log.flush()
             what += f" {(self.folder / 'qemu.log').read_text(errors='replace')[-1000:]}".rstrip()
-        return GuestError(f"{what}; the end of its console:\n{_console_end(self.console())}")
+        said = _console_end(self.console())
+        if not said:
+            return GuestError(f"{what}; {SILENT}")
+        return GuestError(f"{what}; the end of its console:\n{said}")
 
 
 def _sweep() -> None:

@@ -30,6 +30,7 @@ SUBCOMMANDS = {
     "top": "nvscope.probes.oneshot.top:top",
     "unload": "nvscope.probes.pins.cli:unload",
     "validate": "nvscope.analysis.validate.cli:validate",
+    "verify": "nvscope.analysis.verify.cli:verify",
 }
 
 

@@ -17,6 +17,7 @@ from nvscope.probes.events import SCHEMA_VERSION, About
 ABOUT_KEY = b"nvscope"  # of the schema's metadata; the value is JSON
 MAX_BYTES = 1 << 20  # of the JSON: what a recorder writes has some 2 KiB
 MAX_TEXT = 256  # characters of one text; longer ones are cut
+MAX_LINES_TEXT = 1 << 16  # characters of a points file
 MAX_PROBES = 64  # the catalog has some 20 points
 _MAX_NS = (1 << 64) - 1  # of a clock: columns of times have 64 bits
 
@@ -65,6 +66,13 @@ def _text(value: Any, key: str) -> str:
     return shown(value[:MAX_TEXT])
 
 
+def _lines(value: Any, key: str) -> str:
+    """The same, with its lines."""
+    if not isinstance(value, str):
+        raise _unreadable(f"{shown(key):.40} is no text")
+    return "\n".join(shown(line) for line in value[:MAX_LINES_TEXT].split("\n"))
+
+
 def _time(value: Any, key: str) -> int:
     """What no clock shows becomes the nearest that one can."""
     if type(value) is not int:
@@ -85,6 +93,7 @@ _READERS: Mapping[str, Callable[[Any, str], Any]] = {
     "started_ns": _time,
     "started_unix_ns": _time,
     "probes": _probes,
+    "points_text": _lines,
 }
 
 

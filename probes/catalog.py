@@ -6,9 +6,11 @@ the alternatives stand side by side.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+
+from nvscope.probes.reach import Given
 
 
 class Kind(Enum):
@@ -20,6 +22,26 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True)
+class Enumerator:
+    """A name out of an enum of the kernel, whose value the programs compare with."""
+
+    enum: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a value means. first, last: numbers, or an enumerator's name (first and last the same),
+    of the enum of the value's own type, or "ENUM.NAME"; word: the meaning's C name.
+    """
+
+    first: int | str
+    last: int | str
+    word: str
+    where: str = ""
+
+
+@dataclass(frozen=True)
 class Hook:
     """A kernel function that serves a probe point.
 
@@ -28,18 +50,27 @@ class Hook:
     "struct NAME": the first parameter that points to one. traced: more of them, for traces.
     maybe: the same, of those that not all kernels have. flags: C name -> what the program has to
     know of this function. needs, needs_traced: points whose programs have to run as well.
-    includes: what a call's duration includes that it would not at the first hook, one of
-    snapshot.INCLUDES, or "".
+    enums: C name -> enumerator, of those that are not there in all kernels. includes: what a call's
+    duration includes that it would not at the first hook, one of snapshot.INCLUDES, or "". revmap:
+    the kind of reverse map that the function is part of ("": of none); such a hook counts only
+    where the function is there. From a points file come Given ones; given: C names of values that
+    nothing but such a file has; cases: what ranges of such a value mean (first, last, C name);
+    where: the file and the place in it, for messages.
     """
 
     symbol: str
-    values: Mapping[str, str]
-    traced: Mapping[str, str] = field(default_factory=dict)
-    maybe: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str | Given]
+    traced: Mapping[str, str | Given] = field(default_factory=dict)
+    maybe: Mapping[str, str | Given] = field(default_factory=dict)
     flags: Mapping[str, int] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     needs_traced: tuple[str, ...] = ()
+    enums: Mapping[str, Enumerator] = field(default_factory=dict)
     includes: str = ""
+    given: tuple[str, ...] = ()
+    cases: tuple[Case, ...] = ()
+    where: str = ""
+    revmap: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,24 +82,16 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Enumerator:
-    """A name out of an enum of the kernel, whose value the programs compare with."""
-
-    enum: str
-    name: str
-
-
-@dataclass(frozen=True)
 class ProbePoint:
     """A logical event.
 
     hooks: in order of preference; members: C name -> place; maybe: the same, of members that not
-    all kernels have; traced: the same, that only traces need; enums: C name -> enumerator, likewise
-    not there in all kernels; triggers: C name -> place, of what tells who caused a call, which
-    one-shot probes may ask; revmap: the kind of reverse map with which alone it makes sense ("" for
-    all kernels); optional: another point tells nearly the same where this one cannot be had;
-    only_traced: nothing is counted; only_probed: of use to one-shot probes alone; helper: only
-    where a hook of another point needs it.
+    all kernels have; traced: the same, that only traces need; triggers: C name -> place, of what
+    tells who caused a call, which one-shot probes may ask; revmap: the kind of reverse map that
+    always has it, beside those of which a hook's function is there ("": all kernels have it);
+    optional: another point tells nearly the same where this one cannot be had; only_traced: nothing
+    is counted; only_probed: of use to one-shot probes alone; helper: only where a hook of another
+    point needs it.
     """
 
     name: str
@@ -77,7 +100,6 @@ class ProbePoint:
     maybe: Mapping[str, Member] = field(default_factory=dict)
     traced: Mapping[str, Member] = field(default_factory=dict)
     triggers: Mapping[str, Member] = field(default_factory=dict)
-    enums: Mapping[str, Enumerator] = field(default_factory=dict)
     kind: Kind = Kind.CALL
     revmap: str = ""
     optional: bool = False
@@ -99,8 +121,12 @@ _TRIGGERS = {"KVM_MM": Member("kvm", "mm"), "TASK_MM": Member("task_struct", "mm
 _BROKEN = {"MMU_BROKEN": Member("kvm_s2_mmu", "nested_revmap_broken")}
 _MMU = {"MMU": "struct kvm_s2_mmu"}
 _UNMAP = {"MMU": "mmu", "START": "start", "SIZE": "size"}
+_IPAS = {"NESTED": "nested_ipa", "CANONICAL": "canonical_ipa", "SIZE": "size"}
+# What a points file may change of a record.
+_RECORD_FLAGS = {"CASED": 0, "RETURNED": 0, "SIZE_IS": 0}
 _FALLBACK = "kvm_revmap_fallback"
 _RECORD = "kvm_revmap_record"
+_TRACKED = "kvm_guest_s2_tracked"
 
 PROBE_POINTS = (
     ProbePoint(
@@ -193,24 +219,43 @@ PROBE_POINTS = (
             Hook(
                 "kvm_nested_revmap_record",
                 _MMU,
-                {"NESTED": "nested_ipa", "CANONICAL": "canonical_ipa", "SIZE": "size"},
+                _IPAS,
+                flags=_RECORD_FLAGS,
+                given=("OUTCOME",),
+                enums={
+                    "RECORD_STORED": Enumerator(_RECORD, "KVM_REVMAP_STORED"),
+                    "RECORD_UNCHANGED": Enumerator(_RECORD, "KVM_REVMAP_UNCHANGED"),
+                    "RECORD_OVERLAPPED": Enumerator(_RECORD, "KVM_REVMAP_OVERLAPPED"),
+                    "RECORD_FAILED": Enumerator(_RECORD, "KVM_REVMAP_FAILED"),
+                    "RECORD_SKIPPED": Enumerator(_RECORD, "KVM_REVMAP_WAS_BROKEN"),
+                },
+                revmap="maple",
+            ),
+            Hook(
+                "kvm_guest_s2_track",
+                _MMU,
+                _IPAS,
+                flags=_RECORD_FLAGS,
+                given=("OUTCOME",),
+                enums={
+                    "RECORD_STORED": Enumerator(_TRACKED, "KVM_GUEST_S2_TRACKED"),
+                    "RECORD_UNCHANGED": Enumerator(_TRACKED, "KVM_GUEST_S2_ALREADY_TRACKED"),
+                    "RECORD_FAILED": Enumerator(_TRACKED, "KVM_GUEST_S2_NOT_TRACKED"),
+                },
+                revmap="tracking",
             ),
         ),
         _MMU_KVM,
         maybe=_BROKEN,
-        enums={
-            "RECORD_STORED": Enumerator(_RECORD, "KVM_REVMAP_STORED"),
-            "RECORD_UNCHANGED": Enumerator(_RECORD, "KVM_REVMAP_UNCHANGED"),
-            "RECORD_OVERLAPPED": Enumerator(_RECORD, "KVM_REVMAP_OVERLAPPED"),
-            "RECORD_FAILED": Enumerator(_RECORD, "KVM_REVMAP_FAILED"),
-            "RECORD_SKIPPED": Enumerator(_RECORD, "KVM_REVMAP_WAS_BROKEN"),
-        },
         kind=Kind.RESULT,
         revmap="maple",
     ),
     ProbePoint(
         "revmap_broken",
-        (Hook("kvm_nested_revmap_break", _MMU),),
+        (
+            Hook("kvm_nested_revmap_break", _MMU, revmap="maple"),
+            Hook("kvm_guest_s2_lose", _MMU, revmap="tracking"),
+        ),
         _MMU_KVM,
         kind=Kind.BEGIN,
         revmap="maple",
@@ -218,13 +263,31 @@ PROBE_POINTS = (
     ),
     ProbePoint(
         "revmap_fallback",
-        (Hook("kvm_nested_revmap_fallback", {"REASON": "reason"}, _MMU),),
+        (
+            Hook(
+                "kvm_nested_revmap_fallback",
+                {"REASON": "reason"},
+                _MMU,
+                flags={"GIVES_REASON": 1, "CASED": 0, "ONLY_WITHIN": 0},
+                enums={
+                    "FALLBACK_BROKEN": Enumerator(_FALLBACK, "KVM_REVMAP_FALLBACK_BROKEN"),
+                    "FALLBACK_UNKNOWN_IPA": Enumerator(
+                        _FALLBACK, "KVM_REVMAP_FALLBACK_UNKNOWN_IPA"
+                    ),
+                    "FALLBACK_RACED": Enumerator(_FALLBACK, "KVM_REVMAP_FALLBACK_RACED"),
+                },
+                revmap="maple",
+            ),
+            # It has but one reason: something that is mapped is not tracked.
+            Hook(
+                "kvm_guest_s2_fallback",
+                {},
+                _MMU,
+                flags={"GIVES_REASON": 0, "CASED": 0, "ONLY_WITHIN": 0},
+                revmap="tracking",
+            ),
+        ),
         traced=_MMU_KVM,
-        enums={
-            "FALLBACK_BROKEN": Enumerator(_FALLBACK, "KVM_REVMAP_FALLBACK_BROKEN"),
-            "FALLBACK_UNKNOWN_IPA": Enumerator(_FALLBACK, "KVM_REVMAP_FALLBACK_UNKNOWN_IPA"),
-            "FALLBACK_RACED": Enumerator(_FALLBACK, "KVM_REVMAP_FALLBACK_RACED"),
-        },
         revmap="maple",
         optional=True,  # else the reason is told by whether the map is broken
     ),
@@ -248,8 +311,27 @@ PROBE_POINTS = (
 BY_NAME = {point.name: point for point in PROBE_POINTS}
 
 
-def applicable(revmap: str, *, trace: bool = False) -> tuple[str, ...]:
+def _nothing(_: str) -> bool:
+    return False
+
+
+def makes_sense(point: ProbePoint, revmap: str, has: Callable[[str], bool] = _nothing) -> bool:
+    """Whether a point makes sense on a kernel with this reverse map.
+
+    has: whether that kernel has a function. Of a map whose functions have names that are not known
+    only the durations and the ranges of what is unmapped tell.
+    """
+    return point.revmap in ("", revmap) or any(
+        hook.revmap == revmap and has(hook.symbol) for hook in point.hooks
+    )
+
+
+def applicable(
+    revmap: str, *, trace: bool = False, has: Callable[[str], bool] = _nothing
+) -> tuple[str, ...]:
     """The points that make sense on a kernel with this reverse map, for counting or for a trace.
+
+    has: as in `makes_sense`.
 
     >>> "revmap_record" in applicable("maple"), "revmap_record" in applicable("none")
     (True, False)
@@ -259,7 +341,7 @@ def applicable(revmap: str, *, trace: bool = False) -> tuple[str, ...]:
     return tuple(
         point.name
         for point in PROBE_POINTS
-        if point.revmap in ("", revmap)
+        if makes_sense(point, revmap, has)
         and not point.only_probed
         and not point.helper
         and (trace or not point.only_traced)

@@ -85,7 +85,8 @@ class About:
     with started_ns the same instant on the clock of the rows; probes: probe point -> "mechanism
     symbol", with what else its durations include, "" where it is not attached; recorder: program
     and version; host: its name; machine: "physical" | "virtual" | "emulated" | "unknown". Older
-    traces do not say the last two: "".
+    traces do not say these two: "". points: name and digest of the points file that named
+    functions, or ""; points_text: its content.
     """
 
     kernel: str = ""
@@ -98,3 +99,5 @@ class About:
     recorder: str = ""
     host: str = ""
     machine: str = ""
+    points: str = ""
+    points_text: str = ""

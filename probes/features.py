@@ -23,8 +23,11 @@ CAPABILITIES = {"CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 
 ARCH = "aarch64"
 
-# kvm-arm.nested_revmap= of the lab's kernel, below /sys: "Y" or "N".
-REVMAP_SWITCH = "module/kvm_arm/parameters/nested_revmap"
+# What turns the reverse maps of the lab's kernels off (kvm-arm.nested_revmap=0), below /sys: "Y" or
+# "N".
+REVMAP_SWITCHES = tuple(
+    f"module/kvm_arm/parameters/{name}" for name in ("nested_revmap", "guest_s2_tracking")
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def read_host(roots: Roots | None = None, arch: str | None = None) -> Host:
     """Ask the host. What cannot be found out is said in the fields; nothing is raised."""
     roots = roots or Roots()
     btf, btf_problem = _btf(roots.sys / "kernel/btf/vmlinux")
-    turned_off = _text(roots.sys / REVMAP_SWITCH).strip() == "N"
+    turned_off = any(_text(roots.sys / switch).strip() == "N" for switch in REVMAP_SWITCHES)
     kind = revmap(btf) if btf else "unknown"
     return Host(
         arch=arch or platform.machine(),

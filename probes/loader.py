@@ -23,8 +23,10 @@ from nvscope.probes import (
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME, applicable
 from nvscope.probes.counters import MAPS, WRITTEN, Counters
-from nvscope.probes.errors import LackError
+from nvscope.probes.errors import LackError, notice
 from nvscope.probes.planning import Plans, Wanted
+from nvscope.probes.points import check
+from nvscope.probes.points.read import PointsFile
 from nvscope.probes.programs import FENTRY, MECHANISMS, Mode, Probing, Program, Sizes
 from nvscope.probes.quiet import Quiet, first_useful_line
 from nvscope.probes.snapshot import Attachment, Snapshot, VmKey, notifier_seen
@@ -35,9 +37,13 @@ NEVER_NS = (1 << 64) - 1  # later than all of CLOCK_MONOTONIC
 
 @dataclass
 class Module:
-    """What bcc has compiled, and what of it is attached; programs, links: name -> fd."""
+    """What bcc has compiled, and what of it is attached; programs, links: name -> fd.
+
+    vcpus: the fd of a map that bcc does not know of (bpf/vcpus.h).
+    """
 
     bpf: Any
+    vcpus: int
     programs: dict[str, int] = field(default_factory=dict)
     links: dict[str, int] = field(default_factory=dict)
     own: dict[str, int] = field(default_factory=dict)  # of links, those that bcc does not know of
@@ -69,6 +75,7 @@ class Module:
         self.detach()
         with Quiet():
             self.bpf.cleanup()
+        os.close(self.vcpus)
         # bcc keeps every module until the process ends.
         atexit.unregister(self.bpf.cleanup)
 
@@ -175,6 +182,7 @@ def load(
     ring_bytes: int = 0,
     probing: Probing | None = None,
     for_readers: bool = False,
+    points_file: PointsFile | None = None,
 ) -> Loaded:
     """Attach probe points, each by the first hook and mechanism that works.
 
@@ -183,30 +191,42 @@ def load(
     counters. ring_bytes: record a trace as well, through a ring buffer of so many bytes (a power of
     two times the page size). probing: attach for a one-shot probe, whose slow calls go through that
     buffer in place of a trace. for_readers: tell others of the programs (stats.py), where that can
-    be had. Takes a second or so: bcc compiles; stdout and stderr are set aside meanwhile. Raises
-    LackError when the host cannot be traced or has no room for so many VMs' maps, when nothing can
-    be attached or, with `strict`, when a point cannot; ValueError for an unknown point.
+    be had. points_file: functions to try before the catalog's; without `points`, its points are
+    attached in any case. Takes a second or so: bcc compiles; stdout and stderr are set aside
+    meanwhile. Raises LackError when the host cannot be traced, lacks what points_file names, or has
+    no room for so many VMs' maps, when nothing can be attached or, with `strict`, when a point
+    cannot; ValueError for an unknown point.
     """
     symbols = symbols or {}
     unknown = [name for name in (*(points or ()), *symbols) if name not in BY_NAME]
     if unknown:
         raise ValueError(f"no probe point {unknown[0]}; there are {', '.join(BY_NAME)}")
-    host = features.read_host()
+    host = check.applied(points_file, features.read_host())
     features.require_tracing(host)
     mode = Mode(trace=ring_bytes > 0 and probing is None, probing=probing)
     sizes = Sizes(max_vms, ring_bytes)
     mapmemory.require(sizes)
     btf = Btf()
-    default = applicable(features.revmap(btf), trace=mode.trace)
+    kind = check.kind(points_file, btf)
+    found = applicable(kind, trace=mode.trace, has=btf.has_function)
+    default = [*found, *check.counted(points_file, mode)]
     names = dict.fromkeys(default if points is None else points) | dict.fromkeys(symbols)
     kallsyms = Kallsyms()
-    plans = Plans(Wanted(list(names), mechanisms, symbols, mode), btf, kallsyms)
+    catalog = points_file.catalog() if points_file else BY_NAME
+    wanted = Wanted(list(names), mechanisms, symbols, mode, catalog)
+    check.require(points_file, btf, wanted)
+    plans = Plans(wanted, btf, kallsyms)
     telling = stats.telling(btf, kallsyms.address) if for_readers else stats.NOTHING
     module = _attach_best(plans, sizes, mode, host, strict, telling)
     attachments = plans.attachments()
     if module is None:
         failed = [f"{a.point}: {a.problem}" for a in attachments if not a.mechanism]
         raise LackError("; ".join(failed) or "no probe points asked for")
+    for line in check.passed_over(points_file, attachments):
+        if strict:
+            module.discard()
+            raise LackError(line)
+        notice(line)
     return Loaded(module, attachments, mode, host, _tell(module, telling))
 
 
@@ -226,7 +246,7 @@ def _attach_best(
     while chosen := plans.chosen():
         if strict and not plans.complete:
             return None
-        module = Module(_compile(chosen, sizes, mode, telling))
+        module = _compile(chosen, sizes, mode, telling)
         stacks = {pool.stack: module.map(pool.stack) for pool in pools.POOLS}
         pools.fill(stacks, programs.capacity(sizes))
         problems = {program.point: _attach(module, program, host) for program in chosen}
@@ -240,14 +260,17 @@ def _attach_best(
     return None
 
 
-def _compile(chosen: Sequence[Program], sizes: Sizes, mode: Mode, telling: stats.Telling) -> Any:
+def _compile(chosen: Sequence[Program], sizes: Sizes, mode: Mode, telling: stats.Telling) -> Module:
     flags = [*programs.compiler_flags(chosen, sizes, mode), *telling.flags]
     text = programs.source(chosen, telling.sources)
+    vcpus = libbpf.create("vcpus", programs.VCPUS, 1)
+    flags.append(f"-DNV_VCPUS_FD={vcpus}")
     with Quiet() as quiet:
         try:
-            return _module_class()(text=text, cflags=flags)
+            return Module(_module_class()(text=text, cflags=flags), vcpus)
         except Exception as error:  # noqa: BLE001 (bcc raises nothing more precise)
             said = f"{quiet.text()}\n{error}"
+    os.close(vcpus)
     raise LackError(f"bcc cannot compile the probes: {first_useful_line(said)}")
 
 

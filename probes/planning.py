@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from nvscope.probes import programs
 from nvscope.probes.btf import Btf
-from nvscope.probes.catalog import BY_NAME
+from nvscope.probes.catalog import BY_NAME, ProbePoint
 from nvscope.probes.programs import COUNTS, MECHANISMS, Mode, Plan, Program
 from nvscope.probes.snapshot import Attachment
 from nvscope.probes.symbols import Variants
@@ -15,12 +15,15 @@ from nvscope.probes.symbols import Variants
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked for. points: in order; symbols: point -> the function to hook and no other."""
+    """What is asked for. points: in order; symbols: point -> the function to hook and no other;
+    catalog: the points that there are, with the hooks of a points file in front where there is one.
+    """
 
     points: Sequence[str]
     mechanisms: Sequence[str] = MECHANISMS
     symbols: Mapping[str, str] = field(default_factory=dict)
     mode: Mode = COUNTS
+    catalog: Mapping[str, ProbePoint] = field(default_factory=lambda: BY_NAME)
 
 
 class Plans:
@@ -85,7 +88,7 @@ class Plans:
 
     def _plan(self, name: str) -> Plan:
         w = self._wanted
-        return programs.plan(BY_NAME[name], w.mechanisms, w.symbols.get(name), self._btf, w.mode)
+        return programs.plan(w.catalog[name], w.mechanisms, w.symbols.get(name), self._btf, w.mode)
 
     def _search(self, plan: Plan) -> None:
         """Where nothing is left, look once whether a compiler has renamed the functions."""
@@ -94,5 +97,5 @@ class Plans:
         self._searched.add(plan.point)
         w = self._wanted
         plan.attempts += programs.renamed(
-            BY_NAME[plan.point], w.mechanisms, self._variants, self._btf, w.mode
+            w.catalog[plan.point], w.mechanisms, self._variants, self._btf, w.mode
         )

@@ -11,6 +11,8 @@ from pathlib import Path
 from nvscope.probes import decode, libbpf, pools
 from nvscope.probes.btf import Btf
 from nvscope.probes.catalog import BY_NAME, Hook, Kind, ProbePoint
+from nvscope.probes.libbpf import MapKind
+from nvscope.probes.reach import RESULT_SLOT
 from nvscope.probes.snapshot import Attachment, Refusal
 from nvscope.probes.symbols import (
     Variants,
@@ -19,11 +21,12 @@ from nvscope.probes.symbols import (
     partial_problem,
     plain,
 )
+from nvscope.probes.values import ABSENT, UnresolvedError, cases, places
 
 SOURCES = Path(__file__).parent / "bpf"
 HEADER = SOURCES / "nvscope.h"
 # What the programs share, each after those that it needs.
-SHARED = (HEADER, *(SOURCES / f"{name}.h" for name in ("calls", "rows", "events")))
+SHARED = (HEADER, *(SOURCES / f"{name}.h" for name in ("calls", "rows", "vcpus", "events")))
 # What bcc's own headers include, in place of a kernel's.
 HEADERS = SOURCES / "headers"
 FENTRY, KPROBE = "fentry", "kprobe"
@@ -32,10 +35,14 @@ MECHANISMS = (FENTRY, KPROBE)
 # A kprobe's context begins with the argument registers x0..x7 (struct pt_regs
 # of arm64); a return probe finds the result in x0.
 REGISTER_ARGS = 8
+# Of these a kprobe program keeps the first for the call's end (NV_ARGS, bpf/nvscope.h).
+KEPT_ARGS = 4
 # Shadow MMUs that a VM has room for on average: two for each vCPU (S2_MMU_PER_VCPU, nested.c).
 MMUS_PER_VM = 64
-# Stands for a member or an enumerator that this kernel does not have.
-ABSENT = -1
+# The places of vCPUs (bpf/vcpus.h): of all of them a power of two, of each 64. What can be mapped
+# begins at a page, so each is a cache line.
+VCPUS_BYTES = 64 << 10
+VCPUS = MapKind(libbpf.MAP_TYPE_ARRAY, 4, VCPUS_BYTES, libbpf.F_MMAPABLE)
 
 
 @dataclass(frozen=True)
@@ -105,10 +112,6 @@ class Program:
         return prefix + self.symbol if self.mechanism == FENTRY else f"{self.point}_{suffix}"
 
 
-class UnresolvedError(Exception):
-    """A hook that this kernel cannot serve; the message says what was not found."""
-
-
 @dataclass
 class Plan:
     """What to try for a probe point. attempts: best first; what cannot be had is a refusal."""
@@ -169,9 +172,15 @@ def plan(
     (whatever a compiler has put behind it), else of its first.
     """
     point = _in_mode(point, mode)
-    hooks = [_named(point, symbol)] if symbol else list(point.hooks)
+    hooks = [_named(point, symbol)] if symbol else _of_revmap(point, btf)
     attempts = [_attempt(point, hook, by, btf) for hook in hooks for by in mechanisms]
     return Plan(point.name, hooks[0].symbol, attempts, optional=point.optional)
+
+
+def _of_revmap(point: ProbePoint, btf: Btf) -> list[Hook]:
+    """Of hooks that are parts of reverse maps, those that are there; else the first, to say so."""
+    found = [h for h in point.hooks if not h.revmap or btf.has_function(plain(h.symbol))]
+    return found or list(point.hooks[:1])
 
 
 def renamed(
@@ -251,6 +260,7 @@ def compiler_flags(programs: Sequence[Program], sizes: Sizes, mode: Mode = COUNT
         f"-DNV_SHARE_ROWS={rows(sizes) // pools.SHARES}",
         f"-DNV_ROW_SHIFT={pools.range_shift(rows(sizes) // pools.SHARES)}",
         f"-DNV_MMU_SHIFT={pools.range_shift(mmus(sizes))}",
+        f"-DNV_VCPUS_BYTES={VCPUS_BYTES}",
         f"-DNV_TRACE={int(mode.trace)}",
         *_probing_flags(mode.probing),
         f"-DNV_RING_PAGES={sizes.ring_bytes // page_bytes}",
@@ -291,18 +301,29 @@ def _probing_flags(probing: Probing | None) -> list[str]:
 def _program(point: ProbePoint, hook: Hook, mechanism: str, btf: Btf) -> Program:
     function = plain(hook.symbol)
     if not btf.has_function(function):
-        raise UnresolvedError(f"this kernel has no function {function}")
+        where = f"{hook.where} function: " if hook.where else ""
+        raise UnresolvedError(f"{where}this kernel has no function {function}")
     if has_ending(hook.symbol):
         _require_hookable(hook, mechanism)
     prefix = f"NV_{point.name.upper()}"
-    defines = {f"{prefix}_TYPED": int(mechanism == FENTRY)}
+    defines: dict[str, int | str] = {f"{prefix}_TYPED": int(mechanism == FENTRY)}
     defines |= {f"{prefix}_{name}": value for name, value in hook.flags.items()}
-    for name, (slot, at) in _places(hook, function, btf).items():
-        if mechanism == KPROBE and slot >= REGISTER_ARGS:
+    result = btf.slots(function) if mechanism == FENTRY else 0
+    kept = REGISTER_ARGS if point.kind is Kind.BEGIN else KEPT_ARGS
+    for name, at in places(hook, function, btf).items():
+        if mechanism == KPROBE and at.slot >= REGISTER_ARGS:
             raise UnresolvedError(f"{hook.symbol}() takes {name.lower()} on the stack")
-        defines |= {f"{prefix}_{name}_ARG": slot, f"{prefix}_{name}_AT": at}
-    defines[f"{prefix}_RETURN"] = btf.slots(function) if mechanism == FENTRY else 0
-    defines |= _offsets(point, btf) | _enumerators(point, btf)
+        if mechanism == KPROBE and at.slot >= kept:
+            raise UnresolvedError(
+                f"{hook.symbol}() takes {name.lower()} as parameter {at.slot + 1}:"
+                f" a kprobe keeps {kept}"
+            )
+        slot = result if at.slot == RESULT_SLOT else at.slot
+        defines |= {f"{prefix}_{name}_ARG": slot | at.how, f"{prefix}_{name}_AT": at.at}
+    defines[f"{prefix}_RETURN"] = result
+    if "CASED" in hook.flags:
+        defines[f"{prefix}_CASES"] = cases(hook, function, btf)
+    defines |= _offsets(point, btf) | _enumerators(point, hook, btf)
     program = Program(point.name, hook.symbol, mechanism, point.kind, (), hook.needs, hook.includes)
     functions = {"ENTRY": program.entry, "EXIT": program.exit}
     names = {f"{prefix}_{edge}": name for edge, name in functions.items() if name}
@@ -318,17 +339,6 @@ def _require_hookable(hook: Hook, mechanism: str) -> None:
         raise UnresolvedError(f"fentry finds functions by the types' names, not {hook.symbol}")
 
 
-def _places(hook: Hook, function: str, btf: Btf) -> dict[str, tuple[int, int]]:
-    """C name -> where the value is (see _locate); ABSENT for one that this kernel lacks."""
-    places = {name: _locate(function, wanted, btf) for name, wanted in hook.values.items()}
-    for name, wanted in hook.maybe.items():
-        try:
-            places[name] = _locate(function, wanted, btf)
-        except UnresolvedError:
-            places[name] = (ABSENT, ABSENT)
-    return places
-
-
 def _offsets(point: ProbePoint, btf: Btf) -> dict[str, int]:
     """Where the members lie that the point's program reads, in bytes."""
     found = {}
@@ -342,9 +352,10 @@ def _offsets(point: ProbePoint, btf: Btf) -> dict[str, int]:
     return found
 
 
-def _enumerators(point: ProbePoint, btf: Btf) -> dict[str, int]:
-    found = {}
-    for name, place in point.enums.items():
+def _enumerators(point: ProbePoint, hook: Hook, btf: Btf) -> dict[str, int]:
+    """The enumerators of all hooks that a program may serve: it compares with every one of them."""
+    found = {f"NV_KERNEL_{name}": ABSENT for each in point.hooks for name in each.enums}
+    for name, place in hook.enums.items():
         value = btf.enumerator(place.enum, place.name)
         found[f"NV_KERNEL_{name}"] = ABSENT if value is None else value
     return found
@@ -352,20 +363,3 @@ def _enumerators(point: ProbePoint, btf: Btf) -> dict[str, int]:
 
 def _points(programs: Sequence[Program]) -> set[str]:
     return {program.point for program in programs}
-
-
-def _locate(function: str, name: str, btf: Btf) -> tuple[int, int]:
-    """(argument slot, -1) of a parameter, or (slot, offset) of a member behind a parameter."""
-    parameters = btf.parameters(function)
-    wanted = name.removeprefix("struct ")
-    for parameter in parameters:
-        by_type = wanted != name and btf.points_to(parameter.type_id, wanted)
-        if by_type or parameter.name == name:
-            return parameter.slot, -1
-    for parameter in parameters:
-        at = btf.member_behind(parameter.type_id, name)
-        if at is not None:
-            return parameter.slot, at
-    if wanted != name:
-        raise UnresolvedError(f"{function}() has no parameter that points to a {name}")
-    raise UnresolvedError(f"{function}() has no parameter {name}, nor a struct with one")

@@ -29,6 +29,9 @@ from nvscope.probes.options import (
     strict_option,
     symbols_option,
 )
+from nvscope.probes.points import check
+from nvscope.probes.points.option import points_option, require_apart
+from nvscope.probes.points.read import PointsFile
 from nvscope.probes.programs import MECHANISMS
 
 if TYPE_CHECKING:
@@ -65,6 +68,7 @@ class Wanted:
     symbols: dict[str, str]
     strict: bool
     buffer_bytes: int
+    points_file: PointsFile | None = None
 
 
 _EXAMPLES = """\b
@@ -72,6 +76,7 @@ Examples:
   nvscope record trace.arrows
   nvscope record --duration 30s trace.arrows
   nvscope record --rotate-size 100M trace.arrows
+  nvscope record --points my-kernel.toml trace.arrows
   ssh host nvscope record --count 10000 - > trace.arrows
 """
 
@@ -103,6 +108,7 @@ Examples:
 )
 @mechanisms_option
 @symbols_option
+@points_option
 @strict_option
 def record(
     output: str,
@@ -114,6 +120,7 @@ def record(
     buffer: str,
     mechanisms: tuple[str, ...],
     symbols: dict[str, str],
+    points_file: PointsFile | None,
     strict: bool,
 ) -> None:
     """Record what happens to shadow stage-2 MMUs to FILE, or to standard output (-).
@@ -133,9 +140,10 @@ def record(
     limits = _limits(count, rotate_size, rotate_time)
     path = None if output == "-" else Path(output)
     _check_output(path, limits, force)
+    require_apart(points_file, symbols)
     buffer_bytes = int(buffer) << 20
     by = mechanisms or MECHANISMS
-    run(Wanted(path, force, duration, limits, by, symbols, strict, buffer_bytes))
+    run(Wanted(path, force, duration, limits, by, symbols, strict, buffer_bytes, points_file))
 
 
 def _limits(count: int | None, file_bytes: int | None, file_seconds: float | None) -> Limits:
@@ -164,7 +172,7 @@ def run(wanted: Wanted) -> None:
     """Attach, record until it is time to stop, detach."""
     require_initial_pid_namespace()
     console = Console(stderr=True)
-    host = features.read_host()
+    host = check.applied(wanted.points_file, features.read_host())
     features.require_host(host)
     with console.status("compiling and attaching the probes …"):
         loaded = _load(wanted)
@@ -191,6 +199,7 @@ def _load(wanted: Wanted) -> Loaded:
         symbols=wanted.symbols,
         strict=wanted.strict,
         ring_bytes=wanted.buffer_bytes,
+        points_file=wanted.points_file,
     )
 
 
@@ -200,7 +209,9 @@ def _recorder(loaded: Loaded, host: features.Host, wanted: Wanted) -> Recorder:
     def open_next(number: int) -> IO[bytes]:
         return open_output(wanted, number)
 
-    return Recorder(loaded, open_next, _about(loaded, host), wanted.limits, Identities())
+    return Recorder(
+        loaded, open_next, _about(loaded, host, wanted.points_file), wanted.limits, Identities()
+    )
 
 
 def open_output(wanted: Wanted, number: int) -> IO[bytes]:
@@ -216,7 +227,7 @@ def open_output(wanted: Wanted, number: int) -> IO[bytes]:
         raise LackError(f"cannot write {path}: {error.strerror}") from None
 
 
-def _about(loaded: Loaded, host: features.Host) -> About:
+def _about(loaded: Loaded, host: features.Host, points: PointsFile | None) -> About:
     probes = {a.point: a.text for a in loaded.attachments}
     since_ns = time.monotonic_ns() - loaded.armed_ns
     return About(
@@ -230,6 +241,8 @@ def _about(loaded: Loaded, host: features.Host) -> About:
         recorder=f"nvscope {nvscope.__version__}",
         host=host.name,
         machine=host.machine.kind,
+        points=f"{points.name} {points.digest}" if points else "",
+        points_text=points.text if points else "",
     )
 
 

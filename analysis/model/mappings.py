@@ -25,7 +25,7 @@ class Mapping(NamedTuple):
 make_mapping = maker(Mapping)
 
 
-class _Index:
+class Index:
     """Mappings by one of their addresses: by size, and then by the block of that size.
 
     KVM maps in few sizes (a page, a block of the next level), aligned: one look per size finds
@@ -46,6 +46,7 @@ class _Index:
                 yield from here
 
     def add(self, mapping: Mapping, address: int, size: int) -> None:
+        """Enter one, at this address."""
         blocks = self._sizes.get(size)
         if blocks is None:
             blocks = self._sizes[size] = {}
@@ -57,6 +58,7 @@ class _Index:
             blocks[block] += alone
 
     def remove(self, mapping: Mapping, address: int, size: int) -> None:
+        """Take out just this one."""
         blocks = self._sizes[size]
         block = address // size
         here = blocks.pop(block)
@@ -113,8 +115,8 @@ class Mappings:
 
     def clear(self) -> None:
         """All are gone."""
-        self._by_nested = _Index(0)
-        self._by_canonical = _Index(1)
+        self._by_nested = Index(0)
+        self._by_canonical = Index(1)
         # Those that intersect the nested range [start, end), in no order.
         self.mapped_in = self._by_nested.intersecting
         # Those that lead into the canonical range [start, end), in no order.

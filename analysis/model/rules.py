@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from nvscope.analysis.model.mappings import Mapping, make_mapping
 from nvscope.analysis.model.quick import maker
 from nvscope.analysis.model.ranges import Entry
 from nvscope.analysis.model.shadow import Shadow
+from nvscope.analysis.model.tracked import Tracked
 
 # The values of entries, as in arch/arm64/include/asm/kvm_nested.h of the lab's patch and in the
 # seed: VALID_ENTRY (bit 63) with the nested IPA of the range's start, which makes nested IPA 0 a
@@ -16,6 +18,7 @@ VALID_ENTRY = 1 << 63
 UNKNOWN_IPA = 1 << 62
 
 STORED, UNCHANGED, OVERLAPPED = "stored", "unchanged", "overlapped"
+EITHER = "stored or unchanged"  # whether it is tracked still is not known
 FAILED, SKIPPED = "failed", "skipped"
 BROKEN, RACED, MET_UNKNOWN = "broken", "raced", "unknown_ipa"
 
@@ -30,14 +33,19 @@ def nested_ipa(entry: Entry) -> int:
 
 
 # What noting a mapping does to the entries: its outcome, those that go, and the one that comes.
-Store = tuple[str, Sequence[Entry], Entry | None]
+Store = tuple[str, Sequence[Entry | Mapping], Entry | Mapping | None]
 
 _NOTHING_TO_STORE: Store = (UNCHANGED, (), None)
 _make_entry = maker(Entry)
 
 
-def store(shadow: Shadow, nested: int, canonical: int, size: int) -> Store:
-    """What recording a mapping does, if the reverse map is not broken and there is memory."""
+def store(shadow: Shadow, nested: int, canonical: int, size: int, row: int = 0) -> Store:
+    """What recording a mapping does, if the reverse map is not broken and there is memory.
+
+    row: of the record, for what is tracked.
+    """
+    if shadow.tracked is not None:
+        return _track(shadow, shadow.tracked, make_mapping((nested, canonical, size, row, True)))
     new = (canonical, canonical + size, nested | VALID_ENTRY)
     if shadow.entries.at(canonical) == new:
         return _NOTHING_TO_STORE
@@ -52,8 +60,18 @@ def store(shadow: Shadow, nested: int, canonical: int, size: int) -> Store:
     return OVERLAPPED, gone, span
 
 
+def _track(shadow: Shadow, tracked: Tracked, new: Mapping) -> Store:
+    """kvm_guest_s2_track()."""
+    old = tracked.get(*new[:3])
+    if old is None:
+        return STORED, (), new
+    return (UNCHANGED, (), None) if shadow.is_certain(old) else (EITHER, (old,), new)
+
+
 def is_recorded(shadow: Shadow, nested: int, canonical: int, size: int) -> bool:
     """Whether the reverse map covers a mapping: what is mapped has to be in it, unless broken."""
+    if shadow.tracked is not None:
+        return shadow.broken or shadow.tracked.get(nested, canonical, size) is not None
     end = canonical + size
     if shadow.broken or shadow.entries.at(canonical) == (canonical, end, nested | VALID_ENTRY):
         return True
@@ -85,16 +103,53 @@ def next_move(shadow: Shadow, start: int, end: int, *, first: bool) -> Move:
     start, end: what is left of its canonical range. first: whether it comes to this MMU only now;
     a map that breaks under its hands it uses to the end.
     """
-    if first and shadow.broken:
+    if shadow.broken and (first or shadow.tracked is not None):
         return Fallback(BROKEN)
     if start >= end:
         return None
+    if shadow.tracked is not None:
+        return _next_tracked(shadow, shadow.tracked, start, end)
     if shadow.unmaps and shadow.full_unmaps:
         return Fallback(RACED)
     entry = shadow.entries.first(start, end)
     if entry is None:
         return None
     return Fallback(MET_UNKNOWN) if entry.value == UNKNOWN_IPA else _make_ranged((entry,))
+
+
+def _next_tracked(shadow: Shadow, tracked: Tracked, start: int, end: int) -> Move:
+    """One of those that are tracked for sure: which of them comes first makes no difference."""
+    certain = [m for m in tracked.leading_into(start, end) if shadow.is_certain(m)]
+    return _ranged(min(certain, key=lambda m: m.canonical)) if certain else None
+
+
+def may_be_next(shadow: Shadow, start: int, end: int, nested: int, size: int) -> Ranged | None:
+    """The move that is a ranged unmap of [nested, +size), where the kernel tracks mappings.
+
+    start, end: the notifier's range.
+    """
+    if shadow.tracked is None:
+        return None
+    for mapping in shadow.tracked.leading_into(start, end):
+        if (mapping.nested, mapping.size) == (nested, size):
+            return _ranged(mapping)
+    return None
+
+
+def tracked(shadow: Shadow, start: int, end: int) -> list[Entry]:
+    """What is tracked of the canonical range [start, end), as entries, in order."""
+    if shadow.tracked is None:
+        return []
+    return sorted(_as_entry(mapping) for mapping in shadow.tracked.leading_into(start, end))
+
+
+def _as_entry(mapping: Mapping) -> Entry:
+    nested, canonical, size, _, _ = mapping
+    return Entry(canonical, canonical + size, nested | VALID_ENTRY)
+
+
+def _ranged(mapping: Mapping) -> Ranged:
+    return Ranged(_as_entry(mapping))
 
 
 def stale(shadow: Shadow, start: int, end: int) -> list[Entry]:

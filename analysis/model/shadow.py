@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from nvscope.analysis.model.mappings import Mapping, Mappings
 from nvscope.analysis.model.ranges import Entry, Ranges
+from nvscope.analysis.model.tracked import Tracked
 
 NEVER = -1  # a row before the first
 
@@ -25,8 +27,9 @@ class Unmap:
 class Shadow:
     """One shadow MMU.
 
-    entries: its reverse map. broken: entries may be missing, since the row broken_since. mappings:
-    its page tables. unmaps: what is under way of it; of several, each by another task. used:
+    entries: its reverse map; or tracked, where the kernel tracks mappings. broken: entries may be
+    missing, since the row broken_since; lost: of several that are, the last's row. mappings: its
+    page tables. unmaps: what is under way of it; of several, each by another task. used:
     something was mapped since it was made. freed: its page tables were, and nothing came since.
 
     entries_doubt, mappings_doubt, unmaps_doubt: why the respective state is not known; "": it is.
@@ -36,12 +39,15 @@ class Shadow:
     mmu: int
     entries: Ranges = field(default_factory=Ranges)
     mappings: Mappings = field(default_factory=Mappings)
+    tracked: Tracked | None = None
     broken: bool = False
     broken_since: int = NEVER
+    lost: int = NEVER
     unmaps: list[Unmap] = field(default_factory=list)
     used: bool = False
     freed: bool = False
     last_made: int = NEVER
+    last_recorded: int = NEVER
     entries_doubt: str = ""
     mappings_doubt: str = ""
     unmaps_doubt: str = ""
@@ -60,14 +66,24 @@ class Shadow:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is mapped and nothing recorded, for sure."""
-        return not (self.doubt or self.unmaps or self.entries or self.mappings or self.broken)
+        known = self.entries or self.tracked or self.mappings
+        return not (self.doubt or self.unmaps or known or self.broken)
+
+    @property
+    def skips(self) -> bool:
+        """Whether a record does nothing: tracking goes on when something was lost."""
+        return self.broken and self.tracked is None
 
     def distrust(self, why: str, row: int) -> None:
         """Neither entries nor mappings are known, from that row on to the next full unmap."""
-        self.entries_doubt = self.mappings_doubt = why
+        self.distrust_entries(why)
+        self.mappings_doubt = why
         self.doubted = row
-        self.entries.clear()
-        self.broken = False
+
+    def distrust_entries(self, why: str) -> None:
+        """The reverse map is not known, up to the next full unmap."""
+        self.entries_doubt = why
+        self._forget()
 
     def lose_track(self, why: str, row: int) -> None:
         """Nothing is known, not even which unmaps are under way."""
@@ -84,23 +100,30 @@ class Shadow:
         self.used = False
         self.freed = True
 
-    def replace(self, gone: Iterable[Entry], new: Entry | None) -> None:
-        """Change entries: kvm_nested_revmap_store()."""
+    def replace(self, gone: Iterable[Entry | Mapping], new: Entry | Mapping | None) -> None:
+        """Change entries: kvm_nested_revmap_store(), kvm_guest_s2_add()."""
+        of: Any = self.entries if self.tracked is None else self.tracked
         for entry in gone:
-            self.entries.remove(entry)
+            of.remove(entry)
         if new is not None:
-            self.entries.add(new)
+            of.add(new)
 
     def breaks(self, row: int) -> None:
-        """The reverse map is not to be relied on: kvm_nested_revmap_break()."""
+        """The reverse map lacks something: kvm_nested_revmap_break(), kvm_guest_s2_lose()."""
+        self.lost = row
         if not self.broken:
             self.broken, self.broken_since = True, row
 
     def empty_revmap(self) -> None:
-        """kvm_nested_revmap_reset()."""
-        self.entries.clear()
-        self.broken = False
+        """kvm_nested_revmap_reset(), kvm_guest_s2_reset()."""
+        self._forget()
         self.entries_doubt = ""
+
+    def _forget(self) -> None:
+        self.entries.clear()
+        if self.tracked is not None:
+            self.tracked.clear()
+        self.broken = False
 
     def make(self, mapping: Mapping) -> None:
         """Something is mapped."""
@@ -110,8 +133,11 @@ class Shadow:
         self.freed = False
 
     def begin_unmap(self, unmap: Unmap) -> None:
-        """An unmap begins; one of everything empties the reverse map before all else."""
-        if unmap.full:
+        """An unmap begins; one of everything empties the reverse map before all else.
+
+        What is tracked goes step by step instead, with what is mapped.
+        """
+        if unmap.full and self.tracked is None:
             self.empty_revmap()
         self.unmaps.append(unmap)
 
@@ -121,6 +147,7 @@ class Shadow:
         What was made while it was under way may have come before it reached there, or after.
         """
         self.unmaps.remove(unmap)
+        self._untrack(unmap)
         if unmap.full and not self.mappings_doubt and self.last_made < unmap.began:
             gone = list(self.mappings)
             self.mappings.clear()
@@ -140,8 +167,22 @@ class Shadow:
             self.mappings_doubt = ""
         return gone
 
+    def _untrack(self, unmap: Unmap) -> None:
+        """An unmap has ended; what was recorded meanwhile may have come after it, or before."""
+        if self.tracked is None:
+            return
+        for mapping in self.tracked.mapped_in(unmap.start, unmap.end):
+            if mapping.made < unmap.began:
+                self.tracked.remove(mapping)
+            else:
+                self.tracked.doubt(mapping)
+        if unmap.full and self.lost < unmap.began:
+            self.broken = False
+        if unmap.full and max(self.doubted, self.last_recorded) < unmap.began:
+            self.entries_doubt = ""
+
     def is_certain(self, mapping: Mapping) -> bool:
-        """Whether a mapping is there for sure: no unmap that is under way may have reached it."""
+        """Whether it is there, or tracked, for sure: no unmap that is under way may have met it."""
         return mapping.certain and not any(
             unmap.start < mapping.nested + mapping.size and mapping.nested < unmap.end
             for unmap in self.unmaps

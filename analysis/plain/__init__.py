@@ -10,7 +10,10 @@ VM's state back for that. So it knows of each rule only the case in which all is
     unmap      what is mapped in a nested range goes; of all: the entries, too
     notifier   one by one, the entries in its range; none is left at its end, and no mapping
 
+Where there is no reverse map, or its decisions are not seen, a mapping is a slot by itself, which a
+notifier may unmap in any way; one that leads where another does is not plain. See state.MODE.
+
 State is numbers in arrays. A slot is an entry of a reverse map and, where it is mapped, its
-mapping: in this world no mapping is without an entry of just its range. Slots are found by
+mapping: with a reverse map, no mapping is without an entry of just its range. Slots are found by
 canonical IPA and, if mapped, by nested IPA. All sizes are powers of two, and all is aligned.
 """

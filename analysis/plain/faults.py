@@ -29,6 +29,7 @@ from nvscope.analysis.plain.state import (
     SHIFT,
     SMALLEST_SHIFT,
     TOUCHED,
+    USED,
     Array,
 )
 
@@ -100,6 +101,64 @@ def maps(
         entries.map_anew(slots, index, slot, row)
     mmus[mmu, LAST_MADE] = row
     mmus[mmu, TOUCHED] = 1
+    return True
+
+
+@jit
+def maps_alone(
+    slots: Array,
+    mmus: Array,
+    counts: Array,
+    index: Any,
+    mmu: int,
+    row: int,
+    nested: int,
+    canonical: int,
+    size: int,
+) -> bool:
+    """A mapping, in a world without entries. What it overlaps goes, whole."""
+    shift = shift_of(nested, canonical, size)
+    if shift == NONE:
+        return False
+    slot = entries.at_canonical(index, mmu, canonical)
+    if slot == NONE or not _is(slots, slot, nested, canonical, shift):
+        if not _gives_way(slots, mmus, counts, index, mmu, nested, canonical, size):
+            return False
+        there = entries.first(slots, mmus, counts, index, NESTED, mmu, nested, nested + size)
+        while there != NONE:
+            entries.free(slots, mmus, counts, index, there)
+            there = entries.first(slots, mmus, counts, index, NESTED, mmu, nested, nested + size)
+        slot = entries.new(slots, mmus, counts, index, mmu, canonical, nested, shift)
+        entries.map_anew(slots, index, slot, row)
+    mmus[mmu, LAST_MADE] = row
+    mmus[mmu, TOUCHED] = mmus[mmu, USED] = 1
+    return True
+
+
+@jit
+def _gives_way(
+    slots: Array,
+    mmus: Array,
+    counts: Array,
+    index: Any,
+    mmu: int,
+    nested: int,
+    canonical: int,
+    size: int,
+) -> bool:
+    """Whether all that leads to the canonical range is mapped in the nested one: nothing is mapped
+
+    twice then.
+    """
+    start, end = canonical, canonical + size
+    while start < end:
+        slot = entries.first(slots, mmus, counts, index, CANONICAL, mmu, start, end)
+        if slot == NONE:
+            return True
+        its, its_size = slots[slot, NESTED], 1 << slots[slot, SHIFT]
+        if its >= nested + size or nested >= its + its_size:
+            return False
+        start = slots[slot, CANONICAL] + its_size
     return True
 
 

@@ -21,7 +21,9 @@ from nvscope.analysis.plain.rows import (
     Rows,
 )
 from nvscope.analysis.plain.state import (
+    HAS_ENTRIES,
     IN_NOTIFIERS_UNMAP,
+    MODE,
     NONE,
     TASK,
     UNMAP_OF,
@@ -37,7 +39,7 @@ def advance(state: State, rows: Rows, begin: int) -> tuple[int, int]:
 
     there are, and the first after that whose VM is held. There has to be a free slot for each row.
     """
-    slots, mmus, vms, calls = state.slots, state.mmus, state.vms, state.calls
+    slots, mmus, vms, calls, wide = state.slots, state.mmus, state.vms, state.calls, state.wide
     counts, index, tasks = state.counts, state.index, state.tasks
     vm_of, mmu_of = state.vm_of, state.mmu_of
     kinds, numbers, kvms = rows.kind, rows.at, rows.kvm
@@ -87,11 +89,27 @@ def advance(state: State, rows: Rows, begin: int) -> tuple[int, int]:
         elif kind == UNMAP_END:
             is_full = rows.full[at] != 0
             if not unmaps.unmap_ends(
-                slots, mmus, vms, counts, index, tasks, vm, mmu, row, tid, nested, size, is_full
+                slots,
+                mmus,
+                vms,
+                counts,
+                wide,
+                index,
+                tasks,
+                vm,
+                mmu,
+                row,
+                tid,
+                nested,
+                size,
+                is_full,
             ):
                 break
         elif vms[vm, TASK] >= IN_NOTIFIERS_UNMAP and vms[vm, UNMAP_OF] == mmu:
             break
+        elif kind == MAP and counts[MODE] != HAS_ENTRIES:
+            if not faults.maps_alone(slots, mmus, counts, index, mmu, row, nested, canonical, size):
+                break
         elif kind == MAP:
             if not faults.maps(slots, mmus, counts, index, mmu, row, nested, canonical, size):
                 break

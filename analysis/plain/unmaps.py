@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nvscope.analysis.plain import entries
+from nvscope.analysis.plain import entries, taken
 from nvscope.analysis.plain.jit import jit, part
 from nvscope.analysis.plain.state import (
     ACTED,
@@ -14,14 +14,17 @@ from nvscope.analysis.plain.state import (
     CANONICAL,
     END,
     ENDS,
+    FALLBACK,
     FIRST_MMU,
-    HEAD,
+    FULL,
+    FULL_UNMAPS,
+    HAS_ENTRIES,
     IDLE,
     IN_NOTIFIER,
     IN_NOTIFIERS_UNMAP,
     IN_UNMAP,
     MADE,
-    NEEDED_BYTES,
+    MODE,
     NESTED,
     NEXT,
     NEXT_MMU,
@@ -30,10 +33,12 @@ from nvscope.analysis.plain.state import (
     OF,
     PRECISION,
     RANGED,
+    RANGED_UNMAPS,
     SAFETY,
     SHIFT,
     SINCE,
     START,
+    TAKES_ALL,
     TASK,
     TID,
     UNMAP_BEGAN,
@@ -42,7 +47,7 @@ from nvscope.analysis.plain.state import (
     UNMAP_OF,
     UNMAP_SLOT,
     UNMAP_START,
-    UNMAPPED_BYTES,
+    USED,
     Array,
 )
 
@@ -90,7 +95,11 @@ def notifier_ends(
         return False
     judged, mmu = 0, vms[vm, FIRST_MMU]
     while mmu != NONE:
-        dealt_with = mmus[mmu, NEXT] if mmus[mmu, OF] == vms[vm, BEGAN] else start
+        has_acted = mmus[mmu, OF] == vms[vm, BEGAN]
+        has_taken_all = has_acted and mmus[mmu, FULL] != 0
+        if counts[MODE] == TAKES_ALL and mmus[mmu, USED] != 0 and not has_taken_all:
+            return False
+        dealt_with = mmus[mmu, NEXT] if has_acted else start
         if not _is_dealt_with(slots, mmus, counts, index, mmu, start, end, dealt_with):
             return False
         judged += 1
@@ -147,12 +156,22 @@ def unmap_begins(
     if not _is_near(nested, size):
         return False
     if vms[vm, TASK] == IN_NOTIFIER and vms[vm, TID] == tid:
-        if not is_full:
-            slot = _next_entry(slots, mmus, vms, counts, index, vm, mmu)
-        if slot == NONE or slots[slot, NESTED] != nested or 1 << slots[slot, SHIFT] != size:
-            return False
-        mmus[mmu, ACTED], mmus[mmu, RANGED] = row, 1
-        counts[PRECISION] += 1
+        if counts[MODE] == HAS_ENTRIES:
+            if not is_full:
+                slot = _next_entry(slots, mmus, vms, counts, index, vm, mmu)
+            if slot == NONE or slots[slot, NESTED] != nested or 1 << slots[slot, SHIFT] != size:
+                return False
+            mmus[mmu, RANGED] = 1
+            counts[PRECISION] += 1
+        elif counts[MODE] == TAKES_ALL:
+            if not is_full:
+                return False
+            counts[FALLBACK] += 1
+        _comes_to(mmus, vms, vm, mmu)
+        mmus[mmu, ACTED] = row
+        if is_full:
+            mmus[mmu, FULL] = 1
+        counts[FULL_UNMAPS if is_full else RANGED_UNMAPS] += 1
         vms[vm, TASK] = IN_NOTIFIERS_UNMAP
     elif vms[vm, TASK] != IDLE or tid in tasks or says_notifier:
         return False
@@ -172,6 +191,7 @@ def unmap_ends(
     mmus: Array,
     vms: Array,
     counts: Array,
+    wide: Array,
     index: Any,
     tasks: Any,
     vm: int,
@@ -189,21 +209,30 @@ def unmap_ends(
         return False
     if (vms[vm, UNMAP_FULL] != 0) != is_full:
         return False
-    if is_full:
-        _unmap_all(slots, mmus, counts, index, mmu)
-        mmus[mmu, SINCE] = vms[vm, UNMAP_BEGAN]
-    else:
-        _unmap_range(slots, mmus, vms, counts, index, vm, mmu)
+    taken.take(slots, mmus, vms, counts, wide, index, vm, mmu, row)
     vms[vm, BARRIER] = row
-    if vms[vm, TASK] == IN_UNMAP:
+    is_notifiers = vms[vm, TASK] == IN_NOTIFIERS_UNMAP
+    if is_full:
+        # What a notifier that is not done yet did before counts as well.
+        mmus[mmu, SINCE] = vms[vm, BEGAN] if is_notifiers else vms[vm, UNMAP_BEGAN]
+    if not is_notifiers:
         vms[vm, TASK] = IDLE
         del tasks[tid]
-    else:
-        slot = vms[vm, UNMAP_SLOT]
+        return True
+    slot = vms[vm, UNMAP_SLOT]
+    if slot != NONE:
         mmus[mmu, NEXT] = slots[slot, CANONICAL] + (1 << slots[slot, SHIFT])
         entries.free(slots, mmus, counts, index, slot)
-        vms[vm, TASK] = IN_NOTIFIER
+    vms[vm, TASK] = IN_NOTIFIER
     return True
+
+
+@part
+def _comes_to(mmus: Array, vms: Array, vm: int, mmu: int) -> None:
+    """The notifier does something to an MMU, the first time or again."""
+    if mmus[mmu, OF] != vms[vm, BEGAN]:
+        mmus[mmu, OF], mmus[mmu, NEXT] = vms[vm, BEGAN], vms[vm, START]
+        mmus[mmu, ACTED], mmus[mmu, FULL] = NONE, 0
 
 
 @jit
@@ -211,36 +240,8 @@ def _next_entry(
     slots: Array, mmus: Array, vms: Array, counts: Array, index: Any, vm: int, mmu: int
 ) -> int:
     """The slot of the entry that the notifier comes across next of an MMU; NONE."""
-    if mmus[mmu, OF] != vms[vm, BEGAN]:
-        mmus[mmu, OF], mmus[mmu, NEXT] = vms[vm, BEGAN], vms[vm, START]
-        mmus[mmu, ACTED] = NONE
+    _comes_to(mmus, vms, vm, mmu)
     start, end = mmus[mmu, NEXT], vms[vm, END]
     if start >= end:
         return NONE
     return entries.first(slots, mmus, counts, index, CANONICAL, mmu, start, end)
-
-
-@jit
-def _unmap_all(slots: Array, mmus: Array, counts: Array, index: Any, mmu: int) -> None:
-    """The entries go as well."""
-    while mmus[mmu, HEAD] != NONE:
-        entries.free(slots, mmus, counts, index, mmus[mmu, HEAD])
-
-
-@jit
-def _unmap_range(
-    slots: Array, mmus: Array, vms: Array, counts: Array, index: Any, vm: int, mmu: int
-) -> None:
-    """It stays recorded; what of it a notifier unmaps is counted, and what that had to."""
-    start, end = vms[vm, UNMAP_START], vms[vm, UNMAP_END]
-    while start < end:
-        slot = entries.first(slots, mmus, counts, index, NESTED, mmu, start, end)
-        if slot == NONE:
-            return
-        size, canonical = 1 << slots[slot, SHIFT], slots[slot, CANONICAL]
-        if vms[vm, TASK] == IN_NOTIFIERS_UNMAP:
-            counts[UNMAPPED_BYTES] += size
-            if canonical < vms[vm, END] and vms[vm, START] < canonical + size:
-                counts[NEEDED_BYTES] += size
-        entries.unmap(slots, index, slot)
-        start = slots[slot, NESTED] + size

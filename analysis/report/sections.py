@@ -124,6 +124,7 @@ def about(found: Findings, path_name: str) -> list[tuple[str, str]]:
         ("Rows", number(tally.rows)),
         ("Boot", name(said.boot_id) or "not said"),
         ("Recorded by", name(said.recorder) or "not said"),
+        *([("Points file", name(said.points, 120))] if said.points else []),
         ("Ending", f"cut short: {name(found.ending, 200)}" if found.ending else "complete"),
     ]
     if tally.unknown_rows:

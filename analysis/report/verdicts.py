@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from nvscope.analysis.interop.sources import open_source
-from nvscope.analysis.units import name, number
-from nvscope.analysis.validate.findings import INVARIANTS, UNKNOWN, VIOLATION, Finding, Result
+from nvscope.analysis.units import name, number, ratio, size
+from nvscope.analysis.validate.findings import (
+    FULL_UNMAPS,
+    INVARIANTS,
+    NOT_JUDGED,
+    OVER_UNMAP,
+    UNKNOWN,
+    Finding,
+    Result,
+)
 from nvscope.analysis.validate.parts import judge, variant_of
+from nvscope.analysis.validate.verdicts import Verdict as Judged
+from nvscope.analysis.validate.verdicts import doubts_of
+from nvscope.analysis.validate.verdicts import verdicts as verdicts_of
 
 MAX_FINDINGS = 5  # of one invariant that a page tells; `nvscope validate` tells all
 MAX_REASONS = 8
@@ -16,7 +28,11 @@ MAX_REASONS = 8
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found of one invariant. answer: "pass" | "violation" | "unknown"."""
+    """What was found of one invariant, or a figure.
+
+    answer: as `nvscope validate` has it, "pass" | "violation" | "unknown" | "not judged"; or the
+    figure.
+    """
 
     invariant: str
     answer: str
@@ -32,30 +48,49 @@ def read(path: Path) -> tuple[Verdict, ...]:
 
 
 def verdicts(result: Result) -> tuple[Verdict, ...]:
-    """One for each invariant that was judged or broken, then what could not be judged."""
-    said = [_verdict(result, invariant) for invariant in INVARIANTS if invariant != "honesty"]
+    """One for each invariant, then what notifiers unmapped, then what could not be judged."""
+    said = [_verdict(result, found) for found in verdicts_of(result)]
+    if result.notifiers:
+        said.append(_figures(result))
     if result.unjudged:
-        reasons = tuple(
-            f"{number(count)}: {name(why, 200)}"
-            for why, count in result.unjudged.most_common(MAX_REASONS)
-        )
         total = sum(result.unjudged.values())
         text = f"{number(total)} decisions could not be judged; what is not known is no pass"
-        said.append(Verdict("honesty", UNKNOWN, text, reasons))
+        said.append(Verdict("honesty", UNKNOWN, text, _reasons(result.unjudged)))
     return tuple(said)
 
 
-def _verdict(result: Result, invariant: str) -> Verdict:
-    found = [finding for finding in result.findings if finding.invariant == invariant]
-    judged = result.judged[invariant]
-    text = f"{INVARIANTS[invariant]}. {number(judged)} decisions were compared"
-    if found:
-        told = tuple(_told(finding) for finding in found[:MAX_FINDINGS])
-        if len(found) > MAX_FINDINGS:
-            told += (f"and {number(len(found) - MAX_FINDINGS)} more",)
-        return Verdict(invariant, VIOLATION, text, told)
-    unknown = result.unjudged or result.hidden or not judged
-    return Verdict(invariant, UNKNOWN if unknown else "pass", text)
+def _verdict(result: Result, found: Judged) -> Verdict:
+    text = f"{INVARIANTS[found.invariant]}. "
+    if found.answer == NOT_JUDGED:
+        return Verdict(found.invariant, found.answer, text + name(found.why, 200))
+    text += f"{number(found.judged)} decisions were judged"
+    findings = [finding for finding in result.findings if finding.invariant == found.invariant]
+    told = tuple(_told(finding) for finding in findings[:MAX_FINDINGS])
+    more = found.violations - len(told)
+    if more > 0:
+        told += (f"and {number(more)} more",)
+    return Verdict(found.invariant, found.answer, text, told + _reasons(found.unknown))
+
+
+def _figures(result: Result) -> Verdict:
+    """A figure is neither right nor wrong: `nvscope validate --require` holds it to a bound."""
+    text = (
+        f"{number(result.notifiers)} notifier unmaps unmapped {size(result.unmapped_bytes)} in"
+        f" {number(result.unmapped)} mappings; {size(result.needed_bytes)} in"
+        f" {number(result.needed)} had to go. Of their shadow unmaps {number(result.full_unmaps)}"
+        f" were full and {number(result.ranged_unmaps)} ranged; {number(result.needed_unmaps)}"
+        f" were needed and {number(result.needless_unmaps)} needless"
+    )
+    over = ratio(result.unmapped_bytes, result.needed_bytes)
+    doubts = doubts_of(result, OVER_UNMAP) | doubts_of(result, FULL_UNMAPS)
+    return Verdict("over-unmap ratio", over, text, _reasons(doubts))
+
+
+def _reasons(doubts: Counter[str]) -> tuple[str, ...]:
+    return tuple(
+        f"not known, {number(count)}: {name(why, 200)}"
+        for why, count in doubts.most_common(MAX_REASONS)
+    )
 
 
 def _told(finding: Finding) -> str:

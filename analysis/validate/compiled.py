@@ -6,12 +6,14 @@ to the model, for as many rows as make up for the move.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from nvscope.analysis.model.variants import Variant
 from nvscope.analysis.plain import loop, rows, state
+from nvscope.analysis.validate.findings import MAX_WIDE
 from nvscope.analysis.validate.held import Holder
 from nvscope.analysis.validate.rows import Columns, Row
 from nvscope.analysis.validate.unmapping import Unmapped
@@ -29,6 +31,23 @@ _KINDS = {
     "unmap_begin": rows.UNMAP_BEGIN,
     "unmap_end": rows.UNMAP_END,
 }
+_JUDGED = {
+    "conformance": state.CONFORMANCE,
+    "precision": state.PRECISION,
+    "safety": state.SAFETY,
+    "fallback": state.FALLBACK,
+}
+_FIGURES = {
+    "notifiers": state.NOTIFIERS,
+    "full_unmaps": state.FULL_UNMAPS,
+    "ranged_unmaps": state.RANGED_UNMAPS,
+    "needed_unmaps": state.NEEDED_UNMAPS,
+    "needless_unmaps": state.NEEDLESS_UNMAPS,
+    "unmapped": state.UNMAPPED,
+    "unmapped_bytes": state.UNMAPPED_BYTES,
+    "needed": state.NEEDED,
+    "needed_bytes": state.NEEDED_BYTES,
+}
 _DETAILS = {"stored": rows.STORED, "unchanged": rows.UNCHANGED, "notifier": rows.NOTIFIER}
 
 
@@ -40,12 +59,16 @@ class Compiled:
     ) -> None:
         self._world = world
         self._run = run
-        self._holder = Holder(world, unmapped)
+        mode = _mode(world.variant)
+        self._kinds = _KINDS | ({"record": rows.NOTHING} if mode == state.ANY else {})
+        if mode == state.TAKES_ALL:
+            self._kinds["record"] = rows.OTHER
+        self._holder = Holder(world, unmapped, mode)
         self._next_look = 0
 
     def feed(self, columns: Columns) -> None:
         """Go on with these rows; they have no loss among them."""
-        plain, at = _plain(columns), 0
+        plain, at = _plain(columns, self._kinds), 0
         while at < len(columns):
             self._look(int(columns.numbers[at]))
             stop, until = at, len(columns)
@@ -75,26 +98,30 @@ class Compiled:
     def _count(self) -> None:
         counts = self._holder.state.counts
         result = self._world.book.result
-        for name, column in (
-            ("conformance", state.CONFORMANCE),
-            ("precision", state.PRECISION),
-            ("safety", state.SAFETY),
-        ):
+        for name, column in _JUDGED.items():
             if counts[column]:
                 result.judged[name] += int(counts[column])
-        result.notifiers += int(counts[state.NOTIFIERS])
-        result.unmapped_bytes += int(counts[state.UNMAPPED_BYTES])
-        result.needed_bytes += int(counts[state.NEEDED_BYTES])
+        for name, column in _FIGURES.items():
+            setattr(result, name, getattr(result, name) + int(counts[column]))
+        if len(result.wide_unmaps) < MAX_WIDE:
+            for unmap in self._holder.wide():
+                result.take_wide(unmap)
         counts[: state.FREE] = 0
 
 
-def _plain(columns: Columns) -> rows.Rows:
+def _mode(variant: Variant) -> int:
+    if not variant.modelled:
+        return state.ANY
+    return state.HAS_ENTRIES if variant.revmap else state.TAKES_ALL
+
+
+def _plain(columns: Columns, kinds_of: Mapping[str, int]) -> rows.Rows:
     def numbers(name: str) -> np.ndarray[Any, np.dtype[np.int64]]:
         values = columns.values[name]
         # Of 64 bits without a sign: large ones become negative, which no address is.
         return values.view(np.int64) if values.dtype == np.uint64 else values.astype(np.int64)
 
-    kinds = columns.kinds.mapped(_KINDS, rows.OTHER)
+    kinds = columns.kinds.mapped(kinds_of, rows.OTHER)
     kinds[(kinds == rows.MAP) & (columns.values["result"] != 0)] = rows.NOTHING  # it was not made
     return rows.Rows(
         at=np.asarray(columns.numbers, np.int64),

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from nvscope.analysis.model.variants import Variant
-from nvscope.analysis.validate.findings import Result
+from nvscope.analysis.validate.findings import OVER_UNMAP, SUBJECTS, Result
 from nvscope.analysis.validate.mapping import Mapped
 from nvscope.analysis.validate.notifiers import Judge
 from nvscope.analysis.validate.rows import (
@@ -26,19 +26,14 @@ from nvscope.analysis.validate.rows import (
     event_at,
     rows_of,
 )
+from nvscope.analysis.validate.scope import scope_of
 from nvscope.analysis.validate.unmapping import Unmapped
 from nvscope.analysis.validate.watched import AFTER_LOSS, Book, Vm
 from nvscope.analysis.validate.world import World
 from nvscope.probes.events import About, Event
 
-NOT_SEEN = "the recorder did not see all that is needed: {} was not attached"
-
 if TYPE_CHECKING:
     from nvscope.analysis.validate.compiled import Compiled
-
-# Probe points without which nothing can be known; the last only of kernels with a reverse map.
-_NEEDED = ("notifier_unmap", "shadow_unmap", "shadow_map")
-_NEEDED_OF_REVMAP = ("revmap_record",)
 
 _log = logging.getLogger(__name__)
 
@@ -60,17 +55,17 @@ class Engine:
         share: Share = ALL,
         compiled_after: int = COMPILED_AFTER,
     ) -> None:
-        self.result = Result(about, variant.name)
+        scope = scope_of(about, variant)
+        self.result = Result(about, variant.name, lacks=dict(scope.lacks), blind=scope.blind)
         self._share = share
         self._event_at: Callable[[int], Event] = lambda row: Event("")
         self._book = Book(self.result, self._event)
-        self._blind = _blind(about, variant)
         self._lossy_until = 0  # ns
-        told = (about.probes or {}).get("revmap_fallback", "yes") != ""
-        self._world = World(variant, self._book)
+        self._world = World(scope.variant, self._book)
         self._mapped = Mapped(self._world)
-        self._unmapped = Unmapped(self._world, Judge(variant, self._book, says_fallbacks=told))
-        self._compiled_after = compiled_after if _has_plain_rows(variant) else None
+        judge = Judge(scope.variant, self._book, says_fallbacks=scope.says_fallbacks)
+        self._unmapped = Unmapped(self._world, judge)
+        self._compiled_after = compiled_after if _has_plain_rows(scope.variant) else None
         self._compiled: Compiled | None = None
         self._handlers: dict[str, Callable[[Row], None]] = {
             "record": self._mapped.record,
@@ -88,6 +83,8 @@ class Engine:
             "vm_exit": self._vm_exit,
             "loss": self._loss,
         }
+        if not scope.variant.modelled:
+            self._handlers |= dict.fromkeys(("record", "broken", "fallback"), lambda row: None)
 
     def feed(self, batch: pa.RecordBatch, numbers: Numbers | None = None) -> None:
         """Go on with a batch. numbers: its rows', if they do not just go on. Raises TraceError."""
@@ -138,10 +135,9 @@ class Engine:
         return bool(columns.kinds.is_one_of(["loss"]).any() or (until and (times <= until).any()))
 
     def _run(self, rows: Iterable[Row]) -> None:
-        if self._blind:
+        if self.result.blind:
             for row in rows:
-                if row.kind in ("record", "notifier_end"):
-                    self._book.unjudged(self._blind)
+                self._skip(row, self.result.blind)
             return
         handlers = self._handlers
         for row in rows:
@@ -154,9 +150,15 @@ class Engine:
         # Told by its own time alone: what other VMs' rows say is not known in every share.
         if row.time_ns > self._lossy_until or row.kind == "loss":
             return False
-        if row.kind in ("record", "notifier_end"):
-            self._book.unjudged(AFTER_LOSS)
+        self._skip(row, AFTER_LOSS)
         return True
+
+    def _skip(self, row: Row, why: str) -> None:
+        """It cannot be judged."""
+        if row.kind == "record":
+            self._book.unjudged(why, "conformance")
+        elif row.kind == "notifier_end":
+            self._book.unjudged(why, "safety", "fallback", "precision", OVER_UNMAP)
 
     def _mmu_init(self, row: Row) -> None:
         if row.mmu == 0:
@@ -188,7 +190,7 @@ class Engine:
         """
         self._lossy_until = max(row.time_ns, self._lossy_until)
         if self._share.n == 0:
-            self._book.unjudged(AFTER_LOSS)
+            self._book.unjudged(AFTER_LOSS, *SUBJECTS)
         self._unmapped.forget()
         self._world.lose_all(row)
 
@@ -201,8 +203,8 @@ class Engine:
 
 def _has_plain_rows(variant: Variant) -> bool:
     """Whether compiled code knows such a kernel."""
-    special = variant.lookup or variant.tlbi_removes
-    return variant.revmap and variant.modelled and not special
+    special = variant.lookup or variant.tlbi_removes or variant.tracks
+    return not (variant.modelled and variant.revmap and special)
 
 
 def _compiled(
@@ -219,10 +221,3 @@ def _compiled(
     from nvscope.analysis.validate.compiled import Compiled
 
     return Compiled(world, unmapped, run)
-
-
-def _blind(about: About, variant: Variant) -> str:
-    """Why nothing of the trace can be judged; "" where it can."""
-    needed = _NEEDED + (_NEEDED_OF_REVMAP if variant.revmap and variant.modelled else ())
-    missing = [point for point in needed if (about.probes or {}).get(point, "yes") == ""]
-    return NOT_SEEN.format(", ".join(missing)) if missing else ""

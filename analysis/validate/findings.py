@@ -18,7 +18,12 @@ INVARIANTS: Mapping[str, str] = {
     "honesty": "what is not known is neither passed nor held against the kernel",
 }
 
-PASS, VIOLATION, UNKNOWN = "pass", "violation", "unknown"
+# Figures, of what notifiers unmapped, that may be known in part only.
+OVER_UNMAP, FULL_UNMAPS = "over_unmap_ratio", "full_unmaps"
+# All that it may be said of how well it is known.
+SUBJECTS = ("safety", "fallback", "precision", "conformance", OVER_UNMAP, FULL_UNMAPS)
+
+PASS, VIOLATION, UNKNOWN, NOT_JUDGED = "pass", "violation", "unknown", "not judged"
 
 
 @dataclass(frozen=True)
@@ -83,14 +88,41 @@ class Finding:
         return ours == (other.invariant, other.row, other.mmu, other.expected)
 
 
+@dataclass(frozen=True)
+class Unmap:
+    """One within a notifier unmap that took more than had to go. row: where it ends.
+
+    unmapped, unmapped_bytes: mappings that it took; needed, needed_bytes: those of them that led
+    into the notifier's range. needed_by: the first of these; None: it was needed by none.
+    """
+
+    row: int
+    kvm: int
+    mmu: int
+    full: bool
+    nested_ipa: int
+    size: int
+    unmapped: int
+    unmapped_bytes: int
+    needed: int
+    needed_bytes: int
+    needed_by: MappingView | None
+
+
 @dataclass
 class Result:
     """All that is said of one trace.
 
-    judged: invariant -> decisions that were compared with the model's. unjudged: why -> decisions
-    that could not be. unmapped_bytes, needed_bytes: of mappings, that notifiers unmapped in all,
-    and that led into their ranges. hidden: findings past the first MAX_FINDINGS. notes: what was
-    left out where a text of another tool was read.
+    judged: invariant -> decisions that were judged. unjudged: why -> decisions that could not be.
+    unknown: (one of SUBJECTS, why) -> what of it is not known. lacks: invariant -> why nobody can
+    judge it by such a trace. blind: why nothing can be judged by this one; "": something can.
+    violations: invariant -> how many; hidden: findings past the first MAX_FINDINGS. notes: what
+    was left out where a text of another tool was read.
+
+    full_unmaps, ranged_unmaps: within notifier unmaps, by when they began; needed_unmaps,
+    needless_unmaps: of those that ended, for sure. unmapped, unmapped_bytes: mappings that they
+    took; needed, needed_bytes: those that led into the notifiers' ranges. wide_unmaps: the first
+    MAX_WIDE that took more than had to go; all others were needed by what they took.
     """
 
     about: About
@@ -98,17 +130,34 @@ class Result:
     rows: int = 0
     judged: Counter[str] = field(default_factory=Counter)
     unjudged: Counter[str] = field(default_factory=Counter)
+    unknown: Counter[tuple[str, str]] = field(default_factory=Counter)
+    lacks: dict[str, str] = field(default_factory=dict)
+    blind: str = ""
     findings: list[Finding] = field(default_factory=list)
+    violations: Counter[str] = field(default_factory=Counter)
     hidden: int = 0
-    unmapped_bytes: int = 0
-    needed_bytes: int = 0
     notifiers: int = 0
+    full_unmaps: int = 0
+    ranged_unmaps: int = 0
+    needed_unmaps: int = 0
+    needless_unmaps: int = 0
+    unmapped: int = 0
+    unmapped_bytes: int = 0
+    needed: int = 0
+    needed_bytes: int = 0
+    wide_unmaps: list[Unmap] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def take(self, finding: Finding) -> None:
         """Note a violation. The first by row are kept, in whichever order they come."""
+        self.violations[finding.invariant] += 1
         bisect.insort(self.findings, finding, key=Finding.place)
         self._hide()
+
+    def take_wide(self, unmap: Unmap) -> None:
+        """Note an unmap that took more than had to go; they come in the order of their rows."""
+        if len(self.wide_unmaps) < MAX_WIDE:
+            self.wide_unmaps.append(unmap)
 
     @property
     def verdict(self) -> str:
@@ -125,15 +174,14 @@ class Result:
     def add(self, other: Result) -> None:
         """Take in what was said of other VMs of the same trace."""
         self.rows = max(self.rows, other.rows)
-        self.judged += other.judged
-        self.unjudged += other.unjudged
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
         self.findings = sorted(self.findings + other.findings, key=Finding.place)
-        self.hidden += other.hidden
+        wide = sorted(self.wide_unmaps + other.wide_unmaps, key=lambda unmap: unmap.row)
+        self.wide_unmaps = wide[:MAX_WIDE]
+        self.lacks, self.blind = self.lacks or other.lacks, self.blind or other.blind
         self._hide()
         self.notes += [note for note in other.notes if note not in self.notes]
-        self.unmapped_bytes += other.unmapped_bytes
-        self.needed_bytes += other.needed_bytes
-        self.notifiers += other.notifiers
 
     def _hide(self) -> None:
         self.hidden += len(self.findings[MAX_FINDINGS:])
@@ -141,3 +189,10 @@ class Result:
 
 
 MAX_FINDINGS = 100
+MAX_WIDE = 20
+# Of results of different VMs these add up.
+_SUMS = (
+    *("judged", "unjudged", "unknown", "violations", "hidden", "notifiers", "full_unmaps"),
+    *("ranged_unmaps", "needed_unmaps", "needless_unmaps", "unmapped", "unmapped_bytes"),
+    *("needed", "needed_bytes"),
+)

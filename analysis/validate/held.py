@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from nvscope.analysis.model import shadow as shadows
 from nvscope.analysis.model.mappings import Mapping
 from nvscope.analysis.model.ranges import Entry
 from nvscope.analysis.model.rules import VALID_ENTRY
-from nvscope.analysis.model.shadow import Unmap
 from nvscope.analysis.plain import moves, names
 from nvscope.analysis.plain import state as at
+from nvscope.analysis.validate.findings import MappingView, Unmap
 from nvscope.analysis.validate.notifiers import Notifier, Progress
-from nvscope.analysis.validate.plainness import entries_of
+from nvscope.analysis.validate.plainness import entries_of, mappings_of
 from nvscope.analysis.validate.rows import Row
 from nvscope.analysis.validate.unmapping import Task, Unmapped
 from nvscope.analysis.validate.watched import Vm, Watched
@@ -28,8 +29,9 @@ _MOST_MMUS = 1 << at.MMU_BITS
 class Holder:
     """Who is held. state: the loop's."""
 
-    def __init__(self, world: World, unmapped: Unmapped) -> None:
-        self.state = at.new_state()
+    def __init__(self, world: World, unmapped: Unmapped, mode: int) -> None:
+        self.state = at.new_state(mode)
+        self._has_entries = mode == at.HAS_ENTRIES
         self._world = world
         self._unmapped = unmapped
         self._held: dict[int, int] = {}  # kvm -> row of state.vms
@@ -60,11 +62,18 @@ class Holder:
         self._due = {kvm: due for kvm, due in self._due.items() if kvm in self._world.vms}
         for kvm, vm in self._world.vms.items():
             if kvm not in self._held and self._due.get(kvm, 0) <= row and vm not in busy:
-                moved = None if self._clashes(vm) else entries_of(self._world, vm)
+                moved = None if self._clashes(vm) else self._moved(vm)
                 if moved is not None:
                     self._hold(vm, moved)
                 else:
-                    self._rest(vm, row, sum(len(mmu.shadow.entries) for mmu in vm.mmus.values()))
+                    self._rest(vm, row, sum(map(self._size, vm.mmus.values())))
+
+    def _moved(self, vm: Vm) -> list[at.Array] | None:
+        of = entries_of if self._has_entries else mappings_of
+        return of(self._world, vm)
+
+    def _size(self, mmu: Watched) -> int:
+        return len(mmu.shadow.entries if self._has_entries else mmu.shadow.mappings)
 
     def release(self, kvm: int, row: int) -> bool:
         """Give a VM back to the model; whether it was held."""
@@ -104,9 +113,30 @@ class Holder:
             if vm.doubt:
                 self._count_doubts(vm, self.state.vms[number])
 
+    def wide(self) -> Iterator[Unmap]:
+        """The unmaps that took more than had to go, since they were last counted."""
+        kvms = {number: kvm for kvm, number in self._held.items()}
+        for known in self.state.wide[: self.state.counts[at.WIDE]].tolist():
+            vm = self._world.vms[kvms[known[at.WIDE_VM]]]
+            of = dict(zip(self._mmus_of(self.state.vms[known[at.WIDE_VM]]), vm.mmus, strict=True))
+            by = MappingView(*known[at.BY_NESTED : at.BY_MADE + 1])
+            yield Unmap(
+                known[at.WIDE_AT],
+                vm.kvm,
+                of[known[at.WIDE_MMU]],
+                bool(known[at.WIDE_FULL]),
+                nested_ipa=known[at.WIDE_NESTED],
+                size=known[at.WIDE_SIZE],
+                unmapped=known[at.WIDE_UNMAPPED],
+                unmapped_bytes=known[at.WIDE_UNMAPPED_BYTES],
+                needed=known[at.WIDE_NEEDED],
+                needed_bytes=known[at.WIDE_NEEDED_BYTES],
+                needed_by=None if by.row == at.NONE else by,
+            )
+
     def _count_doubts(self, vm: Vm, known: at.Array) -> None:
         if vm.doubt and known[at.ENDS]:
-            self._world.book.result.unjudged[vm.doubt] += int(known[at.ENDS])
+            self._world.book.unjudged_ends(vm.doubt, int(known[at.ENDS]))
         known[at.ENDS] = 0
 
     def _rest(self, vm: Vm, row: int, entries: int) -> None:
@@ -140,6 +170,7 @@ class Holder:
         known[:] = 0
         known[at.VM], known[at.HEAD], known[at.NEXT_MMU] = vm, at.NONE, after
         known[at.LAST_MADE], known[at.SINCE], known[at.OF] = at.NONE, watched.since, at.NONE
+        known[at.USED] = shadow.used
         moves.put(self.state, mmu, entries)
         shadow.entries.clear()
         shadow.mappings.clear()
@@ -158,7 +189,7 @@ class Holder:
         is_emptied = any(unmap.full for unmap in shadow.unmaps)
         entries = moves.take(self.state, mmu).tolist()
         for canonical, nested, shift, made in entries:
-            if not is_emptied:
+            if self._has_entries and not is_emptied:
                 shadow.entries.add(Entry(canonical, canonical + (1 << shift), nested | VALID_ENTRY))
             if made != at.NONE:
                 shadow.mappings.make(Mapping(nested, canonical, 1 << shift, made))
@@ -198,6 +229,7 @@ class Holder:
                 done = self.state.mmus[mmu]
                 if done[at.OF] == began:
                     progress = Progress(int(done[at.NEXT]), int(done[at.ACTED]))
+                    progress.full = bool(done[at.FULL])
                     task.notifier.progress[watched] = progress
         if calls != at.IN_NOTIFIER:
             self._give_unmap(known, task, of)
@@ -207,9 +239,9 @@ class Holder:
     def _give_unmap(self, known: at.Array, task: Task, of: dict[int, Watched]) -> None:
         task.of = of[int(known[at.UNMAP_OF])]
         began, start, end = (int(known[c]) for c in (at.UNMAP_BEGAN, at.UNMAP_START, at.UNMAP_END))
-        task.unmap = Unmap(began, start, end, bool(known[at.UNMAP_FULL]))
+        task.unmap = shadows.Unmap(began, start, end, bool(known[at.UNMAP_FULL]))
         task.of.shadow.unmaps.append(task.unmap)
-        if task.notifier is not None:
+        if task.notifier is not None and known[at.UNMAP_SLOT] != at.NONE:
             slot = self.state.slots[int(known[at.UNMAP_SLOT])].tolist()
             start, size = slot[at.CANONICAL], 1 << slot[at.SHIFT]
             entry = Entry(start, start + size, slot[at.NESTED] | VALID_ENTRY)

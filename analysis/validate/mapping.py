@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nvscope.analysis.model import rules
 from nvscope.analysis.model.mappings import make_mapping
+from nvscope.analysis.model.ranges import Entry
 from nvscope.analysis.validate.findings import Finding
 from nvscope.analysis.validate.records import is_as_seen
 from nvscope.analysis.validate.rows import Row
@@ -29,15 +30,16 @@ class Mapped:
         if not self._checks_records:
             self._unexpected(row, mmu)
             return
+        shadow.last_recorded = row.at
         if shadow.entries_doubt:
-            self._book.unjudged(shadow.entries_doubt)
+            self._book.unjudged(shadow.entries_doubt, "conformance")
             return
         shadow.freed = False
-        outcome, gone, new = rules.store(shadow, row.nested, row.canonical, row.size)
+        outcome, gone, new = rules.store(shadow, row.nested, row.canonical, row.size, row.at)
         seen = row.detail
         if seen == "unknown":
             seen = self._guessed(row, mmu, outcome)
-        elif is_as_seen(shadow.broken, outcome, seen):
+        elif is_as_seen(shadow.skips, outcome, seen):
             self._judged["conformance"] += 1
         else:
             self._wonder(row, mmu, outcome)
@@ -47,7 +49,7 @@ class Mapped:
         mmu.records.calls.append((row, seen, gone, new, shadow.broken))
         if new is not None:
             shadow.replace(gone, new)
-            if mmu.vm.lookup is not None:
+            if mmu.vm.lookup is not None and isinstance(new, Entry):
                 mmu.vm.lookup.add(new.start, new.end, shadow.mmu)
         if seen == rules.FAILED:
             self._world.broke.pop(row.tid, None)
@@ -84,17 +86,19 @@ class Mapped:
             self._book.found("conformance", row.at, mmu, expected, row.detail, around)
 
     def _guessed(self, row: Row, mmu: Watched, outcome: str) -> str:
-        self._book.unjudged(NO_OUTCOME)
-        if mmu.shadow.broken:
+        self._book.unjudged(NO_OUTCOME, "conformance")
+        if mmu.shadow.skips:
             return rules.SKIPPED
-        return rules.FAILED if self._world.broke.pop(row.tid, None) is mmu else outcome
+        if self._world.broke.pop(row.tid, None) is mmu:
+            return rules.FAILED
+        return rules.STORED if outcome == rules.EITHER else outcome
 
     def _wonder(self, row: Row, mmu: Watched, outcome: str) -> None:
         """This is not what should come out. Perhaps other calls explain it, at the same time."""
         if mmu.records.puzzle is not None:
             self._judged["conformance"] += 1  # together with the one that is there
             return
-        expected = rules.SKIPPED if mmu.shadow.broken else outcome
+        expected = rules.SKIPPED if mmu.shadow.skips else outcome
         state = view(mmu.shadow, Around((row.canonical, row.canonical + row.size)))
         event = self._book.event(row.at)
         mmu.records.wonder(Finding("conformance", row.at, event, 0, expected, row.detail, state))

@@ -17,7 +17,6 @@ from nvscope.analysis.validate.rows import Row
 from nvscope.analysis.validate.watched import Around, Book, Vm, Watched
 
 NOT_TOLD = "the kernel does not say why it fell back"
-NOT_MODELLED = "no model knows how this kernel decides: only safety was judged"
 FREED = "its page tables were being freed"
 UNDER_WAY = "an unmap from before the trace, or before a loss, may have been under way"
 MAYBE_GONE = "made while an unmap of its range was under way"
@@ -70,7 +69,7 @@ class Judge:
     def fallback(self, row: Row, notifier: Notifier, mmu: Watched) -> None:
         """The kernel gives up on the MMU's reverse map."""
         progress = notifier.of(mmu)
-        if not self._cannot_tell(mmu):
+        if not self._cannot_tell(mmu, "fallback"):
             self._judge_fallback(row, notifier, mmu, progress)
         progress.fell_back = progress.owes = True
         progress.acted = row.at
@@ -83,9 +82,9 @@ class Judge:
         elif not self._variant.revmap:
             self._judge_without_revmap(row, notifier, mmu)
         elif row.full:
-            if not progress.owes and not self._cannot_tell(mmu):
+            if not progress.owes and not self._cannot_tell(mmu, "fallback"):
                 self._judge_unannounced(row, notifier, mmu, progress)
-        elif not self._cannot_tell(mmu):
+        elif not self._cannot_tell(mmu, "precision", "conformance"):
             self._judge_ranged(row, notifier, mmu, progress)
         if row.full:
             progress.owes, progress.full = False, True
@@ -95,9 +94,7 @@ class Judge:
         """The notifier unmap is done: nothing may be left."""
         vm = notifier.vm
         if vm.doubt:
-            self._book.unjudged(vm.doubt)
-        if not self._variant.modelled:
-            self._book.unjudged(NOT_MODELLED)
+            self._book.unjudged_ends(vm.doubt)
         concerned = None
         if vm.lookup is not None:
             concerned = vm.lookup.find(notifier.start, notifier.end)
@@ -108,9 +105,9 @@ class Judge:
                 looked_at = concerned is None or mmu.shadow.mmu in concerned
                 self._judge_left(row, notifier, mmu, progress, has_entries=looked_at)
 
-    def _cannot_tell(self, mmu: Watched) -> bool:
+    def _cannot_tell(self, mmu: Watched, *invariants: str) -> bool:
         if mmu.shadow.entries_doubt:
-            self._book.unjudged(mmu.shadow.entries_doubt)
+            self._book.unjudged(mmu.shadow.entries_doubt, *invariants)
         return bool(mmu.shadow.entries_doubt)
 
     def _move(self, notifier: Notifier, mmu: Watched, progress: Progress) -> Move:
@@ -127,7 +124,7 @@ class Judge:
         elif isinstance(move, Fallback) and row.detail in (move.reason, "unknown"):
             self._book.judged("fallback")
         elif row.detail in (rules.RACED, "unknown") and mmu.shadow.unmaps_doubt:
-            self._book.unjudged(UNDER_WAY)
+            self._book.unjudged(UNDER_WAY, "fallback")
         else:
             invariant = "conformance" if isinstance(move, Fallback) else "fallback"
             self._found(invariant, row, notifier, mmu, _words(move), seen)
@@ -139,7 +136,7 @@ class Judge:
         move = self._move(notifier, mmu, progress)
         if self._says_fallbacks or not isinstance(move, Fallback):
             if not self._says_fallbacks and mmu.shadow.unmaps_doubt:
-                self._book.unjudged(UNDER_WAY)
+                self._book.unjudged(UNDER_WAY, "fallback")
                 return
             expected = _words(move)
             if progress.fell_back:
@@ -150,6 +147,11 @@ class Judge:
 
     def _judge_ranged(self, row: Row, notifier: Notifier, mmu: Watched, progress: Progress) -> None:
         move = self._move(notifier, mmu, progress)
+        if not isinstance(move, Fallback):
+            one_of = rules.may_be_next(
+                mmu.shadow, notifier.start, notifier.end, row.nested, row.size
+            )
+            move = one_of or move
         mmu.shadow.unmaps_doubt = ""  # else the kernel had fallen back: none is under way
         if progress.owes or progress.full:
             expected = "full unmap, after the fallback" if progress.owes else "nothing more"
@@ -182,7 +184,7 @@ class Judge:
         """Something is still mapped there, for sure."""
         shadow = mmu.shadow
         if shadow.mappings_doubt:
-            self._book.unjudged(shadow.mappings_doubt)
+            self._book.unjudged(shadow.mappings_doubt, "safety")
             return False
         left = shadow.mappings.leading_into(notifier.start, notifier.end)
         if not left:
@@ -193,7 +195,7 @@ class Judge:
             expected = "no mapping that leads into the range"
             self._found("safety", row, notifier, mmu, expected, f"{certain} left")
         else:
-            self._book.unjudged(MAYBE_GONE)
+            self._book.unjudged(MAYBE_GONE, "safety")
         return certain > 0
 
     def _judge_left(
@@ -206,7 +208,10 @@ class Judge:
         has_entries: bool,
     ) -> None:
         shadow = mmu.shadow
-        if not self._variant.modelled or (shadow.mappings_doubt and not self._variant.revmap):
+        if not self._variant.modelled:
+            return
+        if shadow.doubt and not self._variant.revmap:
+            self._book.inexact(shadow.doubt, "fallback")
             return
         expected = ""
         if not self._variant.revmap:
@@ -214,7 +219,7 @@ class Judge:
                 expected = "full unmap: no reverse map"
         elif shadow.entries_doubt:
             if not shadow.mappings_doubt:
-                self._book.unjudged(shadow.entries_doubt)
+                self._book.unjudged(shadow.entries_doubt, "fallback", "conformance")
         elif progress.owes:
             expected = "full unmap, after the fallback"
         elif not progress.fell_back and not progress.full:
@@ -236,6 +241,13 @@ class Judge:
         shadow = mmu.shadow
         if shadow.broken and progress.acted < 0 and shadow.broken_since < notifier.began:
             return Fallback(rules.BROKEN)
+        if shadow.tracked is not None:
+            # Of something lost meanwhile it need not have known.
+            return (
+                None
+                if shadow.broken
+                else rules.next_move(shadow, notifier.start, notifier.end, first=False)
+            )
         if shadow.unmaps:
             since = max(notifier.began, progress.acted)
             if any(unmap.full and unmap.began < since for unmap in shadow.unmaps):
@@ -251,7 +263,7 @@ class Judge:
     ) -> None:
         if mmu.shadow.freed:
             # The row says that freeing begins, and mmu_lock is taken only after that.
-            self._book.unjudged(FREED)
+            self._book.unjudged(FREED, invariant)
             return
         nested = (0, 0)
         if row.kind == "unmap_begin" and not row.full:

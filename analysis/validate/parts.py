@@ -14,7 +14,7 @@ from nvscope.analysis.interop.sources import notes_of, open_source
 from nvscope.analysis.interop.stored import Numbered
 from nvscope.analysis.model.variants import OF_KERNEL, VARIANTS, Variant
 from nvscope.analysis.validate.engine import Engine
-from nvscope.analysis.validate.findings import Finding, Result
+from nvscope.analysis.validate.findings import SUBJECTS, Finding, Result
 from nvscope.analysis.validate.rows import ALL, Share
 from nvscope.analysis.validate.subtrace import Traced, sub_traces
 from nvscope.probes.events import About
@@ -91,7 +91,9 @@ def judge(
 def note_ending(result: Result, source: Source) -> None:
     """Take in what the end of the file says: once all batches are read."""
     if not source.complete:
-        result.unjudged[CUT_SHORT.format(source.ending)] = 1
+        why = CUT_SHORT.format(source.ending)
+        result.unjudged[why] = 1
+        result.unknown.update((subject, why) for subject in SUBJECTS)
 
 
 def numbered(source: Source) -> Iterator[Numbered]:
@@ -106,11 +108,5 @@ def numbered(source: Source) -> Iterator[Numbered]:
 
 
 def variant_of(about: About, override: str | None) -> Variant:
-    """The variant to judge by. Raises TraceError where the model has none for the kernel."""
-    name = override or OF_KERNEL.get(about.revmap, "")
-    if name not in VARIANTS:
-        raise TraceError(
-            f"its kernel has a reverse map of the kind {about.revmap!r:.40}, which the model does"
-            " not know; --variant chooses one that it does"
-        )
-    return VARIANTS[name]
+    """The variant to judge by: of a kernel that is not known its behaviour alone."""
+    return VARIANTS[override or OF_KERNEL.get(about.revmap, "behaviour")]

@@ -31,6 +31,40 @@ def entries_of(world: World, vm: Vm) -> list[Array] | None:
     return moved
 
 
+def mappings_of(world: World, vm: Vm) -> list[Array] | None:
+    """The same where there are no entries: the mappings, none of which leads where another does."""
+    if not all(_is_known(world, mmu) for mmu in vm.mmus.values()):
+        return None
+    moved = []
+    for mmu in vm.mmus.values():
+        mappings = _mappings(mmu)
+        if mappings is None:
+            return None
+        moved.append(mappings)
+    return moved
+
+
+def _mappings(mmu: Watched) -> Array | None:
+    """(n, 4), by canonical IPA."""
+    mappings = sorted(mmu.shadow.mappings, key=lambda mapping: mapping.canonical)
+    moved, end = np.empty((len(mappings), 4), np.int64), 0
+    for number, (nested, canonical, size, made, certain) in enumerate(mappings):
+        shift = _shift(canonical, nested, size)
+        if shift is None or not certain or canonical < end:
+            return None
+        moved[number] = canonical, nested, shift, made
+        end = canonical + size
+    return moved
+
+
+def _shift(canonical: int, nested: int, size: int) -> int | None:
+    """log2 of the size, of what fits into a slot."""
+    shift = _SHIFTS.get(size)
+    if shift is None or (canonical | nested) >> ADDRESS_BITS or (canonical | nested) & (size - 1):
+        return None
+    return shift
+
+
 def _is_known(world: World, mmu: Watched) -> bool:
     shadow = mmu.shadow
     return not (shadow.doubt or shadow.broken or shadow.unmaps or world.is_puzzled(mmu))
@@ -50,11 +84,9 @@ def _entries(mmu: Watched) -> Array | None:
         made[canonical] = row
     moved = np.empty((len(entries), 4), np.int64)
     for number, entry in enumerate(entries):
-        shift = _SHIFTS.get(entry.end - entry.start)
-        if shift is None:
-            return None
         start, nested = entry.start, nested_ipa(entry)  # UNKNOWN_IPA is further than all
-        if (start | nested) >> ADDRESS_BITS or (start | nested) & ((1 << shift) - 1):
+        shift = _shift(start, nested, entry.end - start)
+        if shift is None:
             return None
         moved[number] = start, nested, shift, made.get(start, NONE)
     return moved

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from nvscope.analysis.model import rules
+from nvscope.analysis.model.mappings import Mapping
 from nvscope.analysis.model.ranges import Entry
 from nvscope.analysis.model.shadow import Shadow
 from nvscope.analysis.validate.findings import Finding
@@ -33,8 +34,8 @@ class Call(NamedTuple):
 
     row: Row
     outcome: str
-    gone: Sequence[Entry]
-    new: Entry | None
+    gone: Sequence[Entry | Mapping]
+    new: Entry | Mapping | None
     was_broken: bool
 
     @property
@@ -55,7 +56,7 @@ class Records:
     calls: the values of a Call each: there is one for each record, and few are ever looked at.
     """
 
-    calls: deque[tuple[Row, str, Sequence[Entry], Entry | None, bool]] = field(
+    calls: deque[tuple[Row, str, Sequence[Entry | Mapping], Entry | Mapping | None, bool]] = field(
         default_factory=lambda: deque(maxlen=_REMEMBERED)
     )
     puzzle: Finding | None = None
@@ -122,7 +123,7 @@ def _overlapping(calls: list[Call], row: int) -> list[Call]:
 def _undo(shadow: Shadow, call: Call) -> None:
     shadow.replace([] if call.new is None else [call.new], None)
     for entry in call.gone:
-        shadow.entries.add(entry)
+        shadow.replace([], entry)
     shadow.broken = call.was_broken
 
 
@@ -175,8 +176,8 @@ def _may_be_next(group: list[Call], done: int, call: Call) -> bool:
 def _trial(shadow: Shadow, call: Call) -> Call | None:
     """Do the call, if it has its outcome now."""
     row = call.row
-    outcome, gone, new = rules.store(shadow, row.nested, row.canonical, row.size)
-    if not is_as_seen(shadow.broken, outcome, call.outcome):
+    outcome, gone, new = rules.store(shadow, row.nested, row.canonical, row.size, row.at)
+    if not is_as_seen(shadow.skips, outcome, call.outcome):
         return None
     changes = call.outcome not in (rules.FAILED, rules.SKIPPED)
     trial = call._replace(
@@ -188,8 +189,10 @@ def _trial(shadow: Shadow, call: Call) -> Call | None:
     return trial
 
 
-def is_as_seen(broken: bool, outcome: str, seen: str) -> bool:
-    """Whether a record may come out so. outcome: what it would be, if not broken."""
-    if broken:
+def is_as_seen(skips: bool, outcome: str, seen: str) -> bool:
+    """Whether a record may come out so. outcome: what it would be, if not skipped."""
+    if skips:
         return seen == rules.SKIPPED
+    if outcome == rules.EITHER:
+        return seen in (rules.STORED, rules.UNCHANGED, rules.FAILED)
     return seen == outcome or (seen == rules.FAILED and outcome != rules.UNCHANGED)

@@ -81,21 +81,39 @@ def _shortened(want: _Wanted, about: About, variant: Variant) -> Traced:
     finding, rows = want.finding, list(want.rows)
     if want.cut:
         return rows, f"not shortened: these are the last {MAX_ROWS} of more rows"
-    if not rows or not shows(rows, finding, about, variant):
+    there = _found(rows, about, variant) if rows else []
+    if not any(found.is_like(finding) for found in there):
         return rows, "not shortened: these rows alone do not show it"
     budget = Budget()
     *before, last = rows
 
     def still(left: Sequence[NumberedEvent]) -> bool:
-        return shows([*left, last], finding, about, variant)
+        return shows([*left, last], finding, about, variant, beside=there)
 
     shortest = [*ddmin(before, still, budget), last]
     note = "perhaps not the shortest: the search took too long" if budget.spent else ""
     return shortest, note
 
 
-def shows(rows: Iterable[NumberedEvent], finding: Finding, about: About, variant: Variant) -> bool:
-    """Whether the model finds the same in these rows alone."""
+def shows(
+    rows: Iterable[NumberedEvent],
+    finding: Finding,
+    about: About,
+    variant: Variant,
+    beside: Sequence[Finding] = (),
+) -> bool:
+    """Whether the same is found in these rows alone, and nothing else is, but for what is `beside`.
+
+    So a row is not left out whose lack would look like a mistake of the kernel's.
+    """
+    found = _found(rows, about, variant)
+    known = [finding, *beside]
+    return any(each.is_like(finding) for each in found) and all(
+        any(each.is_like(other) for other in known) for each in found
+    )
+
+
+def _found(rows: Iterable[NumberedEvent], about: About, variant: Variant) -> list[Finding]:
     engine = Engine(about, variant)
     engine.feed_events(dict(rows))
-    return any(found.is_like(finding) for found in engine.finish().findings)
+    return engine.finish().findings

@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from nvscope.analysis.validate.findings import INVARIANTS, PASS, Finding, Result, StateView
+from nvscope.analysis.validate.findings import (
+    INVARIANTS,
+    OVER_UNMAP,
+    PASS,
+    UNKNOWN,
+    Finding,
+    Result,
+    StateView,
+    Unmap,
+)
+from nvscope.analysis.validate.require import Answer
+from nvscope.analysis.validate.verdicts import Verdict, doubts_of, verdicts
 from nvscope.probes.errors import shown
 from nvscope.probes.events import Event
 
 WIDTH = 80
 _SHOWN_ROWS = 30  # of a sub-trace; --format json has all
+_SHOWN_WIDE = 3  # unmaps that took more than had to go; likewise
 
 
-def lines(name: str, result: Result) -> Iterator[str]:
+def lines(name: str, result: Result, required: Sequence[Answer] = ()) -> Iterator[str]:
     """All that is to be said of one file. The first line is the verdict."""
     yield headline(name, result)
     kernel = result.about.kernel or "unknown"
     yield f"  {result.rows:,} rows of kernel {kernel}, judged as {result.variant}"
-    if result.judged:
-        yield f"  judged: {_counts(result)}"
-    ratio = result.over_unmap_ratio
-    if ratio is not None:
-        yield (
-            f"  notifier unmaps: {result.notifiers:,}, of {_size(result.unmapped_bytes)},"
-            f" of which {_size(result.needed_bytes)} had to go: {ratio:.2f} to 1"
-        )
+    for verdict in verdicts(result):
+        yield from _wrapped(f"  {verdict.invariant:<11}  {verdict.answer:<10}  ", _looked(verdict))
+    yield from _figures(result)
+    for answer in required:
+        yield from _wrapped("  required: ", plain(requirement_line(answer)))
     if result.unjudged:
-        yield "  not judged:"
+        yield "  could not be judged:"
         for why, count in reasons(result):
             yield from _wrapped(f"    {count:>7,}  ", plain(why))
     for note in result.notes:
@@ -38,6 +47,59 @@ def lines(name: str, result: Result) -> Iterator[str]:
     if result.hidden:
         yield ""
         yield f"  and {result.hidden:,} more findings"
+
+
+def requirement_line(answer: Answer) -> str:
+    """What became of a requirement.
+
+    >>> requirement_line(Answer("full_unmaps=0", "unmet", "there were 2"))
+    'full_unmaps=0: unmet, there were 2'
+    """
+    told = f"{answer.requirement}: {answer.answer}"
+    if answer.why:
+        told += f": {answer.why}" if answer.answer == UNKNOWN else f", {answer.why}"
+    return told
+
+
+def _looked(verdict: Verdict) -> str:
+    """What a verdict rests on."""
+    if verdict.why:
+        return plain(verdict.why)
+    told = f"{verdict.judged:,} judged"
+    if verdict.violations:
+        told += f", {verdict.violations:,} wrong"
+    if verdict.unknown:
+        told += f", {sum(verdict.unknown.values()):,} not known"
+    return told
+
+
+def _figures(result: Result) -> Iterator[str]:
+    if not result.notifiers:
+        return
+    ratio = result.over_unmap_ratio
+    said = f": {ratio:.2f} to 1" if ratio is not None else ""
+    about = ", as far as is known" if doubts_of(result, OVER_UNMAP) else ""
+    took = (
+        f"{result.notifiers:,}, of {_size(result.unmapped_bytes)},"
+        f" of which {_size(result.needed_bytes)} had to go{said}{about}"
+    )
+    unmaps = (
+        f"{result.full_unmaps:,} full, {result.ranged_unmaps:,} ranged;"
+        f" {result.needed_unmaps:,} needed, {result.needless_unmaps:,} needless"
+    )
+    yield from _wrapped("  notifier unmaps: ", took)
+    yield from _wrapped("  shadow unmaps in them: ", unmaps)
+    for unmap in result.wide_unmaps[:_SHOWN_WIDE]:
+        yield from _wrapped(f"    row {unmap.row}: ", _wide(unmap))
+
+
+def _wide(unmap: Unmap) -> str:
+    where = "of all" if unmap.full else f"of {unmap.nested_ipa:#x} +{unmap.size:#x}"
+    by, why = unmap.needed_by, "needed by no mapping"
+    if by is not None:
+        why = f"needed by {by.nested_ipa:#x} +{by.size:#x}, which led to {by.canonical_ipa:#x}"
+    took = f"{unmap.unmapped:,} mapping{'' if unmap.unmapped == 1 else 's'}"
+    return f"{where} took {took}, {_size(unmap.unmapped_bytes)}; {why}"
 
 
 def reasons(result: Result) -> list[tuple[str, int]]:
@@ -121,11 +183,6 @@ def plain(said: str) -> str:
     'a�[2Jb'
     """
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in said)
-
-
-def _counts(result: Result) -> str:
-    judged = ((name, result.judged[name]) for name in INVARIANTS)
-    return ", ".join(f"{name} {count:,}" for name, count in judged if count)
 
 
 def _wrapped(lead: str, text: str) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nvscope.analysis.model import rules
-from nvscope.analysis.model.mappings import Mapping
 from nvscope.analysis.model.shadow import Unmap
+from nvscope.analysis.validate.findings import OVER_UNMAP
+from nvscope.analysis.validate.need import Need
 from nvscope.analysis.validate.notifiers import Judge, Notifier
 from nvscope.analysis.validate.rows import Row
 from nvscope.analysis.validate.watched import Around, Vm, Watched
@@ -31,6 +32,7 @@ class Unmapped:
         self._world = world
         self._book = world.book
         self._judge = judge
+        self._need = Need(world.book)
         self._tasks: dict[int, Task] = {}
 
     def forget(self, vm: Vm | None = None) -> None:
@@ -68,7 +70,7 @@ class Unmapped:
         vm = self._world.vm(row)
         task = self._tasks.pop(row.tid, None)
         if task is None or task.notifier is None:
-            self._book.unjudged(NO_BEGIN)
+            self._book.unjudged(NO_BEGIN, "safety", "fallback", "precision")
             return
         self._world.write_locked(row, vm)
         notifier = task.notifier
@@ -92,7 +94,7 @@ class Unmapped:
                 expected = "no fallback: there is no reverse map"
                 self._book.found("conformance", row.at, mmu, expected, row.detail, Around())
         elif task is None or task.notifier is None or task.notifier.vm is not mmu.vm:
-            self._book.unjudged(NO_BEGIN)
+            self._book.unjudged(NO_BEGIN, "fallback")
         else:
             self._judge.fallback(row, task.notifier, mmu)
 
@@ -104,9 +106,11 @@ class Unmapped:
         if task.unmap is not None:
             self._lose(row, task)
         if task.notifier is not None and task.notifier.vm is mmu.vm:
+            self._need.begins(full=row.full)
             self._judge.unmap(row, task.notifier, mmu)
         elif row.detail == "notifier":
-            self._book.unjudged(NO_BEGIN)
+            self._need.begins(full=row.full)
+            self._book.unjudged(NO_BEGIN, "fallback", "precision", OVER_UNMAP)
         if row.full:
             mmu.forget_entries()
         elif row.detail == "tlbi" and self._world.variant.tlbi_removes:
@@ -132,7 +136,7 @@ class Unmapped:
             return
         task.unmap = task.of = None
         if unmap in mmu.shadow.unmaps:
-            self._end(mmu, unmap, task.notifier)
+            self._end(row, mmu, unmap, task.notifier)
         if task.notifier is None:
             del self._tasks[row.tid]
 
@@ -151,24 +155,16 @@ class Unmapped:
         for mmu in concerned:
             self._world.lose(row, mmu)
 
-    def _end(self, mmu: Watched, unmap: Unmap, notifier: Notifier | None) -> None:
+    def _end(self, row: Row, mmu: Watched, unmap: Unmap, notifier: Notifier | None) -> None:
+        doubt = mmu.shadow.mappings_doubt
         gone = mmu.shadow.end_unmap(unmap)
         if notifier is not None:
-            self._measure(gone, notifier)
+            self._need.ended(row, mmu, unmap, notifier, gone, doubt)
             self._erase(mmu, notifier)
         if unmap.full and mmu.shadow.is_empty:
             # What a notifier that is not done yet did before counts as well.
             open_ones = [t.notifier for t in self._tasks.values() if t.notifier is not None]
             mmu.since = min([unmap.began, *(n.began for n in open_ones if n.vm is mmu.vm)])
-
-    def _measure(self, gone: list[Mapping], notifier: Notifier) -> None:
-        """What notifiers unmap, and what of it they had to."""
-        result = self._book.result
-        for _, canonical, size, _, certain in gone:
-            if certain:
-                result.unmapped_bytes += size
-                if canonical < notifier.end and notifier.start < canonical + size:
-                    result.needed_bytes += size
 
     def _erase(self, mmu: Watched, notifier: Notifier) -> None:
         """The entry of a ranged unmap goes after the mapping."""

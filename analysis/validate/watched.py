@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nvscope.analysis.model.lookup import Lookup
-from nvscope.analysis.model.rules import UNKNOWN_IPA, nested_ipa
+from nvscope.analysis.model.rules import UNKNOWN_IPA, nested_ipa, tracked
 from nvscope.analysis.model.shadow import NEVER, Shadow
 from nvscope.analysis.validate.findings import (
     EntryView,
@@ -41,6 +41,11 @@ class Watched:
         """What is known of it is known no more, until its next full unmap."""
         self.forget_entries()
         self.shadow.distrust(why, row)
+
+    def distrust_entries(self, why: str) -> None:
+        """The same of its reverse map alone: what is mapped can be told without it."""
+        self.forget_entries()
+        self.shadow.distrust_entries(why)
 
     def lose_track(self, why: str, row: int) -> None:
         """As Shadow.lose_track."""
@@ -83,14 +88,26 @@ class Book:
         """A decision was compared."""
         self.result.judged[invariant] += 1
 
-    def unjudged(self, why: str) -> None:
-        """A decision could not be compared."""
+    def unjudged(self, why: str, *subjects: str) -> None:
+        """A decision could not be judged. subjects: the invariants and figures it is about."""
         self.result.unjudged[why] += 1
+        self.inexact(why, *subjects)
+
+    def unjudged_ends(self, doubt: str, ends: int = 1) -> None:
+        """So many notifier unmaps ended of a VM that may have MMUs which are not known."""
+        self.result.unjudged[doubt] += ends
+        for invariant in ("safety", "fallback"):
+            self.result.unknown[invariant, doubt] += ends
+
+    def inexact(self, why: str, *subjects: str) -> None:
+        """Of these not all is known; no decision has gone unjudged for that."""
+        for subject in subjects:
+            self.result.unknown[subject, why] += 1
 
     def found(
         self, invariant: str, row: int, mmu: Watched, expected: str, seen: str, around: Around
     ) -> None:
-        """A violation; what the MMU does until its next full unmap follows from it."""
+        """A violation; what the MMU decides until its next full unmap follows from it."""
         state = view(mmu.shadow, around)
         self.report(mmu, Finding(invariant, row, self.event(row), 0, expected, seen, state))
 
@@ -99,7 +116,10 @@ class Book:
         finding.mmu, finding.since = mmu.shadow.mmu, mmu.since
         self.judged(finding.invariant)
         self.result.take(finding)
-        mmu.distrust(AFTER_FINDING, finding.row)
+        if finding.invariant == "safety":
+            mmu.distrust(AFTER_FINDING, finding.row)
+        else:
+            mmu.distrust_entries(AFTER_FINDING)
 
 
 @dataclass(frozen=True)
@@ -112,7 +132,7 @@ class Around:
 
 def view(shadow: Shadow, around: Around) -> StateView:
     """The state around there."""
-    entries = shadow.entries.overlapping(*around.canonical)
+    entries = shadow.entries.overlapping(*around.canonical) + tracked(shadow, *around.canonical)
     mappings = {m.nested: m for m in shadow.mappings.leading_into(*around.canonical)}
     mappings |= {m.nested: m for m in shadow.mappings.mapped_in(*around.nested)}
     known = [mappings[nested] for nested in sorted(mappings)]

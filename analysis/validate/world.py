@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from nvscope.analysis.model.lookup import Lookup
 from nvscope.analysis.model.shadow import Shadow
+from nvscope.analysis.model.tracked import Tracked
 from nvscope.analysis.model.variants import Variant
 from nvscope.analysis.validate import records
+from nvscope.analysis.validate.findings import SUBJECTS
 from nvscope.analysis.validate.rows import Row
 from nvscope.analysis.validate.watched import (
     AFTER_LOSS,
@@ -56,7 +58,9 @@ class World:
 
     def begin_mmu(self, vm: Vm, row: Row, doubt: str) -> Watched:
         """An MMU, new or newly seen."""
-        mmu = vm.mmus[row.mmu] = Watched(vm, Shadow(row.mmu), vm.since if not doubt else row.at)
+        tracked = Tracked() if self.variant.tracks and self.variant.modelled else None
+        shadow = Shadow(row.mmu, tracked=tracked)
+        mmu = vm.mmus[row.mmu] = Watched(vm, shadow, vm.since if not doubt else row.at)
         if doubt:
             mmu.lose_track(doubt, row.at)
         return mmu
@@ -72,7 +76,7 @@ class World:
 
     def lose(self, row: Row, mmu: Watched) -> None:
         """The rows of an MMU make no sense: some are missing."""
-        self.book.unjudged(NOT_NESTED)
+        self.book.unjudged(NOT_NESTED, *SUBJECTS)
         self._puzzled.discard(mmu)
         mmu.lose_track(NOT_NESTED, row.at)
 
@@ -108,7 +112,7 @@ class World:
         if not why:
             self.book.judged("conformance")
         elif why == records.TOO_MANY:
-            self.book.unjudged(why)
-            mmu.distrust(why, finding.row)
+            self.book.unjudged(why, "conformance", "fallback", "precision")
+            mmu.distrust_entries(why)
         else:
             self.book.report(mmu, finding)

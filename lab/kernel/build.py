@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import re
 import shutil
 import signal
 import subprocess
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 
-from nvscope.lab.kernel import tools
+from nvscope.lab.kernel import config, patching, tools, work
 from nvscope.lab.kernel.source import Source
 from nvscope.lab.setup import steps, store
 from nvscope.lab.setup.paths import cache_dir
@@ -18,32 +19,73 @@ from nvscope.lab.setup.process import die_with_parent
 from nvscope.probes.errors import LackError
 
 HERE = Path(__file__).parent
-# Flavour -> the fragments over allnoconfig that make it.
-FLAVOURS = {"lab": ("lab.config",), "debug": ("lab.config", "debug.config")}
-TITLES = {
-    "lab": "lab kernel, about 10 minutes on two cores",
-    "debug": "debug kernel, about half an hour on two cores",
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """A kernel that is built here.
+
+    title: of its build, with how long that takes; fragments: the settings over allnoconfig;
+    patches: what is applied to Debian's source, in this order. guests: the flavour of its guests'
+    kernels, "" for its own: what a debug kernel watches is the host, its guests are slow enough.
+    """
+
+    title: str
+    fragments: tuple[str, ...]
+    patches: tuple[str, ...]
+    guests: str = ""
+
+
+REVMAP = (
+    "0001-nested-revmap.patch",
+    "0002-nested-revmap-broken-tracepoint.patch",
+    "0003-nested-revmap-bugs.patch",
+)
+# Another reverse map: precise tracking.
+TRACKING = ("0001-guest-s2-tracking.patch", "0002-guest-s2-bugs.patch")
+_LAB, _DEBUG = ("lab.config",), ("lab.config", "debug.config")
+FLAVOURS = {
+    "lab": Flavour("lab kernel, about 10 minutes on two cores", _LAB, REVMAP),
+    "debug": Flavour("debug kernel, about half an hour on two cores", _DEBUG, REVMAP, "lab"),
+    "tracking": Flavour("tracking kernel, about 10 minutes on two cores", _LAB, TRACKING),
+    "tracking-debug": Flavour(
+        "tracking debug kernel, about half an hour on two cores", _DEBUG, TRACKING, "tracking"
+    ),
 }
-# 1.8 GiB of source and 1.9 GiB of objects, as measured, and room to link.
-NEEDED_BYTES = 6 << 30
 # Lines that the build prints; only the progress is measured by it.
 EXPECTED_LINES = 2020
 
 
-def patches() -> list[Path]:
-    """The patches of the lab kernel, in the order of their names."""
-    return sorted(HERE.glob("*.patch"))
+@dataclass(frozen=True)
+class Extras:
+    """What a user adds. patches: after ours; configs: fragments, whose settings come after ours."""
+
+    patches: tuple[Path, ...] = ()
+    configs: tuple[Path, ...] = ()
+
+
+NOTHING = Extras()
+
+
+def patches(flavour: str) -> list[Path]:
+    """The patches of a flavour, in the order in which they are applied."""
+    return [HERE / name for name in FLAVOURS[flavour].patches]
 
 
 def fragment(flavour: str) -> str:
     """All settings of a flavour as one text: KCONFIG_ALLCONFIG takes a single file."""
-    return "".join((HERE / name).read_text() for name in FLAVOURS[flavour])
+    return "".join((HERE / name).read_text() for name in FLAVOURS[flavour].fragments)
 
 
-def key(source: Source, flavour: str = "lab") -> str:
+def key(source: Source, flavour: str = "lab", extras: Extras = NOTHING) -> str:
     """The cache key: whatever changes the Image changes it."""
     versions = tools.versions(f"{tools.cross()}gcc", "pahole")
-    return store.digest(source.identity, fragment(flavour), *patches(), *versions)
+    return store.digest(*_inputs(source, flavour, extras), *versions)
+
+
+def name(source: Source, flavour: str, extras: Extras) -> str:
+    """What a kernel of a user's making is called, by what went in: "lab 0123456789abcdef"."""
+    return f"{flavour} {store.digest(*_inputs(source, flavour, extras))}"
 
 
 def is_cached(source: Source, flavour: str = "lab") -> bool:
@@ -51,61 +93,64 @@ def is_cached(source: Source, flavour: str = "lab") -> bool:
     return store.path_of("kernel", key(source, flavour)).is_dir()
 
 
-def build(source: Source, flavour: str = "lab") -> Path:
-    """The folder with Image, config and System.map; built if it is not in the cache."""
-    name = key(source, flavour)
-    if store.path_of("kernel", name).is_dir():
-        steps.cached(f"{flavour} kernel")
-        return store.path_of("kernel", name)
-    tools.require_disk(NEEDED_BYTES, "the kernel build")
-    with steps.step(TITLES[flavour]) as tell:
-        return store.artifact("kernel", name, lambda folder: _make(folder, source, flavour, tell))
+def build(source: Source, flavour: str = "lab", extras: Extras = NOTHING) -> Path:
+    """The folder with Image, config and System.map; built if it is not in the cache.
 
-
-def dropped(fragment: str, config: str) -> list[str]:
-    """The fragment's settings that the final configuration does not have.
-
-    >>> dropped("# net\\nCONFIG_NET=y\\nCONFIG_VIRTIO_NET=y\\n", "CONFIG_NET=y\\n")
-    ['CONFIG_VIRTIO_NET=y']
+    Raises InputError where the user's patches or settings do not go with the source, LackError
+    where it cannot be built.
     """
-    have = set(config.splitlines())
-    wanted = [line for line in fragment.splitlines() if line.startswith("CONFIG_")]
-    return [line for line in wanted if line not in have]
+    at = key(source, flavour, extras)
+    title = _title(source, flavour, extras)
+    if store.path_of("kernel", at).is_dir():
+        steps.cached(title.partition(",")[0])
+        return store.path_of("kernel", at)
+    tools.require_disk(work.needed_bytes(source, flavour), "the kernel build")
+    with steps.step(title) as tell:
+        make = functools.partial(_make, source, flavour, extras, tell)
+        return store.artifact("kernel", at, make)
 
 
-def _make(folder: Path, source: Source, flavour: str, tell: steps.Tell) -> None:
-    work = folder / "work"
-    work.mkdir()
-    tell("unpacking the source")
-    tree = source.unpack(work)
-    for patch in patches():
-        tell(f"applying {patch.name}")
-        apply = ["patch", "-p1", "--forward", "--silent", "-i", str(patch)]
-        tools.run(apply, tree, patch.name)
-    objects = work / "objects"
-    objects.mkdir()
-    make = tools.make(tree, f"O={objects}")
+def _inputs(source: Source, flavour: str, extras: Extras) -> list[str | Path]:
+    patching.check(extras.patches)
+    texts = [config.read(path) for path in extras.configs]
+    return [source.identity, fragment(flavour), *_patches(source, flavour, extras), *texts]
+
+
+def _patches(source: Source, flavour: str, extras: Extras) -> list[Path]:
+    """Ours are for our own source alone."""
+    return [*([] if source.given else patches(flavour)), *extras.patches]
+
+
+def _title(source: Source, flavour: str, extras: Extras) -> str:
+    """
+    >>> _title(Source(Path("/src/linux"), "git 01", given=True), "debug", NOTHING)
+    'debug kernel of /src/linux'
+    """
+    if not source.given and extras == NOTHING:
+        return FLAVOURS[flavour].title
+    added = [f"with {path.name}" for path in (*extras.patches, *extras.configs)]
+    return " ".join([f"{flavour} kernel", *([f"of {source.path}"] * source.given), *added])
+
+
+def _make(source: Source, flavour: str, extras: Extras, tell: steps.Tell, folder: Path) -> None:
+    scratch = folder / "work"
+    scratch.mkdir()
+    place = work.prepare(source, flavour, _patches(source, flavour, extras), scratch, tell)
+    make = tools.make(place.tree, f"O={place.objects}", *(["LOCALVERSION="] * source.is_tree))
     tell("configuring")
-    _configure(make, work, flavour)
-    _compile([*make, f"-j{os.cpu_count()}", "Image"], folder, tell)
+    strict = not source.given and extras == NOTHING
+    gone = config.configure(make, place.objects, fragment(flavour), extras.configs, strict)
+    if gone:
+        steps.console.print(f"  … this source does not know {', '.join(gone)}", markup=False)
+    _compile([*make, f"-j{os.cpu_count()}", "Image"], tell, place.fresh)
     for result, name in (("arch/arm64/boot/Image", "Image"), (".config", "config")):
-        shutil.copyfile(objects / result, folder / name)
-    shutil.copyfile(objects / "System.map", folder / "System.map")
-    shutil.rmtree(work)
+        shutil.copyfile(place.objects / result, folder / name)
+    shutil.copyfile(place.objects / "System.map", folder / "System.map")
+    shutil.rmtree(scratch)
 
 
-def _configure(make: list[str], work: Path, flavour: str) -> None:
-    wanted = work / "fragment"
-    wanted.write_text(fragment(flavour))
-    tools.run([*make, f"KCONFIG_ALLCONFIG={wanted}", "allnoconfig"], work, "configuration")
-    missing = dropped(wanted.read_text(), (work / "objects/.config").read_text())
-    if missing:
-        files = " and ".join(FLAVOURS[flavour])
-        raise LackError(f"this source silently drops settings of {files}: {', '.join(missing)}")
-
-
-def _compile(make: list[str], folder: Path, tell: steps.Tell) -> None:
-    """Run make, say how far it is, and on failure name its first error."""
+def _compile(make: list[str], tell: steps.Tell, whole: bool) -> None:
+    """Run make, say how far it is where all is built, and on failure name its first error."""
     log = cache_dir() / "kernel-build.log"
     last: deque[str] = deque(maxlen=400)
     # Reproducible: neither the host's name nor the time goes into the Image.
@@ -127,11 +172,11 @@ def _compile(make: list[str], folder: Path, tell: steps.Tell) -> None:
             for number, line in enumerate(process.stdout, 1):
                 log_file.write(line)
                 last.append(line.strip())
-                tell(f"{min(99, 100 * number // EXPECTED_LINES)} %  {line.strip()[-50:]}")
+                share = f"{min(99, 100 * number // EXPECTED_LINES)} %  " if whole else ""
+                tell(f"{share}{line.strip()[-50:]}")
         except BaseException:
             process.terminate()
             raise
     if process.returncode != 0:
-        errors = [line for line in last if re.search(r"\berror\b|\*\*\*", line, re.IGNORECASE)]
-        reason = errors[0] if errors else "no error line found"
+        reason = tools.first_error(last) or "no error line found"
         raise LackError(f"the lab kernel did not build: {reason} (the whole log: {log})")

@@ -8,10 +8,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from nvscope.lab.kernel import tree
 from nvscope.lab.setup import store
 from nvscope.lab.setup.paths import cache_dir
 from nvscope.lab.setup.rootfs import guest_apt
-from nvscope.probes.errors import LackError
+from nvscope.probes.errors import InputError, LackError
 
 VERSION = "7.3"  # the series that the fragment and the patches are written for
 PACKAGE = f"linux-source-{VERSION}"
@@ -19,19 +20,30 @@ PACKAGE = f"linux-source-{VERSION}"
 
 @dataclass(frozen=True)
 class Source:
-    """A kernel source: a tarball or a tree, and an identity that goes into the cache key."""
+    """A kernel source: a tarball or a tree, and an identity that goes into the cache key.
+
+    given: it is a user's, and our patches are not for it.
+    """
 
     path: Path
     identity: str
+    given: bool = False
+
+    @property
+    def is_tree(self) -> bool:
+        """Whether it is a folder, of which a copy is kept up to date."""
+        return self.path.is_dir()
 
     def unpack(self, into: Path) -> Path:
-        """The source tree, freshly made below `into` (a given tree is copied)."""
-        if self.path.is_dir():
-            tree = into / "linux"
-            shutil.copytree(self.path, tree, symlinks=True)
-            return tree
-        subprocess.run(["tar", "-xf", self.path, "-C", into], check=True)
-        return next(child for child in into.iterdir() if (child / "Kconfig").exists())
+        """The tree that is in the tarball, freshly made below `into`. Raises InputError."""
+        command = ["tar", "-xf", str(self.path), "-C", str(into)]
+        done = subprocess.run(command, capture_output=True, check=False)
+        trees = [child for child in into.iterdir() if (child / "Kconfig").exists()]
+        if done.returncode or not trees:
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            reason = said[0] if said else "it has no folder with a Kconfig"
+            raise InputError(f"{self.path} is no Linux source: {reason}")
+        return trees[0]
 
 
 def given(path: Path) -> Source:
@@ -39,10 +51,13 @@ def given(path: Path) -> Source:
     if path.is_dir():
         if not (path / "Kconfig").is_file():
             raise LackError(f"{path} is not a Linux source tree: it has no Kconfig")
-        return Source(path, f"tree {path.resolve()} {_newest_mtime(path / 'arch/arm64/kvm')}")
+        try:
+            return Source(path, tree.identity(path), given=True)
+        except OSError as error:
+            raise LackError(f"{error.filename or path} cannot be read: {error.strerror}") from None
     if not path.is_file():
         raise LackError(f"{path}: no such source tree or tarball")
-    return Source(path, f"tarball {store.digest(path)}")
+    return Source(path, f"tarball {store.digest(path)}", given=True)
 
 
 def fetched() -> Source:
@@ -83,7 +98,3 @@ def _moved_on(names: list[str]) -> str:
         f"the Debian archive no longer has {PACKAGE} (it has: {there}); "
         "give a source tree or tarball with --source"
     )
-
-
-def _newest_mtime(folder: Path) -> int:
-    return max((int(path.stat().st_mtime) for path in folder.rglob("*")), default=0)

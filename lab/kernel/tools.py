@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
+import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nvscope.lab.setup.paths import cache_dir
@@ -35,11 +36,23 @@ def versions(*commands: str) -> list[str]:
 
 
 def run(argv: Sequence[str], cwd: Path, what: str) -> None:
-    """Run a step of a build; raises LackError with the last line that it printed."""
-    done = subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False)
+    """Run a step of a build; raises LackError with the reason, as far as that was printed."""
+    done = subprocess.run(
+        argv, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         output = (done.stderr + done.stdout).strip().splitlines()
-        raise LackError(f"{what} failed: {output[-1] if output else argv}")
+        raise LackError(f"{what} failed: {first_error(output) or (output or argv)[-1]}")
+
+
+def first_error(lines: Iterable[str]) -> str | None:
+    """The first line in which a compiler or make complains.
+
+    >>> first_error(["  CC      lib/error.o", "a.c:1:2: error: no", "make: *** [a.o] Error 1"])
+    'a.c:1:2: error: no'
+    """
+    complaint = re.compile(r"\berror:|\*\*\*", re.IGNORECASE)
+    return next((line.strip() for line in lines if complaint.search(line)), None)
 
 
 def require_disk(needed_bytes: int, what: str) -> None:

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from nvscope.lab.kernel.build import TITLES
+from nvscope.lab.kernel.build import FLAVOURS
 from nvscope.lab.setup.paths import cache_dir
 from nvscope.lab.setup.process import die_with_parent
 from nvscope.lab.setup.steps import console
@@ -61,7 +61,7 @@ class Build:
         """How far it is, in a line."""
         minutes = (time.monotonic() - self._started) / 60
         last = self._said()[-1:] or ["begins"]
-        return f"{minutes:.0f} min, {last[0].removeprefix(TITLES['lab'] + ': ')}"
+        return f"{minutes:.0f} min, {last[0].removeprefix(FLAVOURS['lab'].title + ': ')}"
 
     def failure(self) -> str | None:
         """Why it has failed, and where all is that it said; None unless it has."""

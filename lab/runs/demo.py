@@ -17,8 +17,8 @@ from nvscope.lab.runs.background import Build
 from nvscope.lab.runs.watch import EMULATED, Span, lasting, watch
 from nvscope.lab.services import Exporter, Linux, Synthetic
 from nvscope.lab.setup.steps import console, step
+from nvscope.lab.subject import Subject
 from nvscope.lab.vm import Lab
-from nvscope.probes.errors import LackError
 
 GUESTS = ("synthetic", "linux")
 LINUX_BOOT_SECONDS = 600
@@ -38,18 +38,18 @@ class Part:
     pace: float = 1.0
 
 
-def demo(length: float, keep: bool, kernel: str, guest: str, revmap: bool) -> bool:
+def demo(length: float, keep: bool, wanted: Subject, guest: str, revmap: str | None) -> bool:
     """Show it on one kernel; returns whether events were seen.
 
-    length: seconds of the live view; keep: it has no end but Ctrl-C; revmap: use it.
+    length: seconds of the live view; keep: it has no end but Ctrl-C; revmap: "on" or "off" where
+    the kernel must have one.
     """
-    assets = prepare(kernel)
-    if guest == "linux" and assets.machine.in_memory:
-        raise LackError(
-            f"the kernel {assets.kernel} runs from memory here, without the QEMU that --guest linux"
-            " needs: choose another kernel"
-        )
-    rows, _ = _show(Part(assets, guest, revmap=revmap), lasting(None if keep else length))
+    assets = prepare(wanted)
+    if revmap:
+        assets.require_revmap()
+    if guest == "linux":
+        assets.require_linux()
+    rows, _ = _show(Part(assets, guest, revmap=revmap != "off"), lasting(None if keep else length))
     console.print(f"[dim]{EMULATED}[/]")
     return _seen(rows)
 

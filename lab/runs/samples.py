@@ -45,13 +45,18 @@ def _linux(host: Lab) -> None:
             pass
 
 
+_KERNELS = {"maple": "lab", "tracking": "tracking"}
 SAMPLES = (
     Sample("revmap", "lab", _synthetic("synthetic", "--unmaps", "23", "--pages", "64")),
     Sample("fallback-overlap", "lab", _case("pollution")),
     Sample("fallback-failure", "lab", _case("broken-at-record")),
     Sample("recycling", "lab", _case("recycling")),
     Sample("linux", "lab", _linux),
-    *(Sample(f"bugs/{name}", "lab", _synthetic(name, name, script="bug")) for name in BUGS),
+    Sample("tracking", "tracking", _case("pollution")),
+    *(
+        Sample(f"bugs/{name}", _KERNELS[bug.revmap], _synthetic(name, name, script="bug"))
+        for name, bug in BUGS.items()
+    ),
     # A full unmap takes 20 s on Debian's kernel: few will do.
     Sample("stock", "stock", _synthetic("synthetic", "--unmaps", "2", "--pages", "16")),
 )

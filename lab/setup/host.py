@@ -52,6 +52,8 @@ LIBC_NEEDS = (
     if CROSS
     else {"/usr/include/stdio.h": "libc6-dev"}
 )
+# A tree that git knows is asked what has changed in it.
+GIT_NEEDS = {"git": "git"}
 # What unit tests try our pages, completions and manual pages with, and do without where it lacks.
 TEST_NEEDS = {"chromium": "chromium", "fish": "fish", "mandoc": "mandoc", "zsh": "zsh"}
 

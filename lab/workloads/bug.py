@@ -1,4 +1,4 @@
-"""Lets one of the lab kernel's mistakes on demand show: see `bugs`.
+"""Lets one of the lab kernels' mistakes on demand show: see `bugs`.
 
 Run as `python3 -m nvscope.lab.workloads.bug lost-record -name vmA`, while a trace is recorded. The
 mistake is made in all VMs of the host until this ends.
@@ -17,6 +17,7 @@ from nvscope.lab.workloads.inject import injection
 from nvscope.lab.workloads.main import Request, Stop, request_options, run
 from nvscope.lab.workloads.player import Player
 from nvscope.lab.workloads.synthetic import BLOCK_BYTES, NestedGuest
+from nvscope.lab.workloads.tables import shadow_tables
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -32,7 +33,7 @@ def main(bug: str, **request: Any) -> None:
             injection() if chosen.injects else contextlib.nullcontext() as injected,
         ):
             chosen.play(Player(guest, injected))
-        return {"bug": bug, "breaks": chosen.breaks}
+        return {"bug": bug, "breaks": chosen.breaks, "tables": shadow_tables()}
 
     run(Request(**request), BLOCK_BYTES, play, huge=chosen.huge)
 

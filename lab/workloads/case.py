@@ -19,6 +19,7 @@ from nvscope.lab.workloads.kvm import KvmError
 from nvscope.lab.workloads.main import Request, Stop, request_options, run
 from nvscope.lab.workloads.player import Player
 from nvscope.lab.workloads.synthetic import BLOCK_BYTES, NestedGuest
+from nvscope.lab.workloads.tables import shadow_tables
 
 FAILURES = "failures"
 NAMES = (*CASES, FAILURES)
@@ -40,7 +41,7 @@ def main(case: str, seed: int, records: int, **request: Any) -> None:
             if chosen is None:
                 return {"case": case, **failures.play(player, seed, records, stop)}
             chosen.play(player)
-        return {"case": case, "stated": _checked(chosen, guest)}
+        return {"case": case, "stated": _checked(chosen, guest), "tables": shadow_tables()}
 
     huge, late_vcpu = (chosen.huge, chosen.late_vcpu) if chosen else (False, False)
     run(Request(**request), BLOCK_BYTES, play, huge=huge, late_vcpu=late_vcpu)
@@ -48,7 +49,7 @@ def main(case: str, seed: int, records: int, **request: Any) -> None:
 
 def _checked(case: Case, guest: NestedGuest) -> Mapping[str, int]:
     """What was stated for this kernel. Raises KvmError where the ledger followed something else."""
-    stated = case.on if guest.reverse_map else case.off
+    stated = case.stated(guest.revmap)
     followed = {name: count for name, count in guest.ledger.counts.as_dict().items() if count}
     if followed != stated:
         different = {

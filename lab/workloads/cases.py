@@ -1,10 +1,11 @@
 """What a reverse map can meet, case by case, each with the counts that it must cause.
 
-The counts are written by hand, from what the kernel's patch and mainline say they do, and are
-held against the ledger's when a case runs: on with the reverse map, off without it. What is not
-named is 0, but for the *_mapped ones: these are as many as the faults, unless the case says
-otherwise. All begin with L1's first instruction (1 canonical fault), and the first L2 run of a
-context or after a full unmap faults in L2's code, besides its pages.
+The counts are written by hand, from what the kernel's patches and mainline say they do, and are
+held against the ledger's when a case runs: on with the reverse map that is a maple tree, tracking
+with the other kind where that differs, off without one. What is not named is 0, but for the
+*_mapped ones: these are as many as the faults, unless the case says otherwise. All begin with L1's
+first instruction (1 canonical fault), and the first L2 run of a context or after a full unmap
+faults in L2's code, besides its pages.
 """
 
 from __future__ import annotations
@@ -19,17 +20,22 @@ from nvscope.lab.workloads.synthetic import BLOCK_BYTES, BLOCK_PAGES, DATA_IPA, 
 
 @dataclass(frozen=True)
 class Case:
-    """play: the case; on, off: its counts; huge: needs huge pages; injects: makes stores fail.
+    """play: the case; on, off, tracking: its counts; huge: needs huge pages.
 
-    late_vcpu: as NestedGuest's.
+    injects: makes stores fail; late_vcpu: as NestedGuest's.
     """
 
     play: Callable[[Player], None]
     on: Mapping[str, int]
     off: Mapping[str, int]
+    tracking: Mapping[str, int]
     huge: bool = False
     injects: bool = False
     late_vcpu: bool = False
+
+    def stated(self, revmap: str) -> Mapping[str, int]:
+        """The counts with this kind of reverse map: "none" | "maple" | "tracking"."""
+        return {"none": self.off, "maple": self.on, "tracking": self.tracking}[revmap]
 
 
 CASES: dict[str, Case] = {}
@@ -44,12 +50,21 @@ _MAPPED = {
 
 
 def case(
-    *, on: Mapping[str, int], off: Mapping[str, int], **needs: bool
+    *,
+    on: Mapping[str, int],
+    off: Mapping[str, int],
+    tracking: Mapping[str, int] | None = None,
+    **needs: bool,
 ) -> Callable[[Callable[[Player], None]], Callable[[Player], None]]:
-    """Enter a function into CASES, by its name with dashes. needs: Case's fields of that kind."""
+    """Enter a function into CASES, by its name with dashes. needs: Case's fields of that kind.
+
+    tracking: None where the counts are those of on.
+    """
+    tracked = on if tracking is None else tracking
 
     def enter(play: Callable[[Player], None]) -> Callable[[Player], None]:
-        CASES[play.__name__.replace("_", "-")] = Case(play, _whole(on), _whole(off), **needs)
+        name = play.__name__.replace("_", "-")
+        CASES[name] = Case(play, _whole(on), _whole(off), _whole(tracked), **needs)
         return play
 
     return enter
@@ -125,6 +140,11 @@ def permission_upgrade(player: Player) -> None:
         shadow_faults=9, records_stored=8, records_overlapped=1, refaults=5,
     ),
     off=_counts(notifier_unmaps=3, full_unmaps_in_notifier=3, shadow_faults=10, refaults=6),
+    # Both nested IPAs go, and nothing else.
+    tracking=_counts(
+        notifier_unmaps=3, ranged_unmaps_in_notifier=4, ranged_bytes=4 * PAGE_BYTES,
+        shadow_faults=7, records_stored=7, refaults=3,
+    ),
 )  # fmt: skip
 def pollution(player: Player) -> None:
     """Two nested IPAs for one canonical page: its entry no longer knows them."""
@@ -146,6 +166,12 @@ def pollution(player: Player) -> None:
         shadow_faults=7, records_stored=6, records_overlapped=1, refaults=3,
     ),
     off=_counts(notifier_unmaps=2, full_unmaps_in_notifier=2, shadow_faults=8, refaults=4),
+    # Code, 2 pages, the block; block; block. What is not written again does not come back.
+    tracking=_counts(
+        notifier_unmaps=2, ranged_unmaps_in_notifier=4,
+        ranged_bytes=2 * PAGE_BYTES + 2 * BLOCK_BYTES,
+        shadow_faults=6, records_stored=6, refaults=2,
+    ),
     huge=True,
 )  # fmt: skip
 def block_over_pages(player: Player) -> None:
@@ -169,6 +195,12 @@ def block_over_pages(player: Player) -> None:
         shadow_faults=7, records_stored=5, records_overlapped=1, records_unchanged=1, refaults=3,
     ),
     off=_counts(notifier_unmaps=2, full_unmaps_in_notifier=2, shadow_faults=8, refaults=4),
+    # Code, the block, 2 pages; page; page.
+    tracking=_counts(
+        notifier_unmaps=2, ranged_unmaps_in_notifier=4,
+        ranged_bytes=BLOCK_BYTES + 3 * PAGE_BYTES,
+        shadow_faults=6, records_stored=6, refaults=2,
+    ),
     huge=True,
 )  # fmt: skip
 def pages_over_block(player: Player) -> None:
@@ -277,9 +309,14 @@ def recycling(player: Player) -> None:
         notifier_unmaps=1, full_unmaps_in_notifier=1, ranged_unmaps_in_tlbi=2,
         ranged_bytes=2 * PAGE_BYTES, shadow_faults=5, refaults=2,
     ),
+    # The TLBI takes the entry along, so that the take-back meets none.
+    tracking=_counts(
+        notifier_unmaps=1, ranged_unmaps_in_tlbi=2, ranged_bytes=2 * PAGE_BYTES,
+        shadow_faults=4, records_stored=4,
+    ),
 )  # fmt: skip
 def stale_entry(player: Player) -> None:
-    """A TLBI by L1 unmaps a page; its entry stays."""
+    """A TLBI by L1 unmaps a page; its entry stays, unless it is tracked."""
     player.map(0, 0)
     player.write(0)
     player.guest.tlbi_page(NESTED_IPA)
@@ -297,6 +334,12 @@ def stale_entry(player: Player) -> None:
         records_stored=7, records_failed=1, records_skipped=1, refaults=5,
     ),
     off=_counts(notifier_unmaps=2, full_unmaps_in_notifier=2, shadow_faults=10, refaults=6),
+    # Page 2 is tracked all the same.
+    tracking=_counts(
+        notifier_unmaps=2, full_unmaps_in_notifier=1, fallbacks_broken=1,
+        ranged_unmaps_in_notifier=1, ranged_bytes=PAGE_BYTES, shadow_faults=9,
+        records_stored=8, records_failed=1, refaults=5,
+    ),
     injects=True,
 )  # fmt: skip
 def broken_at_record(player: Player) -> None:
@@ -319,6 +362,12 @@ def broken_at_record(player: Player) -> None:
         shadow_faults=7, records_stored=6, records_skipped=1, refaults=4,
     ),
     off=_counts(notifier_unmaps=2, full_unmaps_in_notifier=2, shadow_faults=8, refaults=5),
+    # No memory is needed for that: it is the page's next record that fails.
+    tracking=_counts(
+        notifier_unmaps=2, full_unmaps_in_notifier=1, fallbacks_broken=1,
+        ranged_unmaps_in_notifier=1, ranged_bytes=PAGE_BYTES,
+        shadow_faults=7, records_stored=6, records_failed=1, refaults=4,
+    ),
     injects=True,
 )  # fmt: skip
 def broken_at_erase(player: Player) -> None:
@@ -339,6 +388,7 @@ def broken_at_erase(player: Player) -> None:
         records_failed=1, records_skipped=1, broken_mmus=1,
     ),
     off=_counts(shadow_faults=6),
+    tracking=_counts(shadow_faults=6, records_stored=5, records_failed=1, broken_mmus=1),
     injects=True,
 )  # fmt: skip
 def teardown(player: Player) -> None:

@@ -70,7 +70,7 @@ def play(player: Player, seed: int, records: int, stop: Stop) -> Mapping[str, An
         run.step()
         steps += 1
         # Without a reverse map nothing is recorded.
-        if not player.guest.reverse_map and steps * 2 >= records:
+        if player.guest.revmap == "none" and steps * 2 >= records:
             break
         if steps % 16 == 0:
             run.check_all()

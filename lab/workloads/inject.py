@@ -13,7 +13,8 @@ from pathlib import Path
 
 from nvscope.probes.errors import LackError
 
-FUNCTION = "kvm_nested_revmap_store"
+# Where entries are stored, in the lab's kernels: of each, one of these is there.
+FUNCTIONS = ("kvm_nested_revmap_store", "kvm_guest_s2_add")
 _FOLDER = Path("/sys/kernel/debug/fail_function")
 _MAKE_IT_FAIL = Path("/proc/self/make-it-fail")
 _ENOMEM = hex((1 << 64) - errno.ENOMEM)
@@ -51,12 +52,13 @@ def injection() -> Iterator[Injection]:
     """Set up for this process, one at a time; at the end all is as before. Raises LackError."""
     if not _FOLDER.exists():
         raise LackError(f"{_FOLDER} is not there: it needs CONFIG_FAIL_FUNCTION and debugfs")
+    function = _function()
     before = {name: (_FOLDER / name).read_text().strip() for name in _SETTINGS}
     try:
         for name, value in _SETTINGS.items():
             _set(name, value)
-        _set("inject", FUNCTION)
-        _set(f"{FUNCTION}/retval", _ENOMEM)
+        _set("inject", function)
+        _set(f"{function}/retval", _ENOMEM)
         _MAKE_IT_FAIL.write_text("1")
         yield Injection()
     finally:
@@ -64,6 +66,14 @@ def injection() -> Iterator[Injection]:
         _set("inject", "")
         for name, value in before.items():
             _set(name, value)
+
+
+def _function() -> str:
+    words = (_FOLDER / "injectable").read_text().split()
+    for function in FUNCTIONS:
+        if function in words:
+            return function
+    raise LackError(f"this kernel has none of {', '.join(FUNCTIONS)}: it needs one of the lab's")
 
 
 def _set(name: str, value: str | int) -> None:

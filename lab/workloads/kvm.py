@@ -18,7 +18,11 @@ from pathlib import Path
 from nvscope.probes.errors import LackError
 
 _DEVICE = Path("/dev/kvm")
-_REVMAP_SWITCH = Path("/sys/module/kvm_arm/parameters/nested_revmap")
+# Kind of reverse map -> the parameter that turns it off, of the lab's patch for it.
+REVMAP_SWITCHES = {
+    "maple": Path("/sys/module/kvm_arm/parameters/nested_revmap"),
+    "tracking": Path("/sys/module/kvm_arm/parameters/guest_s2_tracking"),
+}
 
 # ioctls, _IO*(0xAE, nr, size).
 _KVM_CREATE_VM = 0xAE01
@@ -64,9 +68,12 @@ class Mmio:
     data: int
 
 
-def has_reverse_map() -> bool:
-    """Whether this kernel finds what shadow MMUs map by the lab patch's reverse map."""
-    return _REVMAP_SWITCH.exists() and _REVMAP_SWITCH.read_text().strip() == "Y"
+def revmap_kind() -> str:
+    """How this kernel finds what shadow MMUs map, by a patch of the lab: see ledger.Ledger."""
+    for kind, switch in REVMAP_SWITCHES.items():
+        if switch.exists() and switch.read_text().strip() == "Y":
+            return kind
+    return "none"
 
 
 class Vm:

@@ -59,8 +59,9 @@ def untranslated(canonical_ipa: int) -> Translation:
 class Ledger:
     """Told of every operation, in order; `counts` is what they must have caused so far.
 
-    reverse_map: the kernel finds the shadow mappings of a canonical range with a maple-tree
-    reverse map (ranged unmaps); without one, a notifier unmap drops every valid shadow MMU whole.
+    revmap: how the kernel finds the shadow mappings of a canonical range, for ranged unmaps: with a
+    "maple" tree, by "tracking" them, or not ("none"): a notifier unmap then drops every valid
+    shadow MMU whole.
     granule: of the host's pages, and of L1's stage 2.
 
     >>> ledger = Ledger()
@@ -71,17 +72,16 @@ class Ledger:
     (1, 1)
     """
 
-    def __init__(self, *, reverse_map: bool = False, granule: Granule = SMALL) -> None:
+    def __init__(self, *, revmap: str = "none", granule: Granule = SMALL) -> None:
         self._granule = granule
-        self._reverse_map = reverse_map
+        self._revmap = revmap
         self._counts = Counts()
         self.stores = Stores()
         self._host: dict[int, _Host] = {}
         self._huge: tuple[int, int] = (0, 0)
         self._canonical: dict[int, bool] = {}  # canonical page -> mapped writable
-        self._mmus: list[ShadowMmu] = []
+        self._mmus = self._mmus_of_a_vcpu()
         self._next_mmu = 0
-        self.add_vcpu()
 
     @property
     def counts(self) -> Counts:
@@ -94,10 +94,7 @@ class Ledger:
 
         The others stay as they are; Linux 6.16 to 7.1 may move all of them in memory.
         """
-        self._mmus += [
-            ShadowMmu(self.stores, reverse_map=self._reverse_map, granule=self._granule)
-            for _ in range(MMUS_PER_VCPU)
-        ]
+        self._mmus += self._mmus_of_a_vcpu()
 
     def populate(self, canonical_ipa: int, size: int) -> None:
         """The host wrote this memory before KVM knew of it."""
@@ -173,6 +170,12 @@ class Ledger:
         """TLBI IPAS2E1IS without a level hint: s2_mmu_unmap_ipa(), each MMU of the VMID."""
         for mmu in self._of_vmid(vmid):
             self._counts.add_unmap(mmu.unmap_tlbi(nested_ipa), Cause.TLBI)
+
+    def _mmus_of_a_vcpu(self) -> list[ShadowMmu]:
+        return [self._new_mmu() for _ in range(MMUS_PER_VCPU)]
+
+    def _new_mmu(self) -> ShadowMmu:
+        return ShadowMmu(self.stores, revmap=self._revmap, granule=self._granule)
 
     def _l2_access(self, mmu: ShadowMmu, context: Context, nested_ipa: int, write: bool) -> bool:
         """One access, retried until it neither faults nor aborts to L1 (then False).

@@ -24,8 +24,10 @@ import click
 
 from nvscope.lab.workloads import payload
 from nvscope.lab.workloads.kvm import KvmError
+from nvscope.lab.workloads.ledger import Ledger
 from nvscope.lab.workloads.protocol import PAYLOAD_BYTES
 from nvscope.lab.workloads.synthetic import DATA_IPA, PAGE_BYTES, NestedGuest
+from nvscope.lab.workloads.unknown import UnknownLedger
 from nvscope.probes.finite import Finite
 
 NESTED_IPA = 0x8000_0000  # where L2 sees its pages
@@ -57,12 +59,13 @@ class Request:
     """What every script is asked for, by `request_options`.
 
     name: the VM's; payload_file: L1's binary, None to assemble it; hold: keep the VM until stdin
-    is closed.
+    is closed; unknown_map: as NestedGuest's.
     """
 
     name: str
     payload_file: Path | None
     hold: bool
+    unknown_map: bool = False
 
 
 _REQUEST_OPTIONS = (
@@ -76,6 +79,11 @@ _REQUEST_OPTIONS = (
         help="L1's binary; assembled from source without it.",
     ),
     click.option("--hold", is_flag=True, help="Keep the VM until stdin is closed."),
+    click.option(
+        "--unknown-map",
+        is_flag=True,
+        help="Expect only what holds whatever reverse map the kernel has.",
+    ),
 )
 
 
@@ -110,18 +118,23 @@ def run(
     try:
         code = _payload(request.payload_file)
         with NestedGuest(
-            code, data_bytes=data_bytes, huge=huge, vcpus=vcpus, late_vcpu=late_vcpu
+            code,
+            data_bytes=data_bytes,
+            huge=huge,
+            vcpus=vcpus,
+            late_vcpu=late_vcpu,
+            unknown_map=request.unknown_map,
         ) as guest:
             facts = {
                 "name": request.name,
                 "pid": os.getpid(),
                 **play(guest, stop),
                 "seconds": round(time.monotonic() - started, 3),
-                "reverse_map": guest.reverse_map,
+                "revmap": guest.revmap,
                 "take_back_ns": median(guest.take_back_ns or [0]),
                 "shadow_ipa_bits": guest.shadow_ipa_bits,
                 "page_bytes": PAGE_BYTES,
-                "expected": guest.ledger.counts.as_dict(),
+                **_expected(guest.ledger),
             }
             click.echo(json.dumps(facts))
             stop.release()
@@ -130,6 +143,13 @@ def run(
                 afterwards()
     except (KvmError, OSError) as error:
         raise click.ClickException(f"{request.name}: {error}") from None
+
+
+def _expected(ledger: Ledger | UnknownLedger) -> dict[str, Any]:
+    """expected: name -> count; bounds, of an unknown reverse map: name -> (least, most)."""
+    if isinstance(ledger, UnknownLedger):
+        return {"expected": ledger.exact(), "bounds": ledger.bounds()}
+    return {"expected": ledger.counts.as_dict()}
 
 
 def expect(what: str, found: int, expected: int) -> None:

@@ -1,4 +1,4 @@
-"""A model of the nested reverse map of one shadow MMU, kvm_s2_mmu::nested_revmap.
+"""A model of the nested reverse map of one shadow MMU, kvm_s2_mmu::nested_revmap: a maple tree.
 
 It follows the lab kernel's patch (lab/kernel/0001-nested-revmap.patch), whose functions in
 arch/arm64/kvm/nested.c are named here.
@@ -7,12 +7,16 @@ arch/arm64/kvm/nested.c are named here.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 
 class Record(Enum):
-    """What kvm_nested_revmap_record() did, enum kvm_revmap_record; SKIPPED is _WAS_BROKEN."""
+    """What kvm_nested_revmap_record() did, enum kvm_revmap_record; SKIPPED is _WAS_BROKEN.
+
+    Of tracking, enum kvm_guest_s2_tracked: STORED, UNCHANGED and FAILED.
+    """
 
     STORED = "stored"
     UNCHANGED = "unchanged"
@@ -29,7 +33,7 @@ class Fallback(Enum):
 
 
 class Stores:
-    """The calls of kvm_nested_revmap_store(), of all MMUs.
+    """The calls of kvm_nested_revmap_store() or kvm_guest_s2_add(), of all MMUs.
 
     fail_in: which one from now on fails, 1 being the next; 0: none.
 
@@ -89,12 +93,18 @@ class ReverseMap:
             return self._entries[self._firsts[at]]
         return None
 
+    def intersecting(self, start: int, end: int) -> Iterator[Entry]:
+        """Those of [start, end), in order, each to be unmapped and `erase`d before the next."""
+        while start < end and (entry := self.find(start, end)) is not None:
+            yield entry
+            start = entry.end
+
     def record(self, nested: int, canonical: int, size: int) -> Record:
         """kvm_nested_revmap_record(): a mapping is about to be made, aligned to its size."""
         if self.broken:
             return Record.SKIPPED
         new = Entry(canonical, size, nested)
-        overlaps = self._intersecting(canonical, canonical + size)
+        overlaps = list(self.intersecting(canonical, canonical + size))
         for old in overlaps:
             covers = old.first <= canonical and canonical + size <= old.end
             if old == new or (old.nested is None and covers):
@@ -119,18 +129,14 @@ class ReverseMap:
         else:
             self._remove(entry)
 
+    def unmapped(self, nested: int, size: int) -> None:
+        """A TLBI has unmapped a range of nested IPAs: its entries stay, stale ones do no harm."""
+
     def reset(self) -> None:
         """kvm_nested_revmap_reset(): nothing is mapped any more."""
         self._firsts.clear()
         self._entries.clear()
         self.broken = False
-
-    def _intersecting(self, start: int, end: int) -> list[Entry]:
-        entries: list[Entry] = []
-        while start < end and (entry := self.find(start, end)) is not None:
-            entries.append(entry)
-            start = entry.end
-        return entries
 
     def _remove(self, entry: Entry) -> None:
         del self._firsts[bisect_left(self._firsts, entry.first)]

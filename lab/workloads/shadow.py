@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 
 from nvscope.lab.workloads.revmap import Fallback, Record, ReverseMap, Stores
 from nvscope.lab.workloads.stage2 import SMALL, Granule
+from nvscope.lab.workloads.tracking import Tracking
+
+# Kinds of reverse maps, as probes.features names them; "none" is not among them.
+KINDS: dict[str, Callable[[Stores], ReverseMap | Tracking]] = {
+    "maple": ReverseMap,
+    "tracking": Tracking,
+}
 
 
 class Cause(Enum):
@@ -84,14 +92,14 @@ class ShadowMmu:
     """One kvm_s2_mmu of kvm->arch.nested_mmus[].
 
     vttbr: its context's VTTBR_EL2, None while it is invalid; stage2_on: whether that context's
-    HCR_EL2.VM is set. revmap: its reverse map, None where the kernel has none. L1 is expected to
-    break before it makes, so that no leaf ever replaces one of another size.
+    HCR_EL2.VM is set. revmap: its reverse map, None where the kernel has none ("none"). L1 is
+    expected to break before it makes, so that no leaf ever replaces one of another size.
     """
 
-    def __init__(self, stores: Stores, *, reverse_map: bool, granule: Granule = SMALL) -> None:
+    def __init__(self, stores: Stores, *, revmap: str, granule: Granule = SMALL) -> None:
         self.vttbr: int | None = None
         self.stage2_on = False
-        self.revmap = ReverseMap(stores) if reverse_map else None
+        self.revmap = KINDS[revmap](stores) if revmap in KINDS else None
         self._granule = granule
         self._leaves: dict[int, Leaf] = {}  # by the first byte's nested IPA
         self._refaults = Refaults()
@@ -128,7 +136,7 @@ class ShadowMmu:
         return self.revmap.record(nested, leaf.canonical, leaf.size) if self.revmap else None
 
     def unmap_all(self, cause: Cause, fallback: Fallback | None = None) -> Unmap:
-        """kvm_nested_s2_unmap_full(), which empties the reverse map as well."""
+        """Unmap the whole MMU, which empties the reverse map as well."""
         self._leaves.clear()
         if self.revmap:
             self.revmap.reset()
@@ -142,15 +150,14 @@ class ShadowMmu:
     def unmap_canonical(self, canonical_ipa: int, size: int) -> list[Unmap]:
         """A notifier unmap of [canonical_ipa, +size): the calls that it makes.
 
-        kvm_nested_revmap_unmap(), or all where there is no reverse map.
+        kvm_nested_revmap_unmap(), kvm_guest_s2_unmap_canonical(), or all without a reverse map.
         """
         if self.revmap is None:
             return [self.unmap_all(Cause.NOTIFIER)]
         if self.revmap.broken:
             return [self.unmap_all(Cause.NOTIFIER, Fallback.BROKEN)]
         unmaps: list[Unmap] = []
-        start, end = canonical_ipa, canonical_ipa + size
-        while start < end and (entry := self.revmap.find(start, end)) is not None:
+        for entry in self.revmap.intersecting(canonical_ipa, canonical_ipa + size):
             if entry.nested is None:
                 return [*unmaps, self.unmap_all(Cause.NOTIFIER, Fallback.UNKNOWN_IPA)]
             self._drop(entry.nested, entry.size)
@@ -158,13 +165,14 @@ class ShadowMmu:
             self._refaults_mapped.take_one()
             self.revmap.erase(entry)
             unmaps.append(Unmap(entry.size))
-            start = entry.end
         return unmaps
 
     def unmap_tlbi(self, nested_ipa: int) -> Unmap:
-        """TLBI by nested IPA. The reverse map's entries stay: stale ones do no harm."""
+        """TLBI by nested IPA."""
         size = self._tlbi_bytes(nested_ipa)
         self._drop(_align(nested_ipa, size), size)
+        if self.revmap:
+            self.revmap.unmapped(_align(nested_ipa, size), size)
         return Unmap(size)
 
     def _drop(self, start: int, size: int) -> None:

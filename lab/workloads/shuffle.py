@@ -20,6 +20,7 @@ from nvscope.lab.workloads.kvm import KvmError
 from nvscope.lab.workloads.mailbox import L2AbortError
 from nvscope.lab.workloads.main import NESTED_IPA, Request, Stop, expect, request_options, run
 from nvscope.lab.workloads.synthetic import BLOCK_BYTES, DATA_IPA, PAGE_BYTES, NestedGuest
+from nvscope.lab.workloads.unknown import UnknownLedger
 
 CONTEXTS = 4  # on two shadow MMUs: a switch recycles one as a rule
 PAGES = 16  # of guest memory, and of nested IPA space in which they are mapped, in any order
@@ -49,6 +50,8 @@ class Shuffle:
         self._guest = guest
         self._seed = seed
         self._random = random.Random(seed)
+        # See workloads.unknown.
+        self._writable = 1.0 if isinstance(guest.ledger, UnknownLedger) else _WRITABLE
         self._words: defaultdict[int, int] = defaultdict(int)  # by canonical page
         self._context = 0
         # By context, then by nested page; blocks apart.
@@ -190,7 +193,7 @@ class Shuffle:
 
     def _map(self, context: int, nested: int) -> None:
         """L1 maps a nested page that is invalid: no TLBI is due."""
-        page, writable = self._page(), self._random.random() < _WRITABLE
+        page, writable = self._page(), self._random.random() < self._writable
         self._mappings[context][nested] = _Mapping(page, writable)
         nested_ipa, canonical_ipa = _at(NESTED_IPA, nested), _at(DATA_IPA, page)
         self._guest.map(nested_ipa, canonical_ipa, PAGE_BYTES, context, writable=writable)

@@ -13,11 +13,12 @@ import time
 from typing import Self
 
 from nvscope.lab.workloads import protocol
-from nvscope.lab.workloads.kvm import REG_PC, KvmError, Vcpu, Vm, has_reverse_map
+from nvscope.lab.workloads.kvm import REG_PC, KvmError, Vcpu, Vm, revmap_kind
 from nvscope.lab.workloads.ledger import Context, Ledger, untranslated
 from nvscope.lab.workloads.mailbox import Accessed, Hypervisor
 from nvscope.lab.workloads.memory import address_of, populated
 from nvscope.lab.workloads.stage2 import HOST, Stage2, TableMemory
+from nvscope.lab.workloads.unknown import UnknownLedger
 
 PAGE_BYTES, BLOCK_BYTES = HOST.page_bytes, HOST.block_bytes
 BLOCK_PAGES = BLOCK_BYTES // PAGE_BYTES
@@ -32,7 +33,8 @@ class NestedGuest:
 
     payload: what payload.build made; data_bytes: guest memory from DATA_IPA on (rounded up to
     blocks); huge: that memory is in huge pages; vcpus: how many run; late_vcpu: make another one,
-    which waits for `initialise_late_vcpu`. reverse_map: whether this kernel has one.
+    which waits for `initialise_late_vcpu`; unknown_map: expect only what holds whatever reverse
+    map the kernel has. revmap: the kind of reverse map that this kernel has, see Ledger.
     take_back_ns: how long each take-back took, its system call included; l2_write_ns: each order to
     L2 to write, from the order to L1's report.
 
@@ -49,6 +51,7 @@ class NestedGuest:
         huge: bool = False,
         vcpus: int = 1,
         late_vcpu: bool = False,
+        unknown_map: bool = False,
     ) -> None:
         if len(payload) != protocol.PAYLOAD_BYTES:
             raise ValueError(f"the payload has {len(payload)} bytes, not {protocol.PAYLOAD_BYTES}")
@@ -59,10 +62,12 @@ class NestedGuest:
         self._memory = populated(whole, BLOCK_BYTES if huge else None)
         self._memory[: len(payload)] = payload
         self.data_end_ipa = protocol.RAM_IPA + whole
-        self.reverse_map = has_reverse_map()
+        self.revmap = "none" if unknown_map else revmap_kind()
         self.take_back_ns: list[int] = []
         self.l2_write_ns: list[int] = []
-        self.ledger = Ledger(reverse_map=self.reverse_map, granule=HOST)
+        self.ledger: Ledger | UnknownLedger = (
+            UnknownLedger(granule=HOST) if unknown_map else Ledger(revmap=self.revmap, granule=HOST)
+        )
         self.ledger.populate(protocol.RAM_IPA, whole)
         if huge:
             self.ledger.populate_huge(DATA_IPA, whole - BLOCK_BYTES)

@@ -166,12 +166,12 @@ nv_inline struct nv_inflight *nv_begin(int point, int typed, const nv_u64 *ctx, 
 	return task;
 }
 
-/* A call ends: the task's state, or NULL when there is nothing to count.
+/* A call has ended: the task's state, or NULL when there is nothing to count.
  * On return *ns is the call's duration.
  */
-nv_inline struct nv_inflight *nv_end(int point, nv_u64 *ns)
+nv_inline struct nv_inflight *nv_end_at(int point, nv_u64 now_ns, nv_u64 *ns)
 {
-	nv_u64 now_ns = bpf_ktime_get_ns(), start_ns;
+	nv_u64 start_ns;
 	struct nv_inflight *task = inflight.task_storage_get(
 		(void *)bpf_get_current_task_btf(), 0, 0);
 
@@ -185,6 +185,12 @@ nv_inline struct nv_inflight *nv_end(int point, nv_u64 *ns)
 		return 0;
 	*ns = now_ns - start_ns;
 	return task;
+}
+
+/* It ends now. */
+nv_inline struct nv_inflight *nv_end(int point, nv_u64 *ns)
+{
+	return nv_end_at(point, bpf_ktime_get_ns(), ns);
 }
 
 #endif /* BPF_F_TABLE */

@@ -297,11 +297,75 @@ nv_inline nv_u32 nv_load8(int typed, nv_u64 base, int offset)
 	return value;
 }
 
-/* Argument `index`, or what lies `at` bytes into the struct it points to (at >= 0). */
-nv_inline nv_u64 nv_value(int typed, const nv_u64 *args, int index, int at)
+/* How a value is read; reach.py mirrors it. Beside the slot of an argument: it is a number, of a width
+ * and perhaps signed (else 8 bytes as they are, a pointer mostly); where a member lies, not what is in
+ * it; a constant; the last one of a range, whose end comes one later; in pages, or an order of pages.
+ */
+#define NV_HOW_SLOT 0xff
+#define NV_HOW_NUMBER (1 << 8)
+#define NV_HOW_SIGNED (1 << 9)
+#define NV_HOW_ADDRESS (1 << 10)
+#define NV_HOW_CONSTANT (1 << 11)
+#define NV_HOW_NEXT (1 << 12)
+#define NV_HOW_BYTES(how) (1 << ((how) >> 13 & 3))
+#define NV_HOW_UNIT(how) ((how) >> 15 & 3)
+#define NV_UNIT_PAGE 1
+#define NV_UNIT_ORDER 2
+#define NV_HOP_BITS 20 /* of an offset in `at`; all but the first are one more, 0: there is none */
+
+nv_inline nv_u64 nv_hop(int typed, nv_u64 base, int offset, int how, int last)
 {
-	return at < 0 ? args[index] : nv_load64(typed, args[index], at);
+	nv_u64 value = 0;
+
+	if (last && how & NV_HOW_ADDRESS)
+		return base + offset;
+	if (!last || !(how & NV_HOW_NUMBER))
+		return nv_load64(typed, base, offset);
+	bpf_probe_read_kernel(&value, NV_HOW_BYTES(how), (void *)(base + offset));
+	return value;
 }
+
+nv_inline nv_u64 nv_follow(int typed, nv_u64 base, int how, long long at)
+{
+	const int mask = (1 << NV_HOP_BITS) - 1;
+	int second = at >> NV_HOP_BITS & mask, third = at >> 2 * NV_HOP_BITS & mask;
+	nv_u64 value = nv_hop(typed, base, at & mask, how, !second);
+
+	if (second)
+		value = nv_hop(typed, value, second - 1, how, !third);
+	return third ? nv_hop(typed, value, third - 1, how, 1) : value;
+}
+
+nv_inline nv_u64 nv_number(nv_u64 value, int how)
+{
+	const int unused = 64 - 8 * NV_HOW_BYTES(how);
+
+	value = how & NV_HOW_SIGNED ? (nv_u64)((long long)(value << unused) >> unused) :
+				      value << unused >> unused;
+	if (how & NV_HOW_NEXT)
+		value++;
+	if (NV_HOW_UNIT(how) == NV_UNIT_PAGE)
+		return value << NV_PAGE_SHIFT;
+	return NV_HOW_UNIT(how) == NV_UNIT_ORDER ? 1ULL << (NV_PAGE_SHIFT + (value & 63)) : value;
+}
+
+/* An argument, or what lies `at` bytes into the struct it points to (at >= 0), or further on. */
+nv_inline nv_u64 nv_value(int typed, const nv_u64 *args, int how, long long at)
+{
+	nv_u64 value;
+
+	if (how & NV_HOW_CONSTANT)
+		return at;
+	value = args[how & NV_HOW_SLOT];
+	if (at >= 0)
+		value = nv_follow(typed, value, how, at);
+	return how & NV_HOW_NUMBER ? nv_number(value, how) : value;
+}
+
+/* What a range of numbers means: programs.py lists them as NV_..._CASES, to return one of them. */
+#define NV_CASE(first, last, word) \
+	if (number >= (first) && number <= (last)) \
+		return word;
 
 nv_inline void nv_lose(int cause)
 {

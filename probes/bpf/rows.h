@@ -61,7 +61,7 @@ nv_inline nv_u64 nv_who(const struct nv_key *key)
 /* Whether a row is what it was for who kept its index. Rows go with their VM, so that the struct kvm
  * says which it is; where nobody sees VMs go, the thread that made it does as well.
  */
-nv_inline int nv_is_row(const struct nv_row *row, nv_u64 kvm, nv_u32 labels)
+nv_inline int nv_is_row(const struct nv_row *row, nv_u64 kvm, nv_u64 labels)
 {
 #if !NV_HAS_VM_EXIT
 	if ((nv_u32)row->who != nv_load32(0, kvm, NV_OFFSET_KVM_PID))
@@ -183,30 +183,43 @@ nv_inline struct nv_row *nv_find_row(nv_u64 kvm, nv_u32 labels, nv_u32 *index)
 	return 0;
 }
 
-/* fls64: slot i covers [2^(i-1), 2^i) ns, the last one also all above. The four bits that are left
- * in the end are looked up in a constant: each step less is four instructions.
- */
-nv_inline nv_u32 nv_slot(nv_u64 ns)
-{
-	nv_u32 slot = 0;
+/* Without it the compiler makes two branches of one. */
+#define NV_STEP(slot, ns, bits) \
+	do { slot += bits; ns >>= bits; asm volatile("" : "+r"(ns)); } while (0)
 
-	if (ns >> 16) {
-		if (ns >> 32) { slot += 32; ns >>= 32; }
-		if (ns >> 16) { slot += 16; ns >>= 16; }
+/* fls64: slot i covers [2^(i-1), 2^i) ns, the last one also all above. The four bits that are left
+ * in the end are looked up in a constant: each step less is five instructions. The verifier sees it
+ * end in struct nv_row.
+ */
+nv_inline nv_u64 nv_slot(nv_u64 ns)
+{
+	nv_u64 slot = 0;
+
+	if (ns > 0xffff) {
+		if (ns >= 1ULL << (NV_SLOTS - 2))
+			ns = 1ULL << (NV_SLOTS - 2);
+		if (ns > 0xffffffff)
+			NV_STEP(slot, ns, 32);
+		else
+			NV_STEP(slot, ns, 16);
 	}
-	if (ns >> 8) { slot += 8; ns >>= 8; }
-	if (ns >> 4) { slot += 4; ns >>= 4; }
-	slot += (0x4444444433332210ULL >> (ns << 2)) & 7;
-	return slot < NV_SLOTS ? slot : NV_SLOTS - 1;
+	if (ns > 0xff)
+		NV_STEP(slot, ns, 8);
+	if (ns > 0xf)
+		NV_STEP(slot, ns, 4);
+	return slot + ((0x4444444433332210ULL >> (ns << 2)) & 7);
 }
 
-/* Count a call; returns its row, or NULL where there is no room for one. */
-nv_inline struct nv_row *nv_count(struct nv_last *last, nv_u64 kvm, nv_u32 labels, nv_u64 ns)
+/* Count a call; returns its row, or NULL where there is no room for one. probably: where its index is
+ * kept. It is looked up from there: a copy on the stack takes four instructions more.
+ */
+nv_inline struct nv_row *nv_count_at(nv_u32 *probably, nv_u64 kvm, nv_u64 labels, nv_u64 ns)
 {
-	nv_u32 *probably = nv_last_row(last, labels), index = *probably;
-	struct nv_row *row = nv_row_at(index);
+	struct nv_row *row = rows.lookup((int *)probably);
 
 	if (!row || !nv_is_row(row, kvm, labels)) {
+		nv_u32 index;
+
 		row = nv_find_row(kvm, labels, &index);
 		if (!row)
 			return 0;
@@ -215,6 +228,11 @@ nv_inline struct nv_row *nv_count(struct nv_last *last, nv_u64 kvm, nv_u32 label
 	__sync_fetch_and_add(&row->sum_ns, ns);
 	__sync_fetch_and_add(&row->slots[nv_slot(ns)], 1);
 	return row;
+}
+
+nv_inline struct nv_row *nv_count(struct nv_last *last, nv_u64 kvm, nv_u32 labels, nv_u64 ns)
+{
+	return nv_count_at(nv_last_row(last, labels), kvm, labels, ns);
 }
 
 /* A VM's row of these labels goes, in all stripes. */
@@ -301,16 +319,16 @@ nv_inline struct nv_mmu *nv_find_mmu(nv_u64 id, nv_u64 kvm, int make, nv_u32 *in
 }
 
 /* The same, where it has probably been used last. */
-nv_inline struct nv_mmu *nv_mmu_state(struct nv_last *last, nv_u64 id, nv_u64 kvm, int make)
+nv_inline struct nv_mmu *nv_mmu_state(nv_u32 *probably, nv_u64 id, nv_u64 kvm, int make)
 {
-	nv_u32 index = last->mmu;
-	struct nv_mmu *state = nv_mmu_at(index);
+	struct nv_mmu *state = mmus.lookup((int *)probably);
+	nv_u32 index;
 
 	if (state && id && state->id == id)
 		return state;
 	state = nv_find_mmu(id, kvm, make, &index);
 	if (state)
-		last->mmu = index;
+		*probably = index;
 	return state;
 }
 

@@ -10,10 +10,14 @@
  */
 #include "events.h"
 #include "rows.h"
+#include "vcpus.h"
 
 /* HPFAR_EL2.FIPA, bits 47:4, is IPA[55:12] (Arm ARM D24.2, HPFAR_EL2; FEAT_D128's width). */
 #define NV_HPFAR_FIPA 0x0000fffffffffff0ULL
 #define NV_FIPA_SHIFT 8
+
+/* Of a canonical fault that was resolved. */
+#define NV_FAULT_LABELS (NV_S2_FAULT << NV_POINT_SHIFT)
 
 nv_inline nv_u64 nv_fault_vcpu(const nv_u64 *args)
 {
@@ -23,12 +27,12 @@ nv_inline nv_u64 nv_fault_vcpu(const nv_u64 *args)
 /* The MMU in use. Not by whether there is a guest translation ("nested"): L1 may run with a shadow
  * MMU and its own stage 2 off.
  */
-nv_inline nv_u64 nv_fault_mmu(const nv_u64 *args)
+nv_inline nv_u64 nv_fault_mmu(const nv_u64 *args, nv_u64 vcpu)
 {
 #if NV_S2_FAULT_MMU_ARG >= 0
 	return nv_value(NV_S2_FAULT_TYPED, args, NV_S2_FAULT_MMU_ARG, NV_S2_FAULT_MMU_AT);
 #else
-	return nv_load64(NV_S2_FAULT_TYPED, nv_fault_vcpu(args), NV_OFFSET_VCPU_MMU);
+	return nv_load64(NV_S2_FAULT_TYPED, vcpu, NV_OFFSET_VCPU_MMU);
 #endif
 }
 
@@ -63,6 +67,9 @@ nv_inline nv_u64 nv_fault_canonical(const nv_u64 *args)
 
 int NV_S2_FAULT_ENTRY(unsigned long long *ctx)
 {
+#if NV_BY_VCPU
+	nv_begin_by_vcpu(NV_S2_FAULT, nv_fault_vcpu(ctx), ctx);
+#else
 	struct nv_inflight *task;
 #if NV_EVENTS
 	nv_u64 canonical_ipa = nv_fault_canonical(ctx);
@@ -77,13 +84,14 @@ int NV_S2_FAULT_ENTRY(unsigned long long *ctx)
 #if NV_EVENTS
 	task->canonical_ipa = canonical_ipa;
 #endif
+#endif
 	return 0;
 }
 
 /* Whether a shadow fault brings back what a notifier unmap took. */
-nv_inline int nv_refault(struct nv_last *last, nv_u64 mmu, nv_u64 kvm)
+nv_inline int nv_refault(nv_u32 *probably, nv_u64 mmu, nv_u64 kvm)
 {
-	struct nv_mmu *state = nv_mmu_state(last, NV_MMU_ID(NV_S2_FAULT_TYPED, mmu), kvm, 1);
+	struct nv_mmu *state = nv_mmu_state(probably, NV_MMU_ID(NV_S2_FAULT_TYPED, mmu), kvm, 1);
 	int owed;
 
 	if (!state)
@@ -124,20 +132,45 @@ nv_inline int nv_fault_result(const nv_u64 *ctx)
 	return NV_S2_FAULT_WHOLE && result > 0 ? 0 : result;
 }
 
+/* By the result's sign. */
+nv_inline int nv_fault_error(const nv_u64 *ctx)
+{
+	nv_u64 result = ctx[NV_S2_FAULT_RETURN] << 32;
+
+	asm volatile("" : "+r"(result));
+	return (long long)result < 0;
+}
+
 int NV_S2_FAULT_EXIT(unsigned long long *ctx)
 {
 	const int typed = NV_S2_FAULT_TYPED;
-	nv_u32 labels = NV_S2_FAULT << NV_POINT_SHIFT;
-	struct nv_inflight *task;
-	nv_u64 ns, kvm, mmu;
-	const nv_u64 *args;
+	nv_u64 labels = NV_FAULT_LABELS;
+	nv_u32 *last_rows, *last_mmu;
+	nv_u64 ns, vcpu, kvm, mmu, now_ns = bpf_ktime_get_ns();
+	const nv_u64 *args = ctx;
+#if NV_BY_VCPU
+	struct nv_vcpu *at;
+
+	vcpu = nv_fault_vcpu(ctx);
+	at = nv_end_by_vcpu(NV_S2_FAULT, now_ns, vcpu, &ns);
+	if (!at)
+		return 0;
+	last_rows = at->rows;
+	last_mmu = &at->mmu;
+#else
+	struct nv_inflight *task = nv_end_at(NV_S2_FAULT, now_ns, &ns);
 #if NV_EVENTS
 	nv_u64 canonical_ipa;
 #endif
 
-	task = nv_end(NV_S2_FAULT, &ns);
 	if (!task)
 		return 0;
+	last_rows = nv_last_row(&task->last, labels);
+	last_mmu = &task->last.mmu;
+	if (!typed)
+		args = task->args[NV_S2_FAULT];
+	vcpu = nv_fault_vcpu(args);
+#endif
 #if NV_EVENTS
 	canonical_ipa = task->canonical_ipa;
 	task->canonical_ipa = NV_NO_IPA;
@@ -146,22 +179,24 @@ int NV_S2_FAULT_EXIT(unsigned long long *ctx)
 	if (!task->mapped)
 		return 0;
 #endif
-	args = typed ? ctx : task->args[NV_S2_FAULT];
-	kvm = nv_load64(typed, nv_fault_vcpu(args), NV_OFFSET_VCPU_KVM);
-	if (nv_fault_result(ctx) < 0)
+	if (nv_fault_error(ctx))
 		labels |= NV_FAULT_ERROR;
-	mmu = nv_fault_mmu(args);
+	kvm = nv_load64(typed, vcpu, NV_OFFSET_VCPU_KVM);
+	mmu = nv_fault_mmu(args, vcpu);
 	if (mmu == kvm + NV_OFFSET_KVM_ARCH + NV_OFFSET_ARCH_MMU)
 		mmu = 0;
 	if (mmu) {
 		labels |= NV_FAULT_SHADOW;
-		if (!(labels & NV_FAULT_ERROR) && nv_refault(&task->last, mmu, kvm))
+		/* The compiler would keep both. */
+		asm volatile("" : "+r"(labels));
+		if (labels == (NV_FAULT_LABELS | NV_FAULT_SHADOW) &&
+		    nv_refault(last_mmu, mmu, kvm))
 			labels |= NV_FAULT_REFAULT;
 	}
 #if NV_EVENTS
 	if (NV_EMITS_END(NV_S2_FAULT, ns))
 		nv_emit_fault(canonical_ipa, args, mmu, nv_fault_result(ctx), kvm, labels, ns);
 #endif
-	nv_count(&task->last, kvm, labels, ns);
+	nv_count_at(last_rows + labels - NV_FAULT_LABELS, kvm, labels, ns);
 	return 0;
 }

@@ -137,7 +137,7 @@ int NV_SHADOW_UNMAP_EXIT(unsigned long long *ctx)
 		nv_emit_unmap(NV_EVENT_UNMAP_END, args, within, labels, ns);
 #endif
 	id = NV_MMU_ID(typed, mmu);
-	state = nv_mmu_state(&task->last, id, kvm, 0);
+	state = nv_mmu_state(&task->last.mmu, id, kvm, 0);
 	if (full) {
 		labels |= NV_UNMAP_FULL;
 		if (within == NV_WITHIN_NOTIFIER)

@@ -5,6 +5,7 @@
  */
 #include "events.h"
 #include "rows.h"
+#include "vcpus.h"
 
 /* All rows of a point whose labels have so many bits. */
 nv_inline void nv_drop_rows(struct nv_heads *at, struct nv_key *key, nv_u32 stripe, int point,
@@ -38,5 +39,8 @@ int NV_VM_EXIT_ENTRY(unsigned long long *ctx)
 		nv_drop_rows(at, &key, stripe, NV_SHADOW_UNMAP, NV_UNMAP_BITS);
 		nv_drop_rows(at, &key, stripe, NV_REVMAP_RECORD, NV_RECORD_BITS);
 	}
+#if NV_BY_VCPU
+	nv_drop_vcpus(key.kvm);
+#endif
 	return 0;
 }

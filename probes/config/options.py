@@ -16,7 +16,7 @@ from nvscope.probes.errors import InputError, shown
 
 # Table -> options, by their parameters' names. What a command has not, is not for it.
 TABLES: Mapping[str, frozenset[str]] = {
-    "probes": frozenset({"mechanisms", "symbols", "strict", "max_vms", "group"}),
+    "probes": frozenset({"mechanisms", "symbols", "points_file", "strict", "max_vms", "group"}),
     "export": frozenset({"listen", "pinned", "max_series_vms", "web_config"}),
 }
 
@@ -48,8 +48,8 @@ def _key(name: str) -> str:
     >>> _key("max_vms"), _key("symbols"), _key("max_series_vms")
     ('max-vms', 'symbol', 'max-series-vms')
     """
-    singular = {"mechanisms": "mechanism", "symbols": "symbol"}
-    return singular.get(name, name.replace("_", "-"))
+    others = {"mechanisms": "mechanism", "symbols": "symbol", "points_file": "points"}
+    return others.get(name, name.replace("_", "-"))
 
 
 def _checked(

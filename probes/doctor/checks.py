@@ -70,7 +70,7 @@ def _unused(host: Host) -> str:
 
 def _revmap(host: Host) -> str:
     if host.revmap_off:
-        return "none: turned off (kvm-arm.nested_revmap=0)"
+        return "none: turned off on the kernel's command line"
     whole = "none: each notifier unmap takes every shadow stage 2 whole"
     return {"none": whole, "unknown": "not known, for want of BTF"}.get(host.revmap, host.revmap)
 

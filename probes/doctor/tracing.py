@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nvscope.probes import features
 from nvscope.probes.btf import KERNEL_BTF, Btf
-from nvscope.probes.catalog import PROBE_POINTS, applicable
+from nvscope.probes.catalog import BY_NAME, PROBE_POINTS, applicable
 from nvscope.probes.features import Roots
 from nvscope.probes.planning import Plans, Wanted
+from nvscope.probes.points import check
+from nvscope.probes.points.read import PointsFile
 from nvscope.probes.programs import COUNTS, FENTRY, TRACES, Program
 from nvscope.probes.snapshot import Attachment
 from nvscope.probes.symbols import variants_in
@@ -73,18 +74,21 @@ def forecast(
     mechanisms: Sequence[str],
     symbols: Mapping[str, str],
     roots: Roots | None = None,
+    points_file: PointsFile | None = None,
 ) -> list[Attachment]:
     """Where each probe point of this kernel would attach: those that count, then those for traces.
 
-    symbols: point -> the function to hook instead of the catalog's, as loader.load takes it. Raises
-    LackError where the kernel's types cannot be read.
+    symbols, points_file: as loader.load takes them. Raises LackError where the kernel's types
+    cannot be read.
     """
     btf = Btf((roots or Roots()).sys / KERNEL_BTF.relative_to("/sys"))
-    kind = features.revmap(btf)
+    kind = check.kind(points_file, btf)
+    catalog = points_file.catalog() if points_file else BY_NAME
     foreseen: dict[str, Attachment] = {}
     for mode in (COUNTS, TRACES):
-        points = list(dict.fromkeys((*applicable(kind, trace=mode.trace), *symbols)))
-        wanted = Wanted(points, mechanisms, symbols, mode)
+        found = applicable(kind, trace=mode.trace, has=btf.has_function)
+        asked = (*found, *check.counted(points_file, mode), *symbols)
+        wanted = Wanted(list(dict.fromkeys(asked)), mechanisms, symbols, mode, catalog)
         plans = Plans(wanted, btf, lambda function: list(tracing.variants.get(function, ())))
         foreseen = {a.point: a for a in _foreseen(plans, tracing)} | foreseen
     return list(foreseen.values())

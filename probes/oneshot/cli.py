@@ -17,6 +17,8 @@ from nvscope.probes.options import (
     strict_option,
     symbols_option,
 )
+from nvscope.probes.points.option import points_option, require_apart
+from nvscope.probes.points.read import PointsFile
 from nvscope.probes.programs import MECHANISMS
 
 _EXAMPLES = """\b
@@ -25,6 +27,7 @@ Examples:
   nvscope probe notifier_unmap --by trigger --duration 30s
   nvscope probe shadow_unmap --by scope --by reason --vm db
   nvscope probe s2_fault --threshold 1ms
+  nvscope probe revmap_record --by outcome --points my-kernel.toml
   nvscope probe notifier_unmap --duration 1m --json before.json
   nvscope probe notifier_unmap --interval 10s --csv | tee unmaps.csv
 """
@@ -103,6 +106,7 @@ def _names(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
 )
 @mechanisms_option
 @symbols_option
+@points_option
 @strict_option
 def probe(
     name: str | None,
@@ -115,6 +119,7 @@ def probe(
     csv_to: str | None,
     mechanisms: tuple[str, ...],
     symbols: dict[str, str],
+    points_file: PointsFile | None,
     strict: bool,
 ) -> None:
     session.block()
@@ -125,6 +130,7 @@ def probe(
         name, csv_to = csv_to, "-"
     if json_to == csv_to == "-":
         raise click.UsageError("standard output is for --json or for --csv: give one a FILE")
+    require_apart(points_file, symbols)
     asked = Asked(_kind(name), _axes(name, by), vms)
     threshold_ns = max(1, round(threshold * 1e9)) if threshold else 0
     from nvscope.probes.oneshot.run import Wanted, run  # the help needs none of it
@@ -140,6 +146,7 @@ def probe(
             mechanisms or MECHANISMS,
             _symbols(asked, symbols),
             strict,
+            points_file,
         )
     )
 

@@ -15,7 +15,8 @@ import click
 from rich.console import Console
 
 from nvscope.probes import features, session
-from nvscope.probes.catalog import BY_NAME, applicable
+from nvscope.probes.btf import Btf
+from nvscope.probes.catalog import BY_NAME, applicable, makes_sense
 from nvscope.probes.errors import LackError
 from nvscope.probes.identity import require_initial_pid_namespace
 from nvscope.probes.oneshot import result, running, text
@@ -23,6 +24,8 @@ from nvscope.probes.oneshot.changes import Source
 from nvscope.probes.oneshot.meter import Asked, Interval, Meter
 from nvscope.probes.oneshot.slow import SHOWN, Slow, SlowCalls, calls, key_of
 from nvscope.probes.oneshot.view import LineView, LiveView, View, plain
+from nvscope.probes.points import check
+from nvscope.probes.points.read import PointsFile
 from nvscope.probes.programs import Probing
 from nvscope.probes.snapshot import Attachment
 
@@ -49,6 +52,7 @@ class Wanted:
     mechanisms: tuple[str, ...]
     symbols: Mapping[str, str]
     strict: bool
+    points_file: PointsFile | None = None
 
     @property
     def stdout_taken(self) -> bool:
@@ -59,22 +63,33 @@ class Wanted:
 def run(wanted: Wanted) -> None:
     """Measure, show it, write it. Raises LackError."""
     require_initial_pid_namespace()
-    host = features.read_host()
+    host = check.applied(wanted.points_file, features.read_host())
     features.require_host(host)
-    require_revmap(wanted.asked, host)
+    has = Btf().has_function
+    require_revmap(wanted.asked, host, has, wanted.points_file)
     for path in (wanted.json_to, wanted.csv_to):
         _require_writable(path)
     running.require(wanted.asked.vms)
     with Console(stderr=True).status("compiling and attaching the probe …"):
-        loaded = _load(wanted, host)
+        loaded = _load(wanted, host, has)
     with contextlib.closing(loaded):
         session.report(a for a in loaded.attachments if not a.optional)
         Run(loaded, wanted, host).run()
 
 
-def require_revmap(asked: Asked, host: features.Host) -> None:
-    """Raise LackError where there is no such thing on this host."""
-    if BY_NAME[asked.kind.name].revmap not in ("", host.revmap):
+def require_revmap(
+    asked: Asked,
+    host: features.Host,
+    has: Callable[[str], bool],
+    points: PointsFile | None = None,
+) -> None:
+    """Raise LackError where there is no such thing on this host, nor in a points file.
+
+    has: see catalog.makes_sense.
+    """
+    if points and asked.kind.name in points.hooks:
+        return
+    if not makes_sense(BY_NAME[asked.kind.name], host.revmap, has):
         raise LackError(
             f"{asked.kind.name}: nothing to measure, this kernel has no such reverse map"
             f" (or it is turned off): {host.revmap}"
@@ -89,13 +104,15 @@ def _require_writable(path: str | None) -> None:
         raise LackError(f"cannot write {path}: no such folder, or no right to")
 
 
-def _load(wanted: Wanted, host: features.Host) -> Loaded:
+def _load(wanted: Wanted, host: features.Host, has: Callable[[str], bool]) -> Loaded:
     from nvscope.probes import loader  # the help and the errors above need no bcc
 
     kind = wanted.asked.kind
     # Slow calls are shown with all that can be told of them.
     axes = kind.axes if wanted.threshold_ns else wanted.asked.by
-    possible = {*applicable(host.revmap), "numa_scan"}
+    possible = {*applicable(host.revmap, has=has), "numa_scan"}
+    if wanted.points_file:
+        possible |= {*wanted.points_file.hooks}
     points = [point for point in kind.attached(axes) if point in possible]
     probing = Probing(kind.name, "trigger" in axes, wanted.threshold_ns)
     loaded = loader.load(
@@ -105,6 +122,7 @@ def _load(wanted: Wanted, host: features.Host) -> Loaded:
         strict=wanted.strict,
         ring_bytes=SLOW_RING_BYTES if wanted.threshold_ns else 0,
         probing=probing,
+        points_file=wanted.points_file,
     )
     for a in loaded.attachments:
         if a.point == kind.name and not a.mechanism:

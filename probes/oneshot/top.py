@@ -22,6 +22,9 @@ from nvscope.probes.oneshot.topscreen import Screen
 from nvscope.probes.oneshot.topview import Frame, State, screen, visible
 from nvscope.probes.oneshot.view import plain
 from nvscope.probes.options import mechanisms_option, parsed, seconds, strict_option, symbols_option
+from nvscope.probes.points import check
+from nvscope.probes.points.option import points_option, require_apart
+from nvscope.probes.points.read import PointsFile
 from nvscope.probes.programs import MECHANISMS
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ Examples:
   nvscope top
   nvscope top --sort unmaps --filter db
   nvscope top --once --json
+  nvscope top --points my-kernel.toml
   nvscope top --interval 10s --count 6 --json > minute.jsonl
 """
 
@@ -65,6 +69,7 @@ class Wanted:
 @click.option("--json", "as_json", is_flag=True, help="Each frame as JSON, one a line.")
 @mechanisms_option
 @symbols_option
+@points_option
 @strict_option
 def top(
     sort: str,
@@ -76,6 +81,7 @@ def top(
     as_json: bool,
     mechanisms: tuple[str, ...],
     symbols: dict[str, str],
+    points_file: PointsFile | None,
     strict: bool,
 ) -> None:
     """Show all VMs, and what unmaps of their memory cost, a second.
@@ -95,20 +101,29 @@ def top(
     session.block()
     if once and count not in (None, 1):
         raise click.UsageError("--once is --count 1: give one of them")
+    require_apart(points_file, symbols)
     state = State(sort=sort, reverse=reverse, filter=wanted)
     shown = Wanted(state, interval, 1 if once else count, as_json)
-    run(shown, mechanisms or MECHANISMS, symbols, strict)
+    run(shown, mechanisms or MECHANISMS, symbols, strict, points_file)
 
 
-def run(wanted: Wanted, mechanisms: tuple[str, ...], symbols: dict[str, str], strict: bool) -> None:
+def run(
+    wanted: Wanted,
+    mechanisms: tuple[str, ...],
+    symbols: dict[str, str],
+    strict: bool,
+    points_file: PointsFile | None = None,
+) -> None:
     """Attach, show until told to stop, detach."""
     require_initial_pid_namespace()
-    host = features.read_host()
+    host = check.applied(points_file, features.read_host())
     features.require_host(host)
     with Console(stderr=True).status("compiling and attaching the probes …"):
         from nvscope.probes import loader  # the help and the errors above need no bcc
 
-        loaded = loader.load(mechanisms=mechanisms, symbols=symbols, strict=strict)
+        loaded = loader.load(
+            mechanisms=mechanisms, symbols=symbols, strict=strict, points_file=points_file
+        )
     with contextlib.closing(loaded):
         session.report(loaded.attachments)
         show(loaded, host, wanted)

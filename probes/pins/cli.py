@@ -19,6 +19,8 @@ from nvscope.probes.options import (
 from nvscope.probes.pins import bpffs
 from nvscope.probes.pins.layout import CURRENT
 from nvscope.probes.pins.options import group_id, group_option, pins_option
+from nvscope.probes.points.option import points_option, require_apart
+from nvscope.probes.points.read import PointsFile
 from nvscope.probes.programs import MECHANISMS
 
 _HELP = {"help_option_names": ["-h", "--help"]}
@@ -28,6 +30,7 @@ Examples:
   nvscope load
   nvscope load --group nvscope
   nvscope load --replace --strict
+  nvscope load --points my-kernel.toml
   nvscope load --config /etc/nvscope.toml
   nvscope load --pins /sys/fs/bpf/nvscope
 """
@@ -41,6 +44,7 @@ Examples:
 @click.option("--replace", is_flag=True, help="Replace what is loaded; counts start at 0.")
 @mechanisms_option
 @symbols_option
+@points_option
 @strict_option
 @max_vms_option
 def load(
@@ -51,6 +55,7 @@ def load(
     replace: bool,
     mechanisms: tuple[str, ...],
     symbols: dict[str, str],
+    points_file: PointsFile | None,
     strict: bool,
     max_vms: int,
 ) -> None:
@@ -64,6 +69,7 @@ def load(
     """
     if said_to_be_good(check_config, config):
         return
+    require_apart(points_file, symbols)
     readers = group_id(group)
     host = features.read_host()
     features.require_host(host)
@@ -72,7 +78,7 @@ def load(
         stack.enter_context(bpffs.alone(folder))
         stack.callback(_release_unused, folder)
         _require_free(folder, replace)
-        _load(folder, readers, mechanisms or MECHANISMS, symbols, strict, max_vms)
+        _load(folder, readers, mechanisms or MECHANISMS, symbols, points_file, strict, max_vms)
 
 
 def _require_free(folder: Path, replace: bool) -> None:
@@ -87,6 +93,7 @@ def _load(
     readers: int | None,
     mechanisms: tuple[str, ...],
     symbols: dict[str, str],
+    points_file: PointsFile | None,
     strict: bool,
     max_vms: int,
 ) -> None:
@@ -95,7 +102,12 @@ def _load(
 
     write.clean(folder)
     loaded = loader.load(
-        mechanisms=mechanisms, symbols=symbols, strict=strict, max_vms=max_vms, for_readers=True
+        mechanisms=mechanisms,
+        symbols=symbols,
+        points_file=points_file,
+        strict=strict,
+        max_vms=max_vms,
+        for_readers=True,
     )
     with contextlib.closing(loaded):
         session.report(loaded.attachments)

@@ -20,7 +20,7 @@ class Observed(NamedTuple):
     mechanism: str
 
 
-KINDS = ("lab", "plain", "stock")
+KINDS = ("lab", "plain", "stock", "tracking")
 
 
 def _group(item: pytest.Item) -> str:
@@ -76,6 +76,12 @@ def lab_host() -> Iterator[Lab]:
 def plain_host() -> Iterator[Lab]:
     """The same kernel with its reverse map off: it then does as mainline does."""
     yield from boot("lab", revmap=False)
+
+
+@pytest.fixture(scope="session")
+def tracking_host() -> Iterator[Lab]:
+    """A host with the lab's other kind of reverse map, which tracks each mapping."""
+    yield from boot("tracking")
 
 
 @pytest.fixture(scope="session")

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nvscope.lab.oracle import READ_COMMAND, parse_all
 from nvscope.lab.services import Metrics
 from nvscope.lab.vm import Lab
+from nvscope.lab.witness import (
+    FALLBACKS,
+    NOT_TRACED,
+    OUTCOMES,
+    SCOPES,
+    WITHIN,
+    by_ftrace,
+    threads_of,
+)
 from nvscope.probes.events import Event
 
 UNMAPS = "nvscope_notifier_unmap_duration_seconds"
 FAULTS = "nvscope_s2_fault_duration_seconds_count"
 SHADOW_UNMAPS = "nvscope_shadow_unmaps_total"
 SHADOW_BYTES = "nvscope_shadow_unmapped_bytes_total"
-
-SCOPES = ("full", "ranged")
-# The ledger's word -> the metric's label. There is no ranged unmap in recycling.
-WITHIN = {"in_notifier": "notifier", "in_tlbi": "tlbi", "in_recycling": "recycling"}
-FALLBACKS = ("broken", "unknown_ipa")
-OUTCOMES = ("stored", "unchanged", "overlapped", "failed", "skipped")
-# enum kvm_revmap_record and enum kvm_revmap_fallback of the lab kernel's patch, in order.
-RETURNED = OUTCOMES
-REASONS = ("broken", "unknown_ipa", "raced")
 
 # Where nvscope counts faults: the second on kernels that have the first inlined, and there only
 # those calls in which something was mapped.
@@ -37,8 +37,6 @@ MAPPED = {
     "refaults_mapped": "refaults",
 }
 
-# Of the ledger's counts, what ftrace has no event for.
-NOT_TRACED = {"refaults", "refaults_mapped", "broken_mmus"}
 NOT_RECORDED = {*NOT_TRACED, *MAPPED, "reflected_aborts"}
 
 
@@ -82,50 +80,6 @@ def by_exporter(metrics: Metrics, vm: str, ipa_bits: int) -> dict[str, int]:
         "refaults": total("nvscope_refaults_total"),
         "broken_mmus": total("nvscope_revmap_broken"),
     }
-
-
-def by_ftrace(
-    seen: dict[str, dict[str, int]], threads: Collection[int], ipa_bits: int
-) -> dict[str, int]:
-    """The oracle's counts of one VM: what these threads of its process did.
-
-    Without canonical_faults and shadow_faults where the kernel has user_mem_abort inlined.
-    """
-
-    def keys(event: str) -> list[tuple[list[str], int]]:
-        rows = [(key.split(","), count) for key, count in seen.get(event, {}).items()]
-        return [(key[1:], count) for key, count in rows if int(key[0]) in threads]
-
-    counts = {f"{scope}_unmaps_{word}": 0 for scope in SCOPES for word in WITHIN}
-    words = {label: word for word, label in WITHIN.items()}
-    counts["ranged_bytes"] = 0
-    for (size, within), count in keys("shadow_unmap"):
-        full = int(size) == 1 << ipa_bits
-        counts[f"{'full' if full else 'ranged'}_unmaps_{words[within]}"] += count
-        counts["ranged_bytes"] += 0 if full else int(size) * count
-    assert counts.pop("ranged_unmaps_in_recycling") == 0
-    for name, events in (
-        ("notifier_unmaps", ["notifier"]),
-        ("canonical_faults", ["canonical"]),
-        ("shadow_faults", ["shadow"]),
-        ("canonical_mapped", ["canonical_map", "canonical_relax"]),
-        ("shadow_mapped", ["shadow_map", "shadow_relax"]),
-        ("reflected_aborts", ["reflected"]),
-    ):
-        if seen.keys() >= set(events):
-            counts[name] = sum(count for event in events for _, count in keys(event))
-    counts |= {f"records_{outcome}": 0 for outcome in OUTCOMES}
-    for (value,), count in keys("record"):
-        counts[f"records_{RETURNED[int(value, 0)]}"] += count
-    counts |= {f"fallbacks_{why}": 0 for why in FALLBACKS}
-    for (value,), count in keys("fallback"):
-        counts[f"fallbacks_{REASONS[int(value, 0)]}"] += count
-    return counts
-
-
-def threads_of(facts: Mapping[str, Any]) -> list[int]:
-    """The threads in which a workload did all that it did: one, unless it names them."""
-    return list(facts.get("threads", [facts["pid"]]))
 
 
 def by_trace(events: Iterable[Event]) -> dict[str, int]:

@@ -13,7 +13,11 @@ from tests.live.counts import SHADOW_BYTES, SHADOW_UNMAPS, UNMAPS, assert_all_ag
 PLAIN = pytest.mark.parametrize("observed", ["plain-fentry"], indirect=True)
 STOCK = pytest.mark.parametrize("observed", ["stock-fentry", "stock-kprobe"], indirect=True)
 # test_cases.py has it with kprobes too.
-REVMAP = pytest.mark.parametrize("observed", ["lab-fentry"], indirect=True)
+REVMAP = pytest.mark.parametrize(
+    ("observed", "kind"),
+    [("lab-fentry", "maple"), ("tracking-fentry", "tracking")],
+    indirect=["observed"],
+)
 
 
 def run_and_compare(observed: Observed, name: str, unmaps: int) -> tuple[Metrics, dict[str, Any]]:
@@ -54,12 +58,12 @@ def test_counts_are_exact_on_the_stock_kernel(observed: Observed) -> None:
 
 
 @REVMAP
-def test_counts_are_exact_with_a_reverse_map(observed: Observed) -> None:
+def test_counts_are_exact_with_a_reverse_map(observed: Observed, kind: str) -> None:
     metrics, _ = run_and_compare(observed, "revmap", 101)
     assert metrics.sum(SHADOW_UNMAPS, vm="revmap", scope="full") == 0
     assert metrics.sum(SHADOW_UNMAPS, vm="revmap", scope="ranged", within="notifier") == 101
     assert metrics.sum(SHADOW_BYTES, vm="revmap") == 101 * 4096
-    assert metrics.values("nvscope_host_info", "revmap") == {"maple": 1}
+    assert metrics.values("nvscope_host_info", "revmap") == {kind: 1}
 
 
 @pytest.mark.parametrize("observed", ["plain-fentry"], indirect=True)

@@ -12,8 +12,16 @@ from tests.live.conftest import Observed
 
 LACKS = 3
 ATTACH_SECONDS = 300
-EVERYWHERE = ["lab-fentry", "lab-kprobe", "plain-fentry", "stock-fentry", "stock-kprobe"]
-REVMAPS = {"lab": ("maple", False), "plain": ("none", True), "stock": ("none", False)}
+EVERYWHERE = [
+    *("lab-fentry", "lab-kprobe", "plain-fentry", "stock-fentry", "stock-kprobe"),
+    "tracking-fentry",
+]
+REVMAPS = {
+    "lab": ("maple", False),
+    "plain": ("none", True),
+    "stock": ("none", False),
+    "tracking": ("tracking", False),
+}
 NOT_ROOT = "setpriv --reuid=65534 --clear-groups env HOME=/tmp"
 
 

@@ -36,7 +36,11 @@ class Block:
 
 @dataclass(eq=False)
 class Mmu:
-    """A shadow MMU. pages: nested page -> the leaf that maps it. revmap: [start, end, nested]."""
+    """A shadow MMU. pages: nested page -> the leaf that maps it. revmap: [start, end, nested].
+
+    tracked: [nested, canonical, size], where that is how the kernel does it; lost: how many are
+    not, of which so many are mended.
+    """
 
     address: int
     pages: dict[int, Block] = field(default_factory=dict)
@@ -44,26 +48,46 @@ class Mmu:
     broken: bool = False
     full_unmaps: int = 0
     used: bool = False
+    tracks: bool = False
+    tracked: list[tuple[int, int, int]] = field(default_factory=list)
+    lost: int = 0
+    mended: int = 0
 
     def canonical_pages(self) -> dict[int, int]:
         """nested page -> canonical page."""
         return {page: block.canonical + page - block.nested for page, block in self.pages.items()}
 
     def map(self, nested: int, canonical: int, size: int) -> None:
-        self.unmap(nested, size)
+        self.clear(nested, size)
         block = Block(nested, canonical, size)
         self.pages |= {page: block for page in PAGES if nested <= page < nested + size}
         self.used = True
 
     def unmap(self, nested: int, size: int) -> None:
-        """Leaves go whole."""
+        self.clear(nested, size)
+        self.tracked = [t for t in self.tracked if t[0] + t[2] <= nested or nested + size <= t[0]]
+
+    def clear(self, nested: int, size: int) -> None:
+        """Leaves go whole. What one replaced stays tracked."""
         hit = {id(b) for page, b in self.pages.items() if nested <= page < nested + size}
         self.pages = {page: b for page, b in self.pages.items() if id(b) not in hit}
+
+    def track(self, nested: int, canonical: int, size: int, fails: bool) -> str:
+        if (nested, canonical, size) in self.tracked:
+            return "unchanged"
+        if fails:
+            self.lost += 1
+            self.broken = True
+            return "failed"
+        self.tracked.append((nested, canonical, size))
+        return "stored"
 
     def first(self, start: int, end: int) -> tuple[int, int, int | None] | None:
         return min((e for e in self.revmap if e[0] < end and start < e[1]), default=None)
 
     def record(self, nested: int, canonical: int, size: int, fails: bool) -> str:
+        if self.tracks:
+            return self.track(nested, canonical, size, fails)
         if self.broken:
             return "skipped"
         start, end = canonical, canonical + size
@@ -82,7 +106,7 @@ class Mmu:
 
 
 class Kernel:
-    """Emits `events`. revmap: "none", "maple-v2" or "maple-v3"."""
+    """Emits `events`. revmap: "none", "maple-v2", "maple-v3" or "tracking"."""
 
     def __init__(self, revmap: str = "maple-v2") -> None:
         self.revmap = revmap
@@ -101,7 +125,7 @@ class Kernel:
         self.emit("mmu_init", kvm)
 
     def add_mmu(self, kvm: int, mmu: int) -> Mmu:
-        self.vms[kvm][mmu] = made = Mmu(mmu)
+        self.vms[kvm][mmu] = made = Mmu(mmu, tracks=self.revmap == "tracking")
         self.emit("mmu_init", kvm, mmu=mmu)
         return made
 
@@ -116,6 +140,8 @@ class Kernel:
         it = self.vms[kvm][mmu]
         it.pages.clear()
         it.revmap.clear()
+        it.tracked.clear()
+        it.mended = it.lost
         it.broken = it.used = False
 
     # Faults.
@@ -130,7 +156,7 @@ class Kernel:
         if self.revmap != "none":
             was = it.broken
             outcome = it.record(nested, canonical, size, bool(how.get("fails")))
-            if it.broken and not was:
+            if it.broken and ((it.tracks and outcome == "failed") or not was):
                 self.emit("broken", kvm, tid=tid, mmu=mmu)
             self.emit("record", kvm, tid=tid, detail=outcome, duration_ns=90, **where)
         result = int(how.get("result", 0))
@@ -147,7 +173,7 @@ class Kernel:
             where = {"mmu": mmu, "nested_ipa": nested, "canonical_ipa": canonical, "size": size}
             was = it.broken
             outcome = it.record(nested, canonical, size, fails)
-            if it.broken and not was:
+            if it.broken and ((it.tracks and outcome == "failed") or not was):
                 self.emit("broken", kvm, tid=tid, mmu=mmu)
             rows.append((tid, outcome, where))
         for tid, outcome, where in reversed(rows):
@@ -173,13 +199,17 @@ class Kernel:
         it = self.vms[kvm][mmu]
         where = {"tid": tid, "mmu": mmu, "size": TOP, "detail": why, "full": True}
         it.revmap.clear()
-        it.broken = False
+        it.broken = it.broken and it.tracks
         it.full_unmaps += 1
+        lost = it.lost
         self.emit("unmap_begin", kvm, **where)
         it.unmap(0, sweep)
         gap()
         it.unmap(sweep, TOP)
         it.full_unmaps -= 1
+        if it.tracks:
+            it.mended = max(it.mended, lost)
+            it.broken = it.lost != it.mended
         self.emit("unmap_end", kvm, duration_ns=50, **where)
 
     def tlbi(self, kvm: int, mmu: int, nested: int, size: int, tid: int = 2) -> None:
@@ -206,6 +236,8 @@ class Kernel:
             if self.revmap == "none":
                 if it.used:
                     self.unmap_all(kvm, it.address, "notifier", tid)
+            elif it.tracks:
+                self._unmap_tracked(kvm, it, canonical, canonical + size, tid, gap)
             else:
                 self._unmap_entries(kvm, it, canonical, canonical + size, tid, gap, **how)
             gap()
@@ -214,6 +246,16 @@ class Kernel:
     def _fall_back(self, kvm: int, it: Mmu, why: str, tid: int, gap: Gap) -> None:
         self.emit("fallback", kvm, tid=tid, mmu=it.address, detail=why)
         self.unmap_all(kvm, it.address, "notifier", tid, gap, HUGE)
+
+    def _unmap_tracked(self, kvm: int, it: Mmu, start: int, end: int, tid: int, gap: Gap) -> None:
+        while not it.broken:
+            there = [t for t in it.tracked if t[1] < end and start < t[1] + t[2]]
+            if not there:
+                return
+            nested, _, size = there[-1]
+            self.unmap(kvm, it.address, nested, size, "notifier", tid)
+            gap()
+        self._fall_back(kvm, it, "broken", tid, gap)
 
     def _unmap_entries(
         self, kvm: int, it: Mmu, start: int, end: int, tid: int, gap: Gap, **how: bool

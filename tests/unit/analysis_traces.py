@@ -31,7 +31,7 @@ def booted(revmap: str = "maple-v2") -> Kernel:
 
 
 def about_of(variant: str) -> About:
-    return About(kernel="7.3.0", arch="aarch64", revmap="none" if variant == "none" else "maple")
+    return About(kernel="7.3.0", arch="aarch64", revmap=variant.partition("-")[0])
 
 
 def judged(events: Events, variant: str = "maple-v2", **about: Any) -> Result:

@@ -23,8 +23,8 @@ MAPPED = {
 class Guest:
     """L1's stage 2 as a dictionary, and a ledger that has seen L1 boot."""
 
-    def __init__(self, *, reverse_map: bool = False, huge: bool = False) -> None:
-        self.ledger = Ledger(reverse_map=reverse_map)
+    def __init__(self, *, revmap: str = "none", huge: bool = False) -> None:
+        self.ledger = Ledger(revmap=revmap)
         self.ledger.populate(RAM, 2 * BLOCK_BYTES)
         if huge:
             self.ledger.populate_huge(DATA, BLOCK_BYTES)
@@ -69,8 +69,8 @@ def canonical(page: int) -> int:
     return DATA + page * PAGE_BYTES
 
 
-def mapped(pages: int, *, reverse_map: bool = False) -> Guest:
-    guest = Guest(reverse_map=reverse_map)
+def mapped(pages: int, *, revmap: str = "none") -> Guest:
+    guest = Guest(revmap=revmap)
     for page in range(pages):
         guest.map(page, page)
     return guest

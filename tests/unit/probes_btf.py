@@ -84,7 +84,7 @@ def kernel(
     same with a member that says the MMU in use; "parameters", as of old; "inlined": there is none.
     moves: a VM's shadow MMUs are an array, not pointers to each, and so may be moved.
     prefix: of a maple reverse map's functions; with another one than the lab's patch they return
-    nothing, and give no reason.
+    nothing, and give no reason. Those of tracking are there if it is "kvm_guest_s2".
     """
     blob = Blob()
     u64, s32 = blob.integer("unsigned long", 8), blob.integer("int", 4)
@@ -137,6 +137,8 @@ def kernel(
     blob.function("kvm_arch_destroy_vm", 0, ("kvm", kvm_pointer))
     if revmap == "maple":
         _maple(blob, prefix, mmu_pointer, size)
+    if revmap == "tracking" and prefix == "kvm_guest_s2":
+        _tracking(blob, mmu_pointer, size)
     values = (("vcpu", vcpu_pointer), ("fault_ipa", size), ("nested", trans_pointer))
     if fault == "parameters":
         blob.function("user_mem_abort", s32, *values)
@@ -160,3 +162,12 @@ def _maple(blob: Blob, prefix: str, mmu_pointer: int, size: int) -> None:
     blob.function(f"{prefix}_record", record, ("mmu", mmu_pointer), *ipas)
     blob.function(f"{prefix}_break", 0, ("mmu", mmu_pointer))
     blob.function(f"{prefix}_fallback", 0, ("mmu", mmu_pointer), ("reason", reason))
+
+
+def _tracking(blob: Blob, mmu_pointer: int, size: int) -> None:
+    names = ("TRACKED", "ALREADY_TRACKED", "NOT_TRACKED")
+    tracked = blob.enum("kvm_guest_s2_tracked", *(f"KVM_GUEST_S2_{name}" for name in names))
+    ipas = (("nested_ipa", size), ("canonical_ipa", size), ("size", size))
+    blob.function("kvm_guest_s2_track", tracked, ("mmu", mmu_pointer), *ipas)
+    blob.function("kvm_guest_s2_lose", 0, ("mmu", mmu_pointer))
+    blob.function("kvm_guest_s2_fallback", 0, ("mmu", mmu_pointer), ("may_block", size))

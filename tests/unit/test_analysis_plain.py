@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import random
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,11 +20,11 @@ from nvscope.analysis.validate.held import Holder
 from nvscope.probes.tracefile import Reader, TraceError
 from tests.unit.analysis_fleet import LIVES, NONSENSE, fleets, in_batches, mixed, told
 from tests.unit.analysis_kernel import BLOCK, HUGE, PAGE, PAGES, Kernel
+from tests.unit.analysis_lives import M3, simulated
 from tests.unit.analysis_profiles import PROFILE
 from tests.unit.analysis_traces import M1, M2, VM, VM2, Events, booted
 
 NEVER = 1 << 60
-M3 = M1 + 0x100000  # of VM2
 SAMPLES = sorted(Path("analysis/samples").resolve().rglob("*.arrows"))
 PERIODS = settings(PROFILE, max_examples=PROFILE.max_examples // 4)
 
@@ -71,8 +70,10 @@ def run(trace: bytes, compiled_after: int, variant: str = "") -> tuple[Any, Any]
     return told(engine.finish()), known
 
 
-def check(trace: bytes) -> None:
-    assert run(trace, 0) == run(trace, NEVER)
+def check(trace: bytes, *variants: str) -> None:
+    """Judged as what it says, and by behaviour alone; or as these."""
+    for variant in variants or ("", "behaviour"):
+        assert run(trace, 0, variant) == run(trace, NEVER, variant)
 
 
 @given(fleets(), st.integers(1, 50))
@@ -215,54 +216,20 @@ def test_the_notifier_that_left_a_page_is_found_out() -> None:
     assert [finding["invariant"] for finding in said["findings"]] == ["safety"]
 
 
-def simulated(seed: int, steps: int) -> Events:
-    """A long life of two VMs: mostly plain, sometimes anything at all."""
-    chance = random.Random(seed)
-    kernel = booted()
-    kernel.start_vm(VM2)
-    kernel.add_mmu(VM2, M3)
-    sizes = chance.choice([(PAGE,), (PAGE, PAGE, PAGE, BLOCK), (PAGE, BLOCK, HUGE)])
-    shift = chance.choice([0, 7 * HUGE])
-    odd = chance.choice([0.0, 0.02, 0.2])
-
-    def step(kvm: int, mmu: int, depth: int) -> None:
-        size = chance.choice(sizes)
-        nested, canonical = chance.choice(PAGES) & -size, chance.choice(PAGES) & -size
-        if chance.random() > odd:
-            canonical = (nested + shift) % (1 << 50) & -size  # one to one: no overlaps
-        tid = 40 + depth + (0 if kvm == VM else 100)
-        what = chance.random()
-        gap = (lambda: step(kvm, mmu, depth + 1)) if chance.random() < odd and depth < 3 else None
-        how: dict[str, Any] = {"gap": gap} if gap else {}
-        if what < 0.6:
-            result = 0 if chance.random() > odd else -11
-            fails = chance.random() < odd / 8
-            kernel.fault(kvm, mmu, nested, canonical, size, tid=tid, result=result, fails=fails)
-        elif what < 0.85:
-            span = chance.choice([size, size, 2 * PAGE, BLOCK + PAGE, 2 * HUGE])
-            kernel.notifier(kvm, canonical, span, tid, **how)
-        elif what < 0.95:
-            kernel.tlbi(kvm, mmu, nested, chance.choice([PAGE, BLOCK, HUGE]), tid)
-        elif what < 0.98:
-            kernel.recycle(kvm, mmu, **how)
-        elif chance.random() < odd:
-            wanted = [(nested, canonical, size, False), (nested, canonical, size, False)]
-            kernel.faults_at_once(kvm, mmu, wanted)
-
-    for _ in range(steps):
-        kvm, mmu = chance.choice([(VM, M1), (VM, M2), (VM2, M3)])
-        step(kvm, mmu, 0)
-    return kernel.events
-
-
-@given(st.integers(0, 1 << 32), st.integers(1, 200), st.data())
+@given(
+    st.integers(0, 1 << 32),
+    st.integers(1, 200),
+    st.sampled_from([("maple-v2", "maple-v2"), ("maple-v2", "behaviour"), ("none", "none")]),
+    st.data(),
+)
 @PERIODS
-def test_a_long_life(seed: int, batch: int, data: st.DataObject) -> None:
+def test_a_long_life(seed: int, batch: int, kind: tuple[str, str], data: st.DataObject) -> None:
     """As the simulated kernel made it, from somewhere on, and with some rows missing or altered."""
-    rows = simulated(seed, 60)
+    revmap, variant = kind
+    rows = simulated(seed, 60, revmap)
     start = data.draw(st.sampled_from([0, 0, len(rows) // 3]))
     rows = rows[start:]
-    check(in_batches(rows, batch))
+    check(in_batches(rows, batch), variant)
     for _ in range(data.draw(st.integers(0, 3))):
         where = data.draw(st.integers(0, len(rows) - 1))
         if data.draw(st.booleans()):
@@ -273,7 +240,7 @@ def test_a_long_life(seed: int, batch: int, data: st.DataObject) -> None:
             rows[where] = replace(rows[where], **{name: value})
         if not rows:
             return
-    check(in_batches(rows, batch))
+    check(in_batches(rows, batch), variant)
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
@@ -299,6 +266,22 @@ def test_simulated_rows_are_run_by_both(monkeypatch: pytest.MonkeyPatch) -> None
             run(trace, 0)
             with_it = rows()
             run(trace, NEVER)
+            together, alone = together + with_it, alone + rows() - with_it
+    assert together < alone * 0.7
+
+
+@pytest.mark.parametrize(("revmap", "variant"), [("maple-v2", "behaviour"), ("none", "none")])
+def test_so_are_rows_of_kernels_without_decisions(
+    revmap: str, variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = together = 0
+    for seed in range(40):
+        trace = in_batches(simulated(seed, 60, revmap), 1000)
+        with monkeypatch.context() as patch:
+            rows = by_the_model(patch)
+            run(trace, 0, variant)
+            with_it = rows()
+            run(trace, NEVER, variant)
             together, alone = together + with_it, alone + rows() - with_it
     assert together < alone * 0.7
 
@@ -351,7 +334,7 @@ def test_a_numba_that_does_not_work_is_told(
     assert "it needs NumPy 2.9 or less" in caplog.text
 
 
-@pytest.mark.parametrize("variant", ["none", "maple-v1", "maple-v3", "tracking"])
+@pytest.mark.parametrize("variant", ["maple-v1", "maple-v3"])
 def test_other_kernels_are_left_to_the_model(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "_compiled", lambda *_: pytest.fail("it was not to be asked"))
     trace = in_batches(booted("maple-v2").events, 5)

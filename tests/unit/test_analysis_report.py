@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from analysis_report_story import (
 )
 from click.testing import CliRunner
 
+from nvscope.analysis.interop.sources import open_source
 from nvscope.analysis.report import verdicts
 from nvscope.analysis.report.cli import report
 from nvscope.analysis.report.gather import Findings, gather
@@ -28,7 +31,14 @@ from nvscope.analysis.report.page import render
 from nvscope.analysis.report.verdicts import Verdict
 from nvscope.analysis.report.vms import MAX_VMS
 from nvscope.analysis.validate.findings import Finding, Result, StateView
+from nvscope.analysis.validate.run import validate
+from nvscope.analysis.validate.verdicts import verdicts as verdicts_of
+from nvscope.analysis.validate.watched import Book
 from nvscope.probes.events import About, Event
+from tests.unit.analysis_lives import altered, simulated, without_decisions
+from tests.unit.analysis_naive import UnclearError, tell
+
+SAMPLES = sorted(Path("analysis/samples").resolve().rglob("*.arrows"))
 
 
 def found(rows: list[Event], about: About = ABOUT) -> Findings:
@@ -249,19 +259,62 @@ def test_losses_and_early_ends_are_said() -> None:
 
 def test_verdicts_of_the_validator() -> None:
     event = Event("notifier_end")
-    result = Result(ABOUT, "v2")
-    result.judged.update(safety=4, conformance=2)
-    assert [v.answer for v in verdicts.verdicts(result)] == ["pass", "unknown", "unknown", "pass"]
-    result.findings = [
-        Finding("safety", 6, event, 0x7, "none left", "<1> left", StateView()) for _ in range(9)
-    ]
-    result.unjudged["events were lost"] = 3
+    result = Result(ABOUT, "v2", lacks={"conformance": "no <model> knows it"})
+    assert [v.answer for v in verdicts.verdicts(result)] == ["not judged"] * 4
+    result.judged.update(safety=4)
+    result.notifiers, result.full_unmaps, result.unmapped_bytes, result.needed_bytes = 4, 2, 6, 3
     said = verdicts.verdicts(result)
-    assert [v.answer for v in said] == ["violation", *["unknown"] * 4]
-    assert len(said[0].details) == 6
+    assert [v.answer for v in said] == ["pass", "pass", "pass", "not judged", "2"]
+    assert said[3].text.endswith("no <model> knows it")
+    for _ in range(9):
+        result.take(Finding("safety", 6, event, 0x7, "none left", "<1> left", StateView()))
+    Book(result, lambda row: event).unjudged("events were lost", "safety", "fallback")
+    said = verdicts.verdicts(result)
+    answers = ["violation", "unknown", "pass", "not judged", "2", "unknown"]
+    assert [v.answer for v in said] == answers
+    assert len(said[0].details) == 7
     html = render(found(story()), "x", said)
     assert "&lt;1&gt; left" in html
-    assert "3: events were lost" in html
+    assert "and 4 more" in html
+    assert "not known, 1: events were lost" in html
+    assert "2 were full" in html
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda path: path.stem)
+def test_verdicts_and_figures_are_those_of_validate(sample: Path) -> None:
+    said = validate(sample)
+    answers = {v.invariant: v.answer for v in verdicts.read(sample)}
+    assert all(answers[each.invariant] == each.answer for each in verdicts_of(said))
+    with open_source(sample) as source:
+        costs = gather(source).follower.costs.scopes
+    assert sum(cost.taken_bytes for cost in costs.values()) == said.unmapped_bytes
+    assert sum(cost.needed_bytes for cost in costs.values()) == said.needed_bytes
+    assert [costs[scope].unmaps for scope in ("full", "ranged")] == [
+        *(said.full_unmaps, said.ranged_unmaps)
+    ]
+
+
+@pytest.mark.parametrize("revmap", ["maple-v2", "none"])
+def test_so_are_those_of_simulated_lives(revmap: str) -> None:
+    """Where no two unmaps of an MMU overlap: a report counts when they begin, not when they end."""
+    compared = 0
+    for seed in range(60):
+        rows = altered(simulated(seed, 40, revmap), random.Random(seed))
+        try:
+            told = tell(without_decisions(rows)).figures
+        except UnclearError:
+            continue
+        if any(
+            this.kind == next_.kind == "unmap_begin" and this.mmu == next_.mmu
+            for this, next_ in pairwise(e for e in rows if e.kind.startswith("unmap"))
+        ):
+            continue
+        costs = gather(reader(rows)).follower.costs.scopes
+        assert sum(cost.taken_bytes for cost in costs.values()) == told["unmapped_bytes"]
+        assert sum(cost.needed_bytes for cost in costs.values()) == told["needed_bytes"]
+        assert costs["full"].unmaps == told["full_unmaps"]
+        compared += told["unmapped_bytes"] > told["needed_bytes"]
+    assert compared > 20
 
 
 def test_the_command(tmp_path: Path) -> None:

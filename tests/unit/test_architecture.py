@@ -54,6 +54,7 @@ OF_ANALYSIS = {
     "plain": set(),
     "interop": {"model"},
     "validate": {"model", "plain", "interop"},
+    "verify": {"interop", "model", "validate", "units"},
     "report": {"interop", "validate", "units"},
     "compare": {"units"},
 }

@@ -14,6 +14,7 @@ from command_examples import LEAVES, parse, words_of
 
 from nvscope.probes.config import options
 from nvscope.probes.events import COLUMNS
+from nvscope.probes.points import option as points
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -73,6 +74,7 @@ def test_a_command_parses(page: str, line: str, monkeypatch: pytest.MonkeyPatch)
         if isinstance(parameter.type, click.Path):  # its files need not be here
             monkeypatch.setattr(parameter.type, "exists", False)
     monkeypatch.setattr(options, "values", lambda *_: {})  # nor its configuration
+    monkeypatch.setattr(points, "read", lambda _: None)  # nor names of functions
     with parse(words) as context:
         assert context.command is LEAVES[path].command
 

@@ -19,6 +19,7 @@ from command_examples import ALL, EXAMPLES, LEAVES, parse, words_of
 
 from nvscope.cli import main
 from nvscope.probes.config import options
+from nvscope.probes.points import option as points
 
 SAMPLES = Path(__file__).resolve().parents[2] / "analysis/samples"
 LINES = sorted((path, line) for path, lines in EXAMPLES.items() for line in lines)
@@ -62,6 +63,7 @@ def test_an_example_can_be_parsed(
         if isinstance(parameter.type, click.Path):  # its files need not be here
             monkeypatch.setattr(parameter.type, "exists", False)
     monkeypatch.setattr(options, "values", lambda *_: {})  # nor its configuration
+    monkeypatch.setattr(points, "read", lambda _: None)  # nor names of functions
     with parse(words_of(line)) as context:
         assert context.command is LEAVES[path].command
 

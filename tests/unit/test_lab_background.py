@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nvscope.lab.kernel.build import TITLES
+from nvscope.lab.kernel.build import FLAVOURS
 from nvscope.lab.runs import background
 from nvscope.lab.runs.background import Build
 from nvscope.probes.errors import LackError
@@ -61,7 +61,7 @@ def test_it_has_the_lowest_priority() -> None:
 
 
 def test_its_output_is_in_the_log_and_its_last_line_is_its_progress() -> None:
-    title = TITLES["lab"]
+    title = FLAVOURS["lab"].title
     with shell(f"echo '  … {title}'; echo '  … {title}: 34 %  CC fs/inode.o' >&2") as build:
         build.result()
         assert build.log.read_text().count(title) == 2

@@ -127,7 +127,7 @@ def test_other_words_are_wrong_usage(word: str) -> None:
     assert done.exit_code == 2
     said = done.stderr.splitlines()[-1]
     assert said.startswith("Error: Invalid value for '--kernel'")
-    assert "lab, debug, stock, nor a version such as 6.18" in said
+    assert "lab, debug, tracking, tracking-debug, stock, nor a version such as 6.18" in said
 
 
 def test_names_of_other_kernels_are_none() -> None:

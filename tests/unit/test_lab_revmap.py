@@ -133,7 +133,7 @@ def test_entries_never_overlap_and_cover_all_that_was_recorded(seed: int) -> Non
 
 
 def test_only_the_page_goes() -> None:
-    guest = mapped(8, reverse_map=True)
+    guest = mapped(8, revmap="maple")
     guest.run(*range(8))
     guest.take_back(3)
     guest.run(*range(8))
@@ -148,7 +148,7 @@ def test_only_the_page_goes() -> None:
 
 
 def test_an_alias_is_a_full_unmap() -> None:
-    guest = mapped(3, reverse_map=True)
+    guest = mapped(3, revmap="maple")
     guest.map(1, 0)
     guest.run(0, 1, 2)
     guest.take_back(0, 3)
@@ -160,7 +160,7 @@ def test_an_alias_is_a_full_unmap() -> None:
 
 
 def test_entries_before_an_unknown_one_go_by_range() -> None:
-    guest = mapped(4, reverse_map=True)
+    guest = mapped(4, revmap="maple")
     guest.map(3, 2)
     guest.run(0, 1, 2, 3)
     guest.take_back(0, 4)
@@ -179,7 +179,7 @@ def test_entries_before_an_unknown_one_go_by_range() -> None:
 
 
 def test_tlbi_leaves_stale_entries() -> None:
-    guest = mapped(1, reverse_map=True)
+    guest = mapped(1, revmap="maple")
     guest.run(0)
     guest.ledger.tlbi_ipa(1, nested(0))
     guest.ledger.take_back(canonical(0), PAGE_BYTES)
@@ -194,7 +194,7 @@ def test_tlbi_leaves_stale_entries() -> None:
 
 
 def test_a_tlbi_of_all_empties_the_map_and_mends_it() -> None:
-    guest = mapped(2, reverse_map=True)
+    guest = mapped(2, revmap="maple")
     guest.ledger.stores.fail_in = 2
     guest.run(0)
     assert guest.ledger.counts.broken_mmus == 1
@@ -211,7 +211,7 @@ def test_a_tlbi_of_all_empties_the_map_and_mends_it() -> None:
 
 
 def test_a_permission_is_no_record() -> None:
-    guest = Guest(reverse_map=True)
+    guest = Guest(revmap="maple")
     guest.map(0, 0, writable=False)
     guest.run(0, write=False)
     guest.map(0, 0)
@@ -220,7 +220,7 @@ def test_a_permission_is_no_record() -> None:
 
 
 def test_broken_falls_back_once() -> None:
-    guest = mapped(3, reverse_map=True)
+    guest = mapped(3, revmap="maple")
     guest.ledger.stores.fail_in = 2  # code, then page 0
     guest.run(0, 1)
     counts = {"shadow_faults": 3, "records_stored": 1, "records_failed": 1, "records_skipped": 1}
@@ -231,7 +231,7 @@ def test_broken_falls_back_once() -> None:
 
 
 def test_an_entry_that_cannot_be_taken_out_breaks_the_map_and_the_others_still_go() -> None:
-    guest = mapped(2, reverse_map=True)
+    guest = mapped(2, revmap="maple")
     guest.run(0, 1)
     guest.ledger.stores.fail_in = 1
     guest.take_back(0, 2)
@@ -247,7 +247,7 @@ def test_an_entry_that_cannot_be_taken_out_breaks_the_map_and_the_others_still_g
 
 def test_a_block_over_the_stale_entry_of_a_page_is_an_overlap() -> None:
     # A TLBI unmapped the page, and a block is mapped where it was.
-    guest = Guest(reverse_map=True, huge=True)
+    guest = Guest(revmap="maple", huge=True)
     guest.map_block()
     block = dict(guest.pages)
     guest.map(0, 0)
@@ -266,7 +266,7 @@ def test_a_block_over_the_stale_entry_of_a_page_is_an_overlap() -> None:
 
 
 def test_what_l1s_el1_maps_is_recorded_too() -> None:
-    guest = mapped(2, reverse_map=True)
+    guest = mapped(2, revmap="maple")
     guest.run(0)
     guest.run_el1(0, 1)
     guest.take_back(0)  # one entry in each MMU
@@ -282,7 +282,7 @@ def test_what_l1s_el1_maps_is_recorded_too() -> None:
 
 
 def test_a_retried_fault_records_nothing() -> None:
-    guest = mapped(1, reverse_map=True)
+    guest = mapped(1, revmap="maple")
     guest.take_back(0)
     guest.run(0, write=False)
     guest.run(0)

@@ -13,6 +13,7 @@ from nvscope.cli import main
 from nvscope.lab import assets
 from nvscope.lab.kernel import build, source
 from nvscope.lab.setup import apt, host
+from nvscope.lab.subject import Subject
 from nvscope.probes.errors import LackError
 
 
@@ -112,12 +113,12 @@ def test_another_command_that_is_interrupted_is_killed() -> None:
 
 def test_a_debian_kernel_needs_nothing_to_build_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "_there", lambda _: False)
-    stock = host.missing_packages(*assets._needs("stock", with_selftests=False))
-    lab = host.missing_packages(*assets._needs("lab", with_selftests=False))
+    stock = host.missing_packages(*assets._needs(Subject("stock"), with_selftests=False))
+    lab = host.missing_packages(*assets._needs(Subject("lab"), with_selftests=False))
     assert set(stock) < set(lab)
     compilers = {"bison", "dwarves", "flex", "gcc", "gcc-aarch64-linux-gnu", "libelf-dev", "make"}
     assert not compilers & set(stock)
-    assert set(assets._needs("stock", with_selftests=True)[0]) >= {"gcc", "make"}
+    assert set(assets._needs(Subject("stock"), with_selftests=True)[0]) >= {"gcc", "make"}
 
 
 def test_not_debian(tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ def test_what_is_written_is_read_back() -> None:
         (said(started_ns="5"), "started_ns is no time"),
         (said(started_ns=True), "started_ns is no time"),
         (said(started_unix_ns=1.5), "started_unix_ns is no time"),
+        (said(points=["a"]), "points is no text"),
+        (said(points_text={}), "points_text is no text"),
         (said(probes=["a"]), "probes are no probe points"),
         (said(probes={"a": None}), "a is no text"),
         (said(probes=dict.fromkeys(map(str, range(65)), "")), "probes are no probe points"),
@@ -81,6 +83,12 @@ def test_texts_are_shown_as_they_are_anywhere() -> None:
     )
     assert found.kernel == "��[2J �"
     assert len(found.host) == about.MAX_TEXT
+
+
+def test_a_points_file_keeps_its_lines() -> None:
+    found = parsed(said(points_text="[revmap]\n# \x1b[2J\n" + "x" * (1 << 17)))
+    assert found.points_text.startswith("[revmap]\n# �[2J\nxx")
+    assert len(found.points_text) == about.MAX_LINES_TEXT
 
 
 def test_times_that_no_clock_shows() -> None:

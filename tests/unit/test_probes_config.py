@@ -10,12 +10,14 @@ from click.testing import CliRunner, Result
 
 from nvscope.exporter.cli import export
 from nvscope.probes.pins import cli
+from nvscope.probes.points.read import read
 
 GOOD = """
 # for both
 [probes]
 mechanism = ["kprobe"]
 symbol = {s2_fault = "gmem_abort"}
+points = "lab-maple"
 strict = true
 max-vms = 7
 
@@ -60,6 +62,7 @@ def test_what_options_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         "check_config": False,
         "mechanisms": ("kprobe",),
         "symbols": {"s2_fault": "gmem_abort"},
+        "points_file": read("lab-maple"),
         "strict": True,
         "max_vms": 9,
         "listen": ("::1", 9811),
@@ -88,6 +91,7 @@ DEEP = "[probes]\nmechanism = " + "[" * 100_000
         ("[probes]\nmechanism = 'kprobe'\n", "line 2: mechanism: 'kprobe' is not a list of str"),
         ("[probes]\nmechanism = ['magic']\n", "line 2: mechanism: 'magic' is not one of"),
         ("[probes]\nsymbol.fault = 'f'\n", "line 2: symbol: there is no probe point fault"),
+        ("[probes]\npoints = 1\n", "line 2: points: 1 is not a string"),
         ("[export]\n[probes]\nmax-vms=1\n[export.x]\n", "line 4: no x in [export]"),
         ("[export]\nlisten = 'here'\n", "line 2: listen: 'here' is no HOST:PORT"),
         ("[export]\nlisten = 9810\n", "line 2: listen: 9810 is not a string"),

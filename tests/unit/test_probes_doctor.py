@@ -145,7 +145,7 @@ def test_what_is_nice_to_have_does_not_matter(host: FakeHost) -> None:
     ("changes", "words"),
     [
         ({"revmap": "maple"}, "maple"),
-        ({"revmap": "none", "revmap_off": True}, "none: turned off (kvm-arm.nested_revmap=0)"),
+        ({"revmap": "none", "revmap_off": True}, "none: turned off on the kernel's command line"),
         ({"revmap": "none"}, "none: each notifier unmap takes every shadow stage 2 whole"),
         ({"revmap": "tracking"}, "tracking"),
     ],

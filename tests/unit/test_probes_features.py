@@ -93,14 +93,17 @@ def test_revmap(tmp_path: Path, kind: str) -> None:
     assert features.revmap(features.Btf(kernel(tmp_path / "btf", revmap=kind))) == kind
 
 
-def test_a_reverse_map_that_was_turned_off_is_none(roots: Roots) -> None:
-    kernel(roots.sys / "kernel/btf/vmlinux", revmap="maple")
-    switch = roots.sys / features.REVMAP_SWITCH
-    switch.parent.mkdir(parents=True)
-    for state, kind in (("Y", "maple"), ("N", "none")):
-        switch.write_text(f"{state}\n")
+@pytest.mark.parametrize(
+    ("kind", "switch"), zip(("maple", "tracking"), features.REVMAP_SWITCHES, strict=True)
+)
+def test_a_reverse_map_that_was_turned_off_is_none(roots: Roots, kind: str, switch: str) -> None:
+    kernel(roots.sys / "kernel/btf/vmlinux", revmap=kind)
+    path = roots.sys / switch
+    path.parent.mkdir(parents=True)
+    for state, found_kind in (("Y", kind), ("N", "none")):
+        path.write_text(f"{state}\n")
         found = features.read_host(roots)
-        assert (found.revmap, found.revmap_off) == (kind, state == "N")
+        assert (found.revmap, found.revmap_off) == (found_kind, state == "N")
 
 
 def test_lockdown(roots: Roots) -> None:

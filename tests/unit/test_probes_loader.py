@@ -30,7 +30,7 @@ def test_ends_are_detached_before_begins(monkeypatch: pytest.MonkeyPatch) -> Non
     done: list[object] = []
     monkeypatch.setattr(os, "close", done.append)
     links = {"g_entry": 5, "g_exit": 6, "h_entry": 7}
-    module = loader.Module(FakeBpf(done), own=links)
+    module = loader.Module(FakeBpf(done), 8, own=links)
     with monkeypatch.context() as quiet:
         quiet.setattr(loader, "Quiet", NoQuiet)
         module.detach()

@@ -247,6 +247,37 @@ def test_points_of_a_reverse_map_are_for_kernels_that_have_one() -> None:
     assert applicable("tracking") == applicable("none")
 
 
+def test_a_tracking_kernel_has_the_points_whose_functions_are_known(tmp_path: Path) -> None:
+    known = kernel(tmp_path / "known", revmap="tracking", prefix="kvm_guest_s2")
+    other = kernel(tmp_path / "other", revmap="tracking")
+    points = {file: applicable("tracking", has=Btf(file).has_function) for file in (known, other)}
+    assert points == {known: applicable("maple"), other: applicable("none")}
+    for point, function in (
+        ("revmap_record", "kvm_guest_s2_track"),
+        ("revmap_broken", "kvm_guest_s2_lose"),
+        ("revmap_fallback", "kvm_guest_s2_fallback"),
+    ):
+        plan = plan_of(point, known, mode=TRACES)
+        assert (plan.choices[0].symbol, plan.refused) == (function, ())
+
+
+def test_what_tracking_says(tmp_path: Path) -> None:
+    """It has no overlaps, skips nothing, and gives up for one reason, which it does not name."""
+    file = kernel(tmp_path / "btf", revmap="tracking", prefix="kvm_guest_s2")
+    found = defines(plan_of("revmap_record", file))
+    outcomes = {n.removeprefix("NV_KERNEL_RECORD_"): v for n, v in found.items() if "KERNEL" in n}
+    assert outcomes == {
+        "STORED": "0",
+        "UNCHANGED": "1",
+        "OVERLAPPED": "-1",
+        "FAILED": "2",
+        "SKIPPED": "-1",
+    }
+    found = defines(plan_of("revmap_fallback", file, mode=TRACES))
+    assert (found["GIVES_REASON"], found["MMU_ARG"]) == ("0", "0")
+    assert "REASON_ARG" not in found
+
+
 def test_what_a_record_returns_is_an_enum_of_the_kernel(maple: Path) -> None:
     found = defines(plan_of("revmap_record", maple))
     assert (found["MMU_ARG"], found["MMU_AT"], found["RETURN"]) == ("0", "-1", "4")

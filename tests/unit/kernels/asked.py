@@ -25,7 +25,7 @@ def parts(of: object) -> Iterator[object]:
     """The hooks, members and enumerators in a part of the catalog, whatever fields it has."""
     if isinstance(of, (Hook, Member, Enumerator)):
         yield of
-    elif dataclasses.is_dataclass(of):
+    if dataclasses.is_dataclass(of):
         for each in dataclasses.fields(of):
             yield from parts(getattr(of, each.name))
     elif isinstance(of, Mapping):

@@ -1,0 +1,82 @@
+"""The one table of subjects and checks, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nvscope.lab.series.bounds import CHEAPER, DEARER
+from nvscope.lab.series.report import MEASURES
+
+OVER_UNMAP = "unmapped by notifiers, for each byte that had to go"
+
+
+def table(data: Mapping[str, Any]) -> str:
+    """A column for each subject, a row for each check and each thing that was measured."""
+    head, *others = rows(data)
+    names = [f"`{_plain(name)}`" for name in head[1:]]
+    lines = ["| | " + " | ".join(names) + " |", "| --- |" + " --- |" * len(names)]
+    lines += ["| " + " | ".join(map(_plain, row)) + " |" for row in others]
+    return "\n".join(lines) + "\n"
+
+
+def rows(data: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The cells; the first row has the subjects' names."""
+    subjects = data["subjects"]
+    names = [subject["name"] for subject in subjects]
+    found = [("", *names)]
+    for title, key in (("kernel", "kernel"), ("reverse map", "revmap")):
+        found.append((title, *(subject[key] or "-" for subject in subjects)))
+    for check in data["checks"]:
+        if check["name"] != "cost":
+            cells = (subject["cells"].get(check["name"], "-") for subject in subjects)
+            found.append((check["title"], *cells))
+    ratios = [subject["over_unmap"] for subject in subjects]
+    if any(ratio is not None for ratio in ratios):
+        cells = ("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios)
+        found.append((OVER_UNMAP, *cells))
+    for measure, title in MEASURES.items():
+        costs = {row["subject"]: cost(row) for row in data["costs"] if row["measure"] == measure}
+        if costs:
+            cells = (costs.get(name, "-") for name in names)
+            found.append((f"{title}, instructions", *cells))
+    return found
+
+
+def cost(row: Mapping[str, Any]) -> str:
+    """What something costs, and how that compares with the base.
+
+    >>> cost({"value": 1234.5, "change": {"ratio": 2.5, "low": 2.0, "high": 3.0, "said": "dearer"}})
+    '1,234 (2.5 times dearer, 2 to 3)'
+    >>> cost({"value": 5, "change": {"ratio": 0.9, "low": 0.88, "high": 0.92, "said": "cheaper"}})
+    '5 (10 % cheaper, 8 to 12 %)'
+    """
+    said, change = f"{row['value']:,.0f}", row.get("change")
+    if not change:
+        return said
+    how, low, high = change["said"], change["low"], change["high"]
+    if how == CHEAPER and low and change["ratio"]:
+        return f"{said} ({_more(1 / change['ratio'], 1 / high, 1 / low, how)})"
+    if how == DEARER and high is not None:
+        return f"{said} ({_more(change['ratio'], low, high, how)})"
+    return f"{said} ({how}: {_number(low)} to {_number(high)} times)"
+
+
+def _more(ratio: float, low: float, high: float, how: str) -> str:
+    """How much dearer or cheaper; ratios of 1 and more."""
+    if ratio >= 2:
+        return f"{_number(ratio)} times {how}, {_number(low)} to {_number(high)}"
+    if how == CHEAPER:
+        ratio, low, high = (2 - 1 / each for each in (ratio, low, high))
+    shares = (f"{(each - 1) * 100:.2g}" for each in (ratio, low, high))
+    return "{} % {how}, {} to {} %".format(*shares, how=how)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "∞"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _plain(text: str) -> str:
+    return text.replace("|", "\\|").replace("`", "'")

@@ -1,0 +1,49 @@
+"""The report as one HTML page that needs nothing else: no network, no other file, no script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from nvscope.lab.series.junit import plain
+from nvscope.lab.series.markdown import OVER_UNMAP, cost
+from nvscope.lab.series.report import EXIT_NOT_TRIED, EXIT_RIGHT, MEASURES, TITLES
+
+VERDICTS = {EXIT_RIGHT: "Nothing is wrong", EXIT_NOT_TRIED: "Not everything could be tried"}
+
+
+def page(data: Mapping[str, Any]) -> str:
+    """The page of a report."""
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        loader=jinja2.FunctionLoader(_text),
+        finalize=lambda value: plain(value) if type(value) is str else value,
+    )
+    costs = {(row["subject"], row["measure"]): cost(row) for row in data["costs"]}
+    said = {
+        (row["subject"], row["measure"]): row.get("change", {}).get("said", "")
+        for row in data["costs"]
+    }
+    words = {
+        **data,
+        "style": Markup(_text("style.css")),  # our own file
+        "verdict": VERDICTS.get(data["exit_code"], "Something is wrong"),
+        "titles": TITLES,
+        "measures": MEASURES,
+        "over_unmap": OVER_UNMAP,
+        "costs": costs,
+        "said": said,
+    }
+    return environment.get_template("page.html").render(words)
+
+
+def _text(file: str) -> str:
+    return (resources.files(__package__) / file).read_text(encoding="utf-8")
