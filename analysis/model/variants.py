@@ -1,4 +1,4 @@
-"""The kernels that can be judged: without a reverse map, with one that is known, with another's."""
+"""The kernels that can be judged: without a reverse map, with one of three, with a later one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ VARIANTS: Mapping[str, Variant] = {
         Variant("maple-v2"),
         Variant("maple-v3", tlbi_removes=True),
         Variant("tracking", tracks=True),
-        Variant("unknown", modelled=False),
+        Variant("behaviour", modelled=False),  # of a kernel of which nothing is known
     )
 }
 
