@@ -1,4 +1,4 @@
-"""The kernels that can be judged: without a reverse map, with one that is known, with another's."""
+"""The kernels that can be judged: without a reverse map, with one of three, with a later one."""
 
 from __future__ import annotations
 

@@ -70,7 +70,9 @@ def judgement(result: Mapping[str, Any], revmap: str) -> Judgement:
         pid = int(finding["event"]["pid"])
         problems[pid] = (*problems.get(pid, ()), _problem(finding))
     figures = {name: int(result[name]) for name in FIGURES if name in result}
-    return Judgement(problems, _doubt(result, revmap), _said(result), figures)
+    # What follows a violation is not judged, and that is no doubt of it.
+    doubt = "" if problems else _doubt(result, revmap)
+    return Judgement(problems, doubt, _said(result), figures)
 
 
 def _said(result: Mapping[str, Any]) -> str:
