@@ -98,7 +98,7 @@ def boot(
       nvscope lab boot --kernel 6.18-rt
       nvscope lab boot --image arch/arm64/boot/Image
       nvscope lab boot --image /boot/vmlinuz-6.18 --initrd /boot/initrd.img-6.18
-      nvscope lab boot --source ~/src/linux --revmap off
+      nvscope lab boot --source ~/src/linux --cpus 4
     """
     if icount and cpus not in (None, 1):
         raise InputError("--icount counts the instructions of one CPU: leave --cpus away")

@@ -65,7 +65,7 @@ _SOURCE = click.option(
     "--source",
     type=click.Path(exists=True, path_type=Path),
     help="a Linux source tree or tarball to build as it is, instead of Debian's source and our"
-    " patches; a tree is built again in about a minute where little has changed",
+    " patches; of a tree the next build compiles only what has changed",
 )
 _PATCH = click.option(
     "--patch",
