@@ -74,8 +74,12 @@ nv_inline void nv_drop_vcpus(nv_u64 kvm)
 	int offset;
 
 	for (offset = 0; offset < NV_VCPUS_BYTES; offset += sizeof(struct nv_vcpu)) {
-		struct nv_vcpu *at = nv_place_at(offset);
+		nv_u64 here = offset;
+		struct nv_vcpu *at;
 
+		/* Else the compiler counts by pointers, whose bounds no verifier follows. */
+		asm volatile("" : "+r"(here));
+		at = nv_place_at(here & (NV_VCPUS_BYTES - (1 << NV_PLACE_BITS)));
 		if (at->kvm != kvm)
 			continue;
 		at->kvm = 0;
