@@ -350,7 +350,7 @@ def _offsets(point: ProbePoint, btf: Btf) -> dict[str, int]:
 
 def _enumerators(point: ProbePoint, hook: Hook, btf: Btf) -> dict[str, int]:
     """The enumerators of all hooks that a program may serve: it compares with every one of them."""
-    found = {name: ABSENT for each in point.hooks for name in each.enums}
+    found = {f"NV_KERNEL_{name}": ABSENT for each in point.hooks for name in each.enums}
     for name, place in hook.enums.items():
         value = btf.enumerator(place.enum, place.name)
         found[f"NV_KERNEL_{name}"] = ABSENT if value is None else value
