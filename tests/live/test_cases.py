@@ -78,7 +78,9 @@ def test_a_thousand_records_of_which_a_tenth_fail(watched: Watched) -> None:
     facts = play(watched, "failures", timeout=600)
     counts = facts["expected"]
     assert facts["tried"] >= 1000
-    assert 0.05 < counts["records_failed"] / facts["tried"] < 0.2
+    # Where tracking goes on after a failure, more records come before the next one is made.
+    least = 0.04 if facts["revmap"] == "tracking" else 0.05
+    assert least < counts["records_failed"] / facts["tried"] < 0.2
     # Each failure made some notifier unmap fall back, unless another came before it.
     assert counts["fallbacks_broken"] > counts["records_failed"] / 2
 
