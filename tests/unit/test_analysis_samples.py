@@ -21,6 +21,7 @@ SHOWN = {
     "fallback-overlap": {("fallback", "unknown_ipa"): 1, ("record", "overlapped"): 1},
     "fallback-failure": {("fallback", "broken"): 1, ("record", "failed"): 1},
     "recycling": {("mmu_recycle", ""): 2},
+    "tracking": {("unmap_end", "notifier"): 4, ("record", "stored"): 7},
     "linux": {("unmap_end", "notifier"): 513, ("notifier_end", ""): 36},
 }
 
