@@ -22,7 +22,7 @@ _ANCHORS = (
     "kvm_pgtable_stage2_map",
 )
 _AROUND = 400
-_SYMBOL = re.compile(rb"^\w+ [tT] (\w+)$", re.MULTILINE)
+_FUNCTION_LINE = re.compile(rb"^\w+ [tT] (\w+)$", re.MULTILINE)
 _TELLING = re.compile(
     r"rev(erse)?_?map|rmap|record|track|mapping|fallback|broken|break|_los[et]|unmap|full"
 )
@@ -135,7 +135,7 @@ def telling(kallsyms: bytes) -> Iterator[tuple[str, bool]]:
     >>> list(telling(b"0 t kvm_add_mapping\\n0 t vfs_unmap\\n"))
     [('kvm_add_mapping', False)]
     """
-    symbols = [match[1].decode() for match in _SYMBOL.finditer(kallsyms)]
+    symbols = [match[1].decode() for match in _FUNCTION_LINE.finditer(kallsyms)]
     places = [at for at, name in enumerate(symbols) if name in _ANCHORS]
     first, last = (min(places) - _AROUND, max(places) + _AROUND) if len(places) > 1 else (0, -1)
     for at, name in enumerate(symbols):

@@ -177,8 +177,8 @@ MUTATIONS: list[tuple[str, Callable[[], Kernel], Change, set[str]]] = [
     ("fallback without its full unmap", lost, lambda e: without(e, FULL), {"fallback"}),
     ("fallback for another reason", lost,
      lambda e: changed(e, FALLS_BACK, detail="raced"), {"conformance"}),
-    ("needless fallback", one_page, lambda e: without(
-        inserted(e, END, fallback(), *full_unmap()), UNMAPS), {"fallback"}),
+    ("needless fallback", one_page, lambda e: inserted(
+        without(e, UNMAPS), END, fallback(), *full_unmap()), {"fallback"}),
     ("needless full unmap", one_page, lambda e: inserted(e, END, *full_unmap(M2)), {"fallback"}),
 ]  # fmt: skip
 
