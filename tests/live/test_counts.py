@@ -84,7 +84,7 @@ def test_duration_agrees_with_function_graph(observed: Observed) -> None:
         assert surely <= bucket.value <= perhaps, (bound, graph)
 
 
-@REVMAP
+@pytest.mark.parametrize("observed", ["lab-fentry", "tracking-fentry"], indirect=True)
 def test_two_vms_keep_their_own_counts(observed: Observed) -> None:
     lab, exporter, _ = observed
     with (
