@@ -146,9 +146,9 @@ def _gives_way(
     canonical: int,
     size: int,
 ) -> bool:
-    """Whether all that leads to the canonical range is mapped in the nested one: nothing is mapped
+    """Whether all that leads to the canonical range is mapped in the nested one.
 
-    twice then.
+    Then nothing is mapped twice.
     """
     start, end = canonical, canonical + size
     while start < end:
