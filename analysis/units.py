@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nvscope.probes.units import digits
-from nvscope.probes.units import duration as duration
+from nvscope.probes.commands.units import digits
+from nvscope.probes.commands.units import duration as duration
 
 _SIZES = ((1 << 50, "PiB"), (1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 # Longest name of anything that is shown: a comm has 15 bytes, a VM's name may have any number.

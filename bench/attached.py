@@ -12,8 +12,8 @@ import sys
 
 import click
 
-from nvscope.probes.loader import load
-from nvscope.probes.programs import FENTRY
+from nvscope.probes.points.loader import load
+from nvscope.probes.points.programs import FENTRY
 
 _EMPTY = """
 int kfunc__vmlinux__FUNCTION(void *ctx) { return 0; }

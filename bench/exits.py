@@ -16,9 +16,9 @@ from pathlib import Path
 
 import click
 
-from nvscope.probes import sockfilter
-from nvscope.probes.pidfds import PidFds
-from nvscope.probes.procevents import Connector, Way
+from nvscope.probes.vms.exits import sockfilter
+from nvscope.probes.vms.exits.pidfds import PidFds
+from nvscope.probes.vms.exits.procevents import Connector, Way
 
 LOOP = "i=0; while [ $i -lt $0 ]; do /bin/true; i=$((i+1)); done"
 

@@ -27,9 +27,8 @@ from nvscope.exporter.web.threads import in_thread
 from nvscope.lab.prometheus import Prometheus, Target, config
 from nvscope.lab.services import Metrics
 from nvscope.lab.setup.prometheus import unpack
-from nvscope.probes.catalog import BY_NAME, applicable
-from nvscope.probes.decode import LOSSES
-from nvscope.probes.snapshot import (
+from nvscope.probes.counts.decode import LOSSES
+from nvscope.probes.counts.snapshot import (
     Attachment,
     NotifierUnmaps,
     RevmapRecords,
@@ -38,6 +37,7 @@ from nvscope.probes.snapshot import (
     Snapshot,
     VmKey,
 )
+from nvscope.probes.points.catalog import BY_NAME, applicable
 from tests.unit.exporter_fakes import FakeHost, FakeProc, FakeSource, durations
 
 if TYPE_CHECKING:

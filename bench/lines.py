@@ -20,10 +20,10 @@ from pathlib import Path
 import click
 
 from nvscope.lab.workloads.shadow import Refaults
-from nvscope.probes.decode import MAX_STRIPES, MMU_BYTES, ROW_BYTES, Row
-from nvscope.probes.events import Event
-from nvscope.probes.snapshot import SLOTS
-from nvscope.probes.tracefile import TraceError, open_trace
+from nvscope.probes.counts.decode import MAX_STRIPES, MMU_BYTES, ROW_BYTES, Row
+from nvscope.probes.counts.snapshot import SLOTS
+from nvscope.probes.traces.events import Event
+from nvscope.probes.traces.tracefile import TraceError, open_trace
 
 # ---- the layout, in bytes, to be changed here to see what another one does. Rows and states are
 # whole lines: no two of them share one.

@@ -19,8 +19,8 @@ from pathlib import Path
 import click
 from validate import events
 
-from nvscope.probes.events import About, Event
-from nvscope.probes.tracefile import MAX_BATCH_ROWS, Writer, columns_of
+from nvscope.probes.traces.events import About, Event
+from nvscope.probes.traces.tracefile import MAX_BATCH_ROWS, Writer, columns_of
 
 NVSCOPE = (sys.executable, "-m", "nvscope")
 

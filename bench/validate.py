@@ -17,8 +17,8 @@ from pathlib import Path
 
 import click
 
-from nvscope.probes.events import About, Event
-from nvscope.probes.tracefile import MAX_BATCH_ROWS, Writer, columns_of
+from nvscope.probes.traces.events import About, Event
+from nvscope.probes.traces.tracefile import MAX_BATCH_ROWS, Writer, columns_of
 
 PAGE = 4096
 PAGES = 100_000  # that the guest uses: 400 MiB

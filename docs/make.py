@@ -18,8 +18,7 @@ from nvscope.exporter.collector import VmCollector
 from nvscope.exporter.reloads import Reloads
 from nvscope.exporter.web.authentication import Authentication
 from nvscope.exporter.web.config import WebConfig
-from nvscope.probes.events import DETAILS, KINDS
-from nvscope.probes.snapshot import (
+from nvscope.probes.counts.snapshot import (
     SLOTS,
     Attachment,
     Durations,
@@ -32,6 +31,7 @@ from nvscope.probes.snapshot import (
     Snapshot,
     VmKey,
 )
+from nvscope.probes.traces.events import DETAILS, KINDS
 
 HERE = Path(__file__).resolve().parent
 

@@ -26,22 +26,22 @@ from nvscope.exporter.web import pages
 from nvscope.exporter.web.authentication import Authentication
 from nvscope.exporter.web.config import WebConfig
 from nvscope.exporter.web.server import Server
-from nvscope.probes import session
-from nvscope.probes.config.options import check_config_option, config_option, said_to_be_good
-from nvscope.probes.errors import LackError
-from nvscope.probes.identity import require_initial_pid_namespace
-from nvscope.probes.options import (
+from nvscope.probes.commands import session
+from nvscope.probes.commands.options import (
     max_vms_option,
     mechanisms_option,
     strict_option,
     symbols_option,
 )
+from nvscope.probes.config.options import check_config_option, config_option, said_to_be_good
+from nvscope.probes.counts.snapshot import Attachment
+from nvscope.probes.errors import LackError
 from nvscope.probes.pins import bpffs
 from nvscope.probes.pins.pinned import Pinned
-from nvscope.probes.points.option import points_option, require_apart
-from nvscope.probes.points.read import PointsFile
-from nvscope.probes.programs import MECHANISMS
-from nvscope.probes.snapshot import Attachment
+from nvscope.probes.points.pointsfile.option import points_option, require_apart
+from nvscope.probes.points.pointsfile.read import PointsFile
+from nvscope.probes.points.programs import MECHANISMS
+from nvscope.probes.vms.identity import require_initial_pid_namespace
 
 # Loopback: what VMs there are, and their uuids, is no matter for the whole network.
 DEFAULT_LISTEN = "127.0.0.1:9810"
@@ -59,7 +59,7 @@ class ClosableSource(Source, Protocol):
 @dataclass(frozen=True)
 class Wanted:
     """What the user asked of the probes: what is pinned in a folder, or the arguments of
-    probes.loader.load.
+    probes.points.loader.load.
     """
 
     pinned: Path | None
@@ -247,7 +247,8 @@ def open_source(wanted: Wanted) -> ClosableSource:
     if wanted.pinned:
         return _open_pinned(wanted.pinned)
     # Imported here: the help and the errors above need no bcc.
-    from nvscope.probes import features, loader
+    from nvscope.probes.kernel import features
+    from nvscope.probes.points import loader
 
     features.require_host(features.read_host())
     return loader.load(

@@ -18,12 +18,12 @@ from nvscope.exporter.metrics import families, self_metrics, zero_series
 from nvscope.exporter.vms import overflow
 from nvscope.exporter.vms.exits import SOURCES, ExitWatcher
 from nvscope.exporter.vms.liveness import Liveness
-from nvscope.probes.decode import LABELS
+from nvscope.probes.counts.decode import LABELS
+from nvscope.probes.counts.pools import SHARES
+from nvscope.probes.counts.snapshot import Attachment, Snapshot, VmKey
 from nvscope.probes.errors import LackError
-from nvscope.probes.identity import OTHER, Process, Vm
-from nvscope.probes.pools import SHARES
-from nvscope.probes.procevents import Way
-from nvscope.probes.snapshot import Attachment, Snapshot, VmKey
+from nvscope.probes.vms.exits.procevents import Way
+from nvscope.probes.vms.identity import OTHER, Process, Vm
 
 # The label's value; None: KVM could not be asked.
 _NV2 = {True: "true", False: "false", None: "unknown"}
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """Where the counts come from: probes.loader.Loaded, probes.pins.pinned.Pinned, or a fake."""
+    """Where the counts come from: loader.Loaded, pins.pinned.Pinned, or a fake."""
 
     @property
     def attachments(self) -> tuple[Attachment, ...]: ...
@@ -49,7 +49,7 @@ class Source(Protocol):
 
 
 class Host(Protocol):
-    """What the host is: probes.features.Host, probes.pins.about.Host, or a fake."""
+    """What the host is: probes.kernel.features.Host, probes.pins.about.Host, or a fake."""
 
     @property
     def kernel(self) -> str: ...

@@ -27,8 +27,8 @@ from nvscope.lab.series.cli import series
 from nvscope.lab.setup.steps import step
 from nvscope.lab.subject import Subject
 from nvscope.lab.vm import Lab
+from nvscope.probes.commands.finite import Finite
 from nvscope.probes.errors import InputError
-from nvscope.probes.finite import Finite
 
 COMMAND_TIMEOUT_SECONDS = 600
 BOOT_TIMEOUT_SECONDS = 300  # the debug kernel is the slow one

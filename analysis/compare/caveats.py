@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from nvscope.analysis.compare.runs import Labels, Run
 from nvscope.analysis.units import name, number
+from nvscope.probes.counts.snapshot import INCLUDES, Durations
 from nvscope.probes.errors import InputError
-from nvscope.probes.snapshot import INCLUDES, Durations
 
 FEW_CALLS = 300  # resample.py: of fewer a mean's interval may be too narrow
 _MUCH_LONGER = 1.1

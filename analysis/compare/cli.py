@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from nvscope.analysis.compare.conditions import Condition, parse
-from nvscope.probes import complete
+from nvscope.probes.commands import complete
+from nvscope.probes.commands.finite import Finite
 from nvscope.probes.errors import notice
-from nvscope.probes.finite import Finite
 
 EXIT_FAILED = 1
 _FILE = click.Path(path_type=Path)

@@ -11,7 +11,7 @@ from nvscope.analysis.compare import resample
 from nvscope.analysis.compare.metrics import QUANTILES, Estimate, Plan, Row, exact, ratio_of
 from nvscope.analysis.compare.resample import Draws, bounds
 from nvscope.analysis.compare.runs import Group, Run
-from nvscope.probes.snapshot import Durations
+from nvscope.probes.counts.snapshot import Durations
 
 
 def compare(a: Group, b: Group, runs: tuple[Run, Run], plan: Plan) -> tuple[Row, ...]:

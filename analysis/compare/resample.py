@@ -31,11 +31,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nvscope.probes.snapshot import SLOTS, Durations
+from nvscope.probes.counts.snapshot import SLOTS, Durations
 
 Floats = npt.NDArray[np.float64]
 
-# Where slots begin and end, in ns (probes/snapshot.py). The last has no end of its own.
+# Where slots begin and end, in ns (probes/counts/snapshot.py). The last has no end of its own.
 LOWS: Floats = np.array([0.0, *(2.0 ** (i - 1) for i in range(1, SLOTS))])
 HIGHS: Floats = np.array([0.0, *(2.0**i for i in range(1, SLOTS - 1)), np.inf])
 # What the call that nobody saw takes, of the end of the slowest slot seen: a slot more.

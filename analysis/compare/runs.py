@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nvscope.analysis.units import name
-from nvscope.probes.durations import total
+from nvscope.probes.counts.durations import total
+from nvscope.probes.counts.snapshot import SLOTS, Durations
 from nvscope.probes.errors import InputError, shown
-from nvscope.probes.snapshot import SLOTS, Durations
 
 # A run of a thousand VMs with five groups each has some 4 MB; what JSON makes of 8 MiB at worst,
 # a list of empty lists, fits 200 MiB of memory.

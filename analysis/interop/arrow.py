@@ -6,8 +6,8 @@ from typing import IO
 
 import pyarrow as pa
 
-from nvscope.probes.events import COLUMNS, About
-from nvscope.probes.tracefile import Writer
+from nvscope.probes.traces.events import COLUMNS, About
+from nvscope.probes.traces.tracefile import Writer
 
 
 class Sink:

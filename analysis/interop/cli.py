@@ -15,8 +15,8 @@ from nvscope.probes.errors import notice, shown
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from nvscope.probes.events import About
-    from nvscope.probes.tracefile import Source
+    from nvscope.probes.traces.events import About
+    from nvscope.probes.traces.tracefile import Source
 
 _EXAMPLES = """\b
 Examples:

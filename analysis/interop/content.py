@@ -7,8 +7,8 @@ from pathlib import Path
 from nvscope.analysis.interop.dialects import dialect
 from nvscope.analysis.interop.formats import source_of
 from nvscope.analysis.interop.text import MAX_LINE
-from nvscope.probes import filetypes
-from nvscope.probes.tracefile import TraceError
+from nvscope.probes.traces import filetypes
+from nvscope.probes.traces.tracefile import TraceError
 
 _PARQUET = b"PAR1"  # Parquet's file format, "Glossary"
 STREAM = b"\xff\xff\xff\xff"  # Arrow's columnar format, "Encapsulated message format"

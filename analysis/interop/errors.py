@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from nvscope.probes import private as private_files
 from nvscope.probes.errors import InputError
-from nvscope.probes.tracefile import TraceError
+from nvscope.probes.traces import private as private_files
+from nvscope.probes.traces.tracefile import TraceError
 
 
 @contextlib.contextmanager

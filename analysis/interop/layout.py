@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import pyarrow as pa
 
-from nvscope.probes.tracefile import SCHEMA, TraceError
+from nvscope.probes.traces.tracefile import SCHEMA, TraceError
 
 BOOT, TRACE, SHARE = "boot=", "trace=", "share="
 ALL = "all"

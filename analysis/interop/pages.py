@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from nvscope.analysis.interop.thrift import INTEGERS, LIST, STRUCT, Cursor, ThriftError
-from nvscope.probes.ipcframes import MAX_WORDS_BYTES
+from nvscope.probes.traces.ipcframes import MAX_WORDS_BYTES
 
 MAGIC = b"PAR1"
 MAX_FOOTER_BYTES = 1 << 25  # of two thousand million rows, in groups of parquet.GROUP_ROWS

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 from nvscope.analysis.interop import pages
 from nvscope.analysis.interop.layout import NUMBER
 from nvscope.analysis.interop.pages import PageError
-from nvscope.probes.about import ABOUT_KEY, AboutError, dumped, parsed
 from nvscope.probes.errors import shown
-from nvscope.probes.events import About
-from nvscope.probes.ipcframes import MAX_WORDS, MAX_WORDS_BYTES
-from nvscope.probes.tracefile import MAX_BATCH_ROWS, SCHEMA, TraceError, sound
+from nvscope.probes.traces.about import ABOUT_KEY, AboutError, dumped, parsed
+from nvscope.probes.traces.events import About
+from nvscope.probes.traces.ipcframes import MAX_WORDS, MAX_WORDS_BYTES
+from nvscope.probes.traces.tracefile import MAX_BATCH_ROWS, SCHEMA, TraceError, sound
 
 ENDING_KEY = b"nvscope.ending"  # how the trace ended, "" of a complete one
 # Rows are gathered into groups of this many: what a reader has to hold at one time.

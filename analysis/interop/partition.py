@@ -25,8 +25,8 @@ from nvscope.analysis.interop.layout import (
 )
 from nvscope.analysis.interop.parquet import ENDING_KEY, said_of
 from nvscope.probes.errors import InputError
-from nvscope.probes.events import About
-from nvscope.probes.tracefile import TraceError
+from nvscope.probes.traces.events import About
+from nvscope.probes.traces.tracefile import TraceError
 
 # Rows that are sorted by VM at one time: some 40 MiB. A VM's rows of them are a row group.
 GATHERED_ROWS = 1 << 19

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from nvscope.analysis.interop.lanes import Lanes
 from nvscope.analysis.interop.refaults import Refaults
-from nvscope.probes.events import About, Event
-from nvscope.probes.tracefile import events
+from nvscope.probes.traces.events import About, Event
+from nvscope.probes.traces.tracefile import events
 
 MAX_NAME = 100
 # Arrows from one unmap: past these a picture gets no clearer.

@@ -14,7 +14,7 @@ from typing import IO, Protocol
 import click
 
 from nvscope.probes.errors import InputError, LackError
-from nvscope.probes.tracefile import TraceError
+from nvscope.probes.traces.tracefile import TraceError
 
 STDIO = Path("-")  # standard input, or standard output
 

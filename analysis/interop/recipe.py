@@ -11,9 +11,9 @@ import resource
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from nvscope.probes.btf import Btf
 from nvscope.probes.errors import LackError
-from nvscope.probes.features import ARCH, Roots, read_host, revmap
+from nvscope.probes.kernel.btf import Btf
+from nvscope.probes.kernel.features import ARCH, Roots, read_host, revmap
 
 GROUP = "nv"
 HEADER = "# nvscope: "  # of the line that says what was traced where; JSON follows

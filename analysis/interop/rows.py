@@ -23,7 +23,7 @@ from nvscope.analysis.interop.values import (
     result,
     word,
 )
-from nvscope.probes.events import Event
+from nvscope.probes.traces.events import Event
 
 PAGE_BYTES = 4096  # of a gfn, where a header does not say otherwise
 MAX_TASKS = 1 << 16  # in the middle of something at one time

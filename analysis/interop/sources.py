@@ -19,8 +19,8 @@ from nvscope.analysis.interop.pipes import settled
 from nvscope.analysis.interop.rows import Rows
 from nvscope.analysis.interop.text import FORMATS, Seen, parse
 from nvscope.analysis.interop.values import is_ours
-from nvscope.probes.events import About, Event
-from nvscope.probes.tracefile import SCHEMA, Source, TraceError, columns_of, open_trace
+from nvscope.probes.traces.events import About, Event
+from nvscope.probes.traces.tracefile import SCHEMA, Source, TraceError, columns_of, open_trace
 
 BATCH_ROWS = 8192
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from nvscope.analysis.interop import parquet
 from nvscope.analysis.interop.layout import ALL, NUMBER, NUMBERED, ROWS_KEY, files, shares
-from nvscope.probes.events import COLUMNS, About
-from nvscope.probes.tracefile import TraceError
+from nvscope.probes.traces.events import COLUMNS, About
+from nvscope.probes.traces.tracefile import TraceError
 
 # (rows,) int64, where the rows of a batch are in the trace; and the batch.
 Numbered = tuple[np.ndarray[Any, np.dtype[np.int64]], pa.RecordBatch]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from nvscope.analysis.interop.recipe import EVENTS
 from nvscope.analysis.interop.text import Raw
-from nvscope.probes.events import DETAILS, Event
+from nvscope.probes.traces.events import DETAILS, Event
 
 TRACEPOINT = "kvm_nested_revmap_broken"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nvscope.probes import complete
+from nvscope.probes.commands import complete
 from nvscope.probes.errors import InputError, shown
 
 _EXAMPLES = """\b

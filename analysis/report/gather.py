@@ -16,8 +16,8 @@ from nvscope.analysis.report.follow import Follower, Row
 from nvscope.analysis.report.tally import Tally, kind_codes
 from nvscope.analysis.report.timeline import Timeline
 from nvscope.analysis.report.vms import MAX_VMS, Vms
-from nvscope.probes.events import DETAILS, KINDS, About
-from nvscope.probes.tracefile import Source
+from nvscope.probes.traces.events import DETAILS, KINDS, About
+from nvscope.probes.traces.tracefile import Source
 
 _KINDS = tuple(KINDS)
 _DETAILS = frozenset(word for words in DETAILS.values() for word in words) | {""}

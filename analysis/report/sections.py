@@ -16,7 +16,7 @@ from nvscope.analysis.report.tally import SERIES
 from nvscope.analysis.report.unmaps import Cost
 from nvscope.analysis.report.vms import Shadow, Vm
 from nvscope.analysis.units import duration, name, number, ratio, share, size
-from nvscope.probes.events import About
+from nvscope.probes.traces.events import About
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 SCOPES = ("full", "ranged")  # of a shadow unmap: the css classes, too

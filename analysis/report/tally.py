@@ -13,7 +13,7 @@ from nvscope.analysis.report.latency import SLOTS, Latency, slots
 from nvscope.analysis.report.timeline import Timeline
 from nvscope.analysis.report.vms import Vms
 from nvscope.analysis.units import name
-from nvscope.probes.events import KINDS
+from nvscope.probes.traces.events import KINDS
 
 # Series of durations -> what the page calls them; in its order.
 SERIES: Mapping[str, str] = {

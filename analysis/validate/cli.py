@@ -11,7 +11,7 @@ from nvscope.analysis.model.variants import VARIANTS
 from nvscope.analysis.validate import formats
 from nvscope.analysis.validate.findings import UNKNOWN, VIOLATION, Result
 from nvscope.analysis.validate.require import MET, UNMET, Requirement, SpecError, answers, parse
-from nvscope.probes import complete
+from nvscope.probes.commands import complete
 from nvscope.probes.errors import InputError, LackError, notice
 
 EXIT_PASS, EXIT_VIOLATION, EXIT_UNREADABLE, EXIT_UNKNOWN = 0, 1, 2, 3

@@ -20,7 +20,7 @@ import click
 import nvscope
 from nvscope.analysis.interop.layout import trace_folders
 from nvscope.probes.errors import LackError
-from nvscope.probes.tracefile import TraceError
+from nvscope.probes.traces.tracefile import TraceError
 
 if TYPE_CHECKING:
     import distributed

@@ -18,7 +18,7 @@ from nvscope.analysis.validate.follow import follow
 from nvscope.analysis.validate.local import running
 from nvscope.analysis.validate.progress import showing
 from nvscope.probes.errors import notice
-from nvscope.probes.tracefile import TraceError
+from nvscope.probes.traces.tracefile import TraceError
 
 
 @dataclass(frozen=True)

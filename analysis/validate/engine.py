@@ -30,7 +30,7 @@ from nvscope.analysis.validate.scope import scope_of
 from nvscope.analysis.validate.unmapping import Unmapped
 from nvscope.analysis.validate.watched import AFTER_LOSS, Book, Vm
 from nvscope.analysis.validate.world import World
-from nvscope.probes.events import About, Event
+from nvscope.probes.traces.events import About, Event
 
 if TYPE_CHECKING:
     from nvscope.analysis.validate.compiled import Compiled
@@ -186,7 +186,7 @@ class Engine:
     def _loss(self, row: Row) -> None:
         """What was lost came after this row, and before the time that it states.
 
-        That is when the recorder had read how much is lost (probes.recorder, Loaded.drain).
+        That is when the recorder had read how much is lost (recorder.py, Loaded.drain).
         """
         self._lossy_until = max(row.time_ns, self._lossy_until)
         if self._share.n == 0:

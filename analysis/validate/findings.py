@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nvscope.probes.events import About, Event
+from nvscope.probes.traces.events import About, Event
 
 # The five invariants -> what each says. `honesty` has no findings: it is the verdict "unknown".
 INVARIANTS: Mapping[str, str] = {

@@ -19,7 +19,7 @@ from nvscope.analysis.validate.findings import Finding, Result
 from nvscope.analysis.validate.parts import note_ending, numbered, variant_of
 from nvscope.analysis.validate.run import validate
 from nvscope.analysis.validate.subtrace import Traced, sub_traces, to_be_traced
-from nvscope.probes.tracefile import Reader, TraceError, open_trace
+from nvscope.probes.traces.tracefile import Reader, TraceError, open_trace
 
 NOT_KEPT = "no sub-trace: a pipe is read once, and it was too much to keep"
 POLL_SECONDS = 0.2

@@ -17,8 +17,8 @@ from nvscope.analysis.validate.engine import Engine
 from nvscope.analysis.validate.findings import SUBJECTS, Finding, Result
 from nvscope.analysis.validate.rows import ALL, Share
 from nvscope.analysis.validate.subtrace import Traced, sub_traces
-from nvscope.probes.events import About
-from nvscope.probes.tracefile import Source, TraceError
+from nvscope.probes.traces.events import About
+from nvscope.probes.traces.tracefile import Source, TraceError
 
 CUT_SHORT = "the trace is not whole: {}"
 

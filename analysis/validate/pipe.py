@@ -11,7 +11,7 @@ from typing import IO
 
 from nvscope.analysis.interop.stored import Numbered
 from nvscope.analysis.validate.parts import numbered
-from nvscope.probes.tracefile import Reader
+from nvscope.probes.traces.tracefile import Reader
 
 POLL_SECONDS = 0.2
 # After Ctrl-C, which the recorder at the other end got as well: until its last rows are here.

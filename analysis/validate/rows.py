@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from nvscope.probes.events import DETAILS, KINDS, Event
-from nvscope.probes.tracefile import TraceError, events
+from nvscope.probes.traces.events import DETAILS, KINDS, Event
+from nvscope.probes.traces.tracefile import TraceError, events
 
 # Granules of 4, 16 and 64 KiB and blocks of them (Arm ARM, D8.2): powers of two, no smaller.
 _SMALLEST_MAPPING = 4096

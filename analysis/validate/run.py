@@ -18,7 +18,7 @@ from nvscope.analysis.validate.local import running
 from nvscope.analysis.validate.parts import Part, Progress, judge_part, silent, trace_part
 from nvscope.analysis.validate.rows import Share
 from nvscope.analysis.validate.subtrace import to_be_traced
-from nvscope.probes.tracefile import TraceError
+from nvscope.probes.traces.tracefile import TraceError
 
 T = TypeVar("T")
 Outcome = Result | TraceError

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from nvscope.analysis.model.variants import Variant
-from nvscope.probes.events import About
+from nvscope.probes.traces.events import About
 
 NOT_SEEN = "the recorder did not see all that is needed: {} was not attached"
 NOT_MODELLED = "no model knows how this kernel decides"

@@ -16,8 +16,8 @@ from nvscope.analysis.validate.engine import Engine
 from nvscope.analysis.validate.findings import Finding
 from nvscope.analysis.validate.rows import Numbers
 from nvscope.analysis.validate.shrink import Budget, ddmin
-from nvscope.probes.events import About, Event
-from nvscope.probes.tracefile import events
+from nvscope.probes.traces.events import About, Event
+from nvscope.probes.traces.tracefile import events
 
 MAX_ROWS = 10_000  # of one finding
 MAX_TRACED = 20  # findings that get a sub-trace

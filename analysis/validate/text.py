@@ -18,7 +18,7 @@ from nvscope.analysis.validate.findings import (
 from nvscope.analysis.validate.require import Answer
 from nvscope.analysis.validate.verdicts import Verdict, doubts_of, verdicts
 from nvscope.probes.errors import shown
-from nvscope.probes.events import Event
+from nvscope.probes.traces.events import Event
 
 WIDTH = 80
 _SHOWN_ROWS = 30  # of a sub-trace; --format json has all

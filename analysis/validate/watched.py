@@ -16,7 +16,7 @@ from nvscope.analysis.validate.findings import (
     StateView,
 )
 from nvscope.analysis.validate.records import Records
-from nvscope.probes.events import Event
+from nvscope.probes.traces.events import Event
 
 # Why something cannot be judged.
 BEFORE = "mapped before the trace began"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from nvscope.probes import complete
+from nvscope.probes.commands import complete
+from nvscope.probes.commands.options import parsed, seconds
 from nvscope.probes.errors import InputError
-from nvscope.probes.options import parsed, seconds
 
 _EXIT = {"equal": 0, "differs": 1, "changing": 3, "unknown": 3}
 
@@ -62,7 +62,7 @@ def verify(trace: Path, as_json: bool, patience: float, debugfs: Path) -> None:
     from nvscope.analysis.interop.errors import said_in_a_line
     from nvscope.analysis.interop.pipes import is_pipe
     from nvscope.analysis.verify import look, text
-    from nvscope.probes.record import BOOT_ID
+    from nvscope.probes.commands.record.cli import BOOT_ID
 
     if is_pipe(trace):
         raise InputError(f"{trace}: verify reads it several times: a pipe will not do, a file will")

@@ -21,8 +21,8 @@ from nvscope.analysis.verify.compared import (
 )
 from nvscope.analysis.verify.debugfs import Shown, shown
 from nvscope.analysis.verify.traced import TracedVm, Tracing
+from nvscope.probes.commands.record.recorder import FLUSH_SECONDS
 from nvscope.probes.errors import InputError, LackError
-from nvscope.probes.recorder import FLUSH_SECONDS
 
 # What has happened is in the file after that: the recorder's own time, and as much for a busy host.
 SETTLE_SECONDS = 2 * FLUSH_SECONDS

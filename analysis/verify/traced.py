@@ -15,7 +15,7 @@ from nvscope.analysis.validate.rows import Columns, decode
 from nvscope.analysis.validate.scope import NOT_SEEN
 from nvscope.analysis.validate.watched import AFTER_FINDING, AFTER_LOSS, Vm, Watched
 from nvscope.analysis.verify.spans import Span, Spans, merged, minus
-from nvscope.probes.events import About
+from nvscope.probes.traces.events import About
 
 NOT_MADE = "something was mapped by an MMU of which the trace does not say that it was made"
 

@@ -13,15 +13,9 @@ from prometheus_client.core import (
 from prometheus_client.metrics_core import Metric
 
 from nvscope.exporter.metrics.histogram import Histograms, seconds
-from nvscope.probes.durations import total
-from nvscope.probes.identity import Vm
-from nvscope.probes.snapshot import (
-    Durations,
-    S2Faults,
-    ShadowUnmaps,
-    Snapshot,
-    VmKey,
-)
+from nvscope.probes.counts.durations import total
+from nvscope.probes.counts.snapshot import Durations, S2Faults, ShadowUnmaps, Snapshot, VmKey
+from nvscope.probes.vms.identity import Vm
 
 Labels = tuple[str, ...]
 Vms = Mapping[VmKey, Vm]

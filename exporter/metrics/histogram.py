@@ -37,13 +37,13 @@ def seconds(duration_ns: int) -> float:
 def buckets(slots: tuple[int, ...]) -> list[tuple[str, float]]:
     """Return cumulative buckets: (upper bound in seconds as text, count of durations below it).
 
-    slots: SLOTS counts, slot i covers [2**(i-1), 2**i) ns (probes/snapshot.py), so the bucket
+    slots: SLOTS counts, slot i covers [2**(i-1), 2**i) ns (counts/snapshot.py), so the bucket
     of bound 2**k ns is the sum of slots 0..k. A duration of exactly 2**k ns lies one bucket
     higher than Prometheus' "le" would have it: the resolution is 1 ns. The count of +Inf is the
     sum of all slots and not Durations.count, for the two are read from a map that is being
     written to, and a histogram whose buckets and count disagree is invalid.
 
-    >>> from nvscope.probes.snapshot import SLOTS
+    >>> from nvscope.probes.counts.snapshot import SLOTS
     >>> counts = [0] * SLOTS
     >>> counts[3], counts[11], counts[39] = 1, 5, 2  # 4..7 ns, 1.024..2.047 us, over 2**38 ns
     >>> shown = buckets(tuple(counts))

@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import Metric
 
 from nvscope.exporter.metrics.families import counter
 from nvscope.exporter.metrics.histogram import seconds
-from nvscope.probes.snapshot import Attachment, Room, Runs
+from nvscope.probes.counts.snapshot import Attachment, Room, Runs
 
 
 def up(works: bool) -> Metric:

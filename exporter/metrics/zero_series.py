@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import replace
 
 from nvscope.exporter.metrics.families import FALLBACKS
-from nvscope.probes.durations import NONE
-from nvscope.probes.snapshot import (
+from nvscope.probes.counts.durations import NONE
+from nvscope.probes.counts.snapshot import (
     Attachment,
     NotifierUnmaps,
     S2Faults,

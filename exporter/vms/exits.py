@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable, Iterable, Set
 from typing import Self
 
-from nvscope.probes.identity import Process
-from nvscope.probes.pidfds import PidFds
-from nvscope.probes.procevents import Connector, Way
+from nvscope.probes.vms.exits.pidfds import PidFds
+from nvscope.probes.vms.exits.procevents import Connector, Way
+from nvscope.probes.vms.identity import Process
 
 # The ways, the best first; in the last, each scrape looks at every VM, as it does in any case.
 SCRAPE = "scrape"

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Set
 from copy import copy
 from dataclasses import dataclass
 
-from nvscope.probes.identity import Identities, Process, Vm
-from nvscope.probes.snapshot import VmKey
+from nvscope.probes.counts.snapshot import VmKey
+from nvscope.probes.vms.identity import Identities, Process, Vm
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from typing import TypeVar
 
-from nvscope.probes.durations import NONE, difference, total
-from nvscope.probes.snapshot import (
+from nvscope.probes.counts.durations import NONE, difference, total
+from nvscope.probes.counts.snapshot import (
     Durations,
     NotifierUnmaps,
     RevmapRecords,

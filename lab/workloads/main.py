@@ -28,7 +28,7 @@ from nvscope.lab.workloads.ledger import Ledger
 from nvscope.lab.workloads.protocol import PAYLOAD_BYTES
 from nvscope.lab.workloads.synthetic import DATA_IPA, PAGE_BYTES, NestedGuest
 from nvscope.lab.workloads.unknown import UnknownLedger
-from nvscope.probes.finite import Finite
+from nvscope.probes.commands.finite import Finite
 
 NESTED_IPA = 0x8000_0000  # where L2 sees its pages
 _MAX_PAGES = 1 << 16

@@ -28,7 +28,7 @@ from nvscope.lab.workloads.main import (
     run,
 )
 from nvscope.lab.workloads.synthetic import DATA_IPA, PAGE_BYTES, NestedGuest
-from nvscope.probes.finite import Finite
+from nvscope.probes.commands.finite import Finite
 
 PAGES = 32
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from nvscope.probes.madvise import MADV_COLLAPSE, MADV_PAGEOUT, advise
+from nvscope.probes.kernel.madvise import MADV_COLLAPSE, MADV_PAGEOUT, advise
 
 CGROUPS = Path("/sys/fs/cgroup")
 SWAP_MIB = 512

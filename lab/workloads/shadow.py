@@ -10,7 +10,7 @@ from nvscope.lab.workloads.revmap import Fallback, Record, ReverseMap, Stores
 from nvscope.lab.workloads.stage2 import SMALL, Granule
 from nvscope.lab.workloads.tracking import Tracking
 
-# Kinds of reverse maps, as probes.features names them; "none" is not among them.
+# Kinds of reverse maps, as probes.kernel.features names them; "none" is not among them.
 KINDS: dict[str, Callable[[Stores], ReverseMap | Tracking]] = {
     "maple": ReverseMap,
     "tracking": Tracking,

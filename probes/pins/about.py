@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import nvscope
-from nvscope.probes.counters import MAPS
-from nvscope.probes.decode import POINTS
-from nvscope.probes.programs import SHARED
-from nvscope.probes.snapshot import Attachment
+from nvscope.probes.counts.counters import MAPS
+from nvscope.probes.counts.decode import POINTS
+from nvscope.probes.counts.snapshot import Attachment
+from nvscope.probes.points.programs import SHARED
 
 # The map's one value. A host's attachments take some 2 KiB.
 ABOUT_BYTES = 32 << 10

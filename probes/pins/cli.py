@@ -7,21 +7,22 @@ from pathlib import Path
 
 import click
 
-from nvscope.probes import features, session
-from nvscope.probes.config.options import check_config_option, config_option, said_to_be_good
-from nvscope.probes.errors import LackError
-from nvscope.probes.options import (
+from nvscope.probes.commands import session
+from nvscope.probes.commands.options import (
     max_vms_option,
     mechanisms_option,
     strict_option,
     symbols_option,
 )
+from nvscope.probes.config.options import check_config_option, config_option, said_to_be_good
+from nvscope.probes.errors import LackError
+from nvscope.probes.kernel import features
 from nvscope.probes.pins import bpffs
 from nvscope.probes.pins.layout import CURRENT
 from nvscope.probes.pins.options import group_id, group_option, pins_option
-from nvscope.probes.points.option import points_option, require_apart
-from nvscope.probes.points.read import PointsFile
-from nvscope.probes.programs import MECHANISMS
+from nvscope.probes.points.pointsfile.option import points_option, require_apart
+from nvscope.probes.points.pointsfile.read import PointsFile
+from nvscope.probes.points.programs import MECHANISMS
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -97,8 +98,8 @@ def _load(
     strict: bool,
     max_vms: int,
 ) -> None:
-    from nvscope.probes import loader  # the help and the errors above need no bcc
     from nvscope.probes.pins import write
+    from nvscope.probes.points import loader  # the help and the errors above need no bcc
 
     write.clean(folder)
     loaded = loader.load(

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from nvscope.probes import libbpf, stats
-from nvscope.probes.counters import MAPS, Counters
+from nvscope.probes.counts import stats
+from nvscope.probes.counts.counters import MAPS, Counters
+from nvscope.probes.counts.snapshot import Attachment, Snapshot, VmKey, notifier_seen
 from nvscope.probes.errors import LackError
+from nvscope.probes.kernel import libbpf
 from nvscope.probes.pins import about
 from nvscope.probes.pins.layout import ABOUT, CURRENT, STATS
-from nvscope.probes.snapshot import Attachment, Snapshot, VmKey, notifier_seen
 
 
 @dataclass(frozen=True)

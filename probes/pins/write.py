@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nvscope.probes import libbpf
-from nvscope.probes.counters import MAPS
+from nvscope.probes.counts.counters import MAPS
 from nvscope.probes.errors import LackError
+from nvscope.probes.kernel import libbpf
 from nvscope.probes.pins import bpffs
 from nvscope.probes.pins.about import ABOUT_BYTES, About, Host, our_stamp
 from nvscope.probes.pins.layout import ABOUT, CURRENT, LINKS, LOADING, OLD, STATS
 
 if TYPE_CHECKING:
-    from nvscope.probes.loader import Loaded
+    from nvscope.probes.points.loader import Loaded
 
 # Whoever owns a link may detach.
 _OWNERS_FOLDER, _OWNERS_PIN = 0o700, 0o600

@@ -1,1 +1,1 @@
-"""Points files: which functions of a kernel serve the probe points, where they have other names."""
+"""Probe points: which functions serve them, the BPF programs on these, compiled and attached."""

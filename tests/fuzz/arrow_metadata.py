@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 
 from nvscope.analysis.interop.parquet import ENDING_KEY
 from nvscope.cli import main
-from nvscope.probes.about import ABOUT_KEY
-from nvscope.probes.events import SCHEMA_VERSION, About
+from nvscope.probes.traces.about import ABOUT_KEY
+from nvscope.probes.traces.events import SCHEMA_VERSION, About
 
 _SAMPLES = Path(__file__).resolve().parents[2] / "analysis/samples"
 _NAMES = ("recycling.arrows", "stock.arrows", "bugs/lost-record.arrows")

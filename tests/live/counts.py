@@ -19,7 +19,7 @@ from nvscope.lab.witness import (
     by_ftrace,
     threads_of,
 )
-from nvscope.probes.events import Event
+from nvscope.probes.traces.events import Event
 
 UNMAPS = "nvscope_notifier_unmap_duration_seconds"
 FAULTS = "nvscope_s2_fault_duration_seconds_count"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nvscope.probes.snapshot import INCLUDES
+from nvscope.probes.counts.snapshot import INCLUDES
 from tests.live.kernels import Seen
 
 RESULTS = Path(__file__).resolve().parents[2] / "build/kernels"

@@ -17,8 +17,8 @@ from nvscope.lab.services import Exporter, Recording, Synthetic
 from nvscope.lab.vm import Lab
 from nvscope.lab.workloads.bugs import BUGS, PARAMETERS, bugs_of
 from nvscope.lab.workloads.cases import CASES
-from nvscope.probes.events import Event
-from nvscope.probes.tracefile import open_trace
+from nvscope.probes.traces.events import Event
+from nvscope.probes.traces.tracefile import open_trace
 from tests.live.conftest import Observed
 from tests.live.counts import NOT_RECORDED, assert_all_agree, by_trace, oracle, traced
 from tests.live.witness import compare_at_end

@@ -9,7 +9,7 @@ import pytest
 from nvscope.lab.machine import METRICS_PORT
 from nvscope.lab.services import Exporter, GuestProcess
 from nvscope.lab.vm import Lab
-from nvscope.probes.catalog import applicable
+from nvscope.probes.points.catalog import applicable
 from tests.live.conftest import Observed
 
 LACKS = 3

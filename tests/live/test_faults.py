@@ -12,7 +12,7 @@ import pytest
 from nvscope.analysis.validate.run import validate
 from nvscope.lab.services import Exporter, Recording, Synthetic
 from nvscope.lab.vm import Lab
-from nvscope.probes.tracefile import open_trace
+from nvscope.probes.traces.tracefile import open_trace
 from tests.live.counts import (
     GUEST_ABORT,
     NOT_RECORDED,

@@ -11,7 +11,7 @@ from nvscope.analysis.interop.cli import convert
 from nvscope.analysis.validate.run import validate
 from nvscope.lab.services import GuestProcess, Synthetic
 from nvscope.lab.vm import Lab
-from nvscope.probes.tracefile import open_trace
+from nvscope.probes.traces.tracefile import open_trace
 from tests.live.counts import NOT_RECORDED, by_trace
 
 

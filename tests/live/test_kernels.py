@@ -16,7 +16,7 @@ import pytest
 from nvscope.analysis.validate.run import validate
 from nvscope.lab import assets
 from nvscope.lab.vm import Lab
-from nvscope.probes.tracefile import open_trace
+from nvscope.probes.traces.tracefile import open_trace
 from tests.live import tables
 from tests.live.counts import GUEST_ABORT, NOT_RECORDED, assert_all_agree, by_trace
 from tests.live.kernels import UNMAPS, VMS, Seen, watch

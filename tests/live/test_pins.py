@@ -9,8 +9,8 @@ import pytest
 
 from nvscope.lab.services import Exporter, GuestProcess, ManyVms, Synthetic
 from nvscope.lab.vm import Lab
-from nvscope.probes.decode import LABELS
-from nvscope.probes.pools import SHARES
+from nvscope.probes.counts.decode import LABELS
+from nvscope.probes.counts.pools import SHARES
 from tests.live.counts import UNMAPS, assert_all_agree
 
 LOAD_SECONDS = 300

@@ -13,8 +13,8 @@ import pytest
 from nvscope.analysis.validate.run import validate
 from nvscope.lab.services import Recording, Synthetic
 from nvscope.lab.vm import Lab
-from nvscope.probes.events import Event
-from nvscope.probes.tracefile import open_trace
+from nvscope.probes.traces.events import Event
+from nvscope.probes.traces.tracefile import open_trace
 from tests.live.counts import NOT_RECORDED, assert_ftrace_agrees, by_trace, oracle, traced
 
 MASK = (1 << 64) - 1

@@ -7,7 +7,7 @@ import io
 
 from nvscope.lab.services import GuestProcess, Synthetic
 from nvscope.lab.vm import Lab
-from nvscope.probes.tracefile import Reader
+from nvscope.probes.traces.tracefile import Reader
 
 SMALL = "/tmp/small"  # a file system with room for the first batches only
 BEGIN_SECONDS = 300

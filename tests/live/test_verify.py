@@ -20,8 +20,8 @@ from nvscope.lab.workloads.main import NESTED_IPA
 from nvscope.lab.workloads.player import BLOCK_IPA
 from nvscope.lab.workloads.protocol import L2_CODE_NESTED_IPA, RAM_IPA
 from nvscope.lab.workloads.synthetic import BLOCK_BYTES, DATA_IPA, PAGE_BYTES
-from nvscope.probes.events import About, Event
-from nvscope.probes.tracefile import Reader, Writer, columns_of
+from nvscope.probes.traces.events import About, Event
+from nvscope.probes.traces.tracefile import Reader, Writer, columns_of
 
 SECONDS = 240
 CODE = [L2_CODE_NESTED_IPA, L2_CODE_NESTED_IPA + PAGE_BYTES]

@@ -10,7 +10,7 @@ from nvscope.analysis.verify.compared import VmResult, compared
 from nvscope.analysis.verify.debugfs import Shown
 from nvscope.analysis.verify.ptdump import parsed
 from nvscope.analysis.verify.traced import Tracing
-from nvscope.probes.events import About, Event
+from nvscope.probes.traces.events import About, Event
 
 
 def compare_at_end(events: Sequence[Event], tables: Mapping[str, str]) -> VmResult:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nvscope.analysis.compare.runs import Group
-from nvscope.probes.snapshot import SLOTS, Durations
+from nvscope.probes.counts.snapshot import SLOTS, Durations
 
 
 def durations(ns: npt.NDArray[np.float64] | Sequence[float]) -> Durations:

@@ -16,7 +16,7 @@ from nvscope.analysis.validate.local import Here
 from nvscope.analysis.validate.parts import Part
 from nvscope.analysis.validate.rows import Share
 from nvscope.analysis.validate.run import Outcome, Trace, judge_all, traces_of
-from nvscope.probes.events import DETAILS, KINDS, Event
+from nvscope.probes.traces.events import DETAILS, KINDS, Event
 from tests.unit.analysis_kernel import PAGE
 from tests.unit.analysis_traces import Events, written
 from tests.unit.test_analysis_validate_mutations import MUTATIONS, STORIES, variant

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from nvscope.probes.events import Event
+from nvscope.probes.traces.events import Event
 
 PAGE, BLOCK, HUGE = 1 << 12, 1 << 21, 1 << 30
 TOP = 1 << 52

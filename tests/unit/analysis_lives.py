@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 from typing import Any
 
-from nvscope.probes.events import Event
+from nvscope.probes.traces.events import Event
 from tests.unit.analysis_kernel import BLOCK, HUGE, PAGE, PAGES, TOP
 from tests.unit.analysis_traces import M1, M2, VM, VM2, Events, booted
 

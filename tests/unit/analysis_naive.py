@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nvscope.probes.events import Event
+from nvscope.probes.traces.events import Event
 
 
 class UnclearError(Exception):

@@ -6,8 +6,8 @@ import io
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from nvscope.probes.events import About, Event
-from nvscope.probes.tracefile import Reader, Writer, columns_of
+from nvscope.probes.traces.events import About, Event
+from nvscope.probes.traces.tracefile import Reader, Writer, columns_of
 
 KVM, MMU, VCPU, KSWAPD = 0xFFFF000000100000, 0xFFFF000000200000, 71, 40
 PAGE, MS = 4096, 1_000_000

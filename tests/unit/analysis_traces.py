@@ -10,8 +10,8 @@ from typing import Any
 from nvscope.analysis.model.variants import VARIANTS
 from nvscope.analysis.validate.engine import Engine
 from nvscope.analysis.validate.findings import Result
-from nvscope.probes.events import About, Event
-from nvscope.probes.tracefile import Writer, columns_of
+from nvscope.probes.traces.events import About, Event
+from nvscope.probes.traces.tracefile import Writer, columns_of
 from tests.unit.analysis_kernel import Kernel
 
 VM, VM2 = 0xFFFF000012340000, 0xFFFF000012350000

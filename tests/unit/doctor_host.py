@@ -8,9 +8,9 @@ from pathlib import Path
 
 from probes_btf import kernel
 
-from nvscope.probes.catalog import PROBE_POINTS
-from nvscope.probes.doctor.facts import Facts, read_facts
-from nvscope.probes.features import Roots
+from nvscope.probes.commands.doctor.facts import Facts, read_facts
+from nvscope.probes.kernel.features import Roots
+from nvscope.probes.points.catalog import PROBE_POINTS
 
 KERNEL = "7.3.4-test"
 SYMBOLS = frozenset(hook.symbol for point in PROBE_POINTS for hook in point.hooks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nvscope.probes.snapshot import (
+from nvscope.probes.counts.snapshot import (
     SLOTS,
     Attachment,
     Durations,

@@ -19,7 +19,7 @@ from nvscope.exporter.collector import VmCollector
 from nvscope.exporter.reloads import Reloads
 from nvscope.exporter.web.authentication import Authentication
 from nvscope.exporter.web.config import WebConfig
-from nvscope.probes.snapshot import VmKey
+from nvscope.probes.counts.snapshot import VmKey
 
 # Those that Prometheus gives each series; the cluster is the user's (alerts/recording.yml).
 OF_TARGETS = {"job", "instance", "cluster"}

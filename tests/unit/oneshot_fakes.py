@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 
 from exporter_fakes import durations
 
-from nvscope.probes.features import Host
-from nvscope.probes.snapshot import (
+from nvscope.probes.counts.snapshot import (
     Durations,
     NotifierUnmaps,
     S2Faults,
@@ -15,6 +14,7 @@ from nvscope.probes.snapshot import (
     Snapshot,
     VmKey,
 )
+from nvscope.probes.kernel.features import Host
 
 ALPHA, BETA = VmKey(0xFFFF0001, 77), VmKey(0xFFFF0002, 88)
 HOST = Host("aarch64", "7.3.4", True, True, "maple", frozenset(), "none")

@@ -14,12 +14,13 @@ import psutil
 from exporter_fakes import FakeProc
 from oneshot_fakes import ALPHA, BETA, HOST, busy
 
-from nvscope.probes import session
-from nvscope.probes.oneshot import run, top
-from nvscope.probes.oneshot.kinds import KINDS
-from nvscope.probes.oneshot.meter import Asked
-from nvscope.probes.oneshot.topview import State
-from nvscope.probes.snapshot import Attachment, Snapshot, VmKey
+from nvscope.probes.commands import session
+from nvscope.probes.commands.probe import run
+from nvscope.probes.commands.probe.kinds import KINDS
+from nvscope.probes.commands.probe.meter import Asked
+from nvscope.probes.commands.top import cli as top
+from nvscope.probes.commands.top.topview import State
+from nvscope.probes.counts.snapshot import Attachment, Snapshot, VmKey
 
 
 class Growing:

@@ -10,11 +10,11 @@ import pytest
 from exporter_fakes import ATTACHMENTS, FakeHost
 from probes_maps import Maps
 
-from nvscope.probes.counters import Counters
+from nvscope.probes.counts.counters import Counters
 from nvscope.probes.errors import LackError
 from nvscope.probes.pins import bpffs
 from nvscope.probes.pins.layout import LOCK
-from nvscope.probes.programs import Sizes
+from nvscope.probes.points.programs import Sizes
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from pathlib import Path
 
-from nvscope.probes.libbpf import library
+from nvscope.probes.kernel.libbpf import library
 
 
 class Blob:

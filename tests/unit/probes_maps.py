@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from nvscope.probes import decode, libbpf, pools, programs
-from nvscope.probes.decode import STRIPE_SHIFT, Heads, Key, Mmu, Row
-from nvscope.probes.libbpf import F_MMAPABLE, F_NO_PREALLOC, MapKind
-from nvscope.probes.programs import Sizes
-from nvscope.probes.snapshot import VmKey
+from nvscope.probes.counts import decode, pools
+from nvscope.probes.counts.decode import STRIPE_SHIFT, Heads, Key, Mmu, Row
+from nvscope.probes.counts.snapshot import VmKey
+from nvscope.probes.kernel import libbpf
+from nvscope.probes.kernel.libbpf import F_MMAPABLE, F_NO_PREALLOC, MapKind
+from nvscope.probes.points import programs
+from nvscope.probes.points.programs import Sizes
 
 MISSED = len(decode.EDGES) * len(decode.POINTS)
 

@@ -9,11 +9,11 @@ import os
 import sys
 from pathlib import Path
 
-from nvscope.probes import vms
-from nvscope.probes.identity import Vm
-from nvscope.probes.storm import cli
-from nvscope.probes.storm.memory import PAGE_BYTES, Mapping
-from nvscope.probes.storm.ways import Ksm
+from nvscope.probes.commands.storm import cli
+from nvscope.probes.commands.storm.memory import PAGE_BYTES, Mapping
+from nvscope.probes.commands.storm.ways import Ksm
+from nvscope.probes.vms import running as vms
+from nvscope.probes.vms.identity import Vm
 
 PID = 77
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from nvscope.analysis.compare import runs
 from nvscope.cli import main
-from nvscope.probes.snapshot import SLOTS
+from nvscope.probes.counts.snapshot import SLOTS
 
 
 def spread(mu: float, calls: int) -> Any:

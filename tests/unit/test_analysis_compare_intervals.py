@@ -17,7 +17,7 @@ from nvscope.analysis.compare.measure import compare
 from nvscope.analysis.compare.metrics import QUANTILES, UNITS, Estimate, Plan, Row
 from nvscope.analysis.compare.resample import Resamples, rate, ratio
 from nvscope.analysis.compare.runs import Group, Run
-from nvscope.probes.snapshot import SLOTS, Durations
+from nvscope.probes.counts.snapshot import SLOTS, Durations
 
 EXPERIMENTS = 250
 PLAN = Plan(confidence=0.95, resamples=200)

@@ -29,11 +29,11 @@ from nvscope.analysis.interop.recipe import (
     recipe_here,
 )
 from nvscope.analysis.interop.sources import open_source
-from nvscope.probes.btf import Btf
 from nvscope.probes.errors import LackError
-from nvscope.probes.events import KINDS, Event
-from nvscope.probes.features import Roots
-from nvscope.probes.tracefile import SCHEMA, events, open_trace
+from nvscope.probes.kernel.btf import Btf
+from nvscope.probes.kernel.features import Roots
+from nvscope.probes.traces.events import KINDS, Event
+from nvscope.probes.traces.tracefile import SCHEMA, events, open_trace
 
 Json = dict[str, Any]
 

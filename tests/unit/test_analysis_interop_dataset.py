@@ -21,8 +21,8 @@ from nvscope.analysis.interop.layout import NUMBERED, trace_folders
 from nvscope.analysis.interop.parquet import said_of
 from nvscope.analysis.interop.stored import Share, interleaved, stored
 from nvscope.analysis.validate.cli import validate
-from nvscope.probes.events import Event
-from nvscope.probes.tracefile import TraceError, events
+from nvscope.probes.traces.events import Event
+from nvscope.probes.traces.tracefile import TraceError, events
 from tests.unit.analysis_fleet import LIVES, in_batches, mixed
 from tests.unit.analysis_traces import about_of, written
 

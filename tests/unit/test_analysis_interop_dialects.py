@@ -11,7 +11,7 @@ from analysis_interop_texts import HEADER, TOOLS, events, ftrace, perf
 from nvscope.analysis.interop.content import format_of
 from nvscope.analysis.interop.dialects import dialect
 from nvscope.analysis.interop.sources import open_source
-from nvscope.probes.tracefile import events as rows_of
+from nvscope.probes.traces.tracefile import events as rows_of
 
 COMMS = [
     *(

@@ -18,8 +18,8 @@ from click.testing import CliRunner
 
 from nvscope.analysis.validate.follow import Growing
 from nvscope.cli import main
-from nvscope.probes.filetypes import foreign
-from nvscope.probes.tracefile import Reader, TraceError
+from nvscope.probes.traces.filetypes import foreign
+from nvscope.probes.traces.tracefile import Reader, TraceError
 from tests.unit.analysis_traces import booted, written
 
 TRACE = written(booted().events)

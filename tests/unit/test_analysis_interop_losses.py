@@ -19,8 +19,8 @@ from nvscope.analysis.interop.cli import convert
 from nvscope.analysis.interop.gaps import Survey
 from nvscope.analysis.interop.text import Mark, Raw, Where
 from nvscope.analysis.validate.run import validate
-from nvscope.probes.events import Event
-from nvscope.probes.tracefile import open_trace
+from nvscope.probes.traces.events import Event
+from nvscope.probes.traces.tracefile import open_trace
 from tests.fuzz import text_traces
 
 EVENTS = events()

@@ -19,9 +19,9 @@ from nvscope.analysis.interop import pages, thrift
 from nvscope.analysis.interop.pages import Footer, PageError
 from nvscope.analysis.interop.parquet import Source, said_of
 from nvscope.analysis.interop.thrift import Cursor, ThriftError
-from nvscope.probes import tracefile
-from nvscope.probes.events import About, Event
-from nvscope.probes.tracefile import SCHEMA, TraceError, columns_of, events
+from nvscope.probes.traces import tracefile
+from nvscope.probes.traces.events import About, Event
+from nvscope.probes.traces.tracefile import SCHEMA, TraceError, columns_of, events
 from tests.unit.analysis_profiles import PROFILE
 from tests.unit.test_analysis_validate_hostile import peak
 

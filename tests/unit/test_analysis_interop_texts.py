@@ -30,9 +30,9 @@ from nvscope.analysis.interop.cli import convert
 from nvscope.analysis.interop.rows import Rows
 from nvscope.analysis.interop.text import FORMATS, Mark, Raw, Seen, parse
 from nvscope.analysis.validate.run import validate
-from nvscope.probes.events import KINDS as EVENT_KINDS
-from nvscope.probes.events import About, Event
-from nvscope.probes.tracefile import open_trace
+from nvscope.probes.traces.events import KINDS as EVENT_KINDS
+from nvscope.probes.traces.events import About, Event
+from nvscope.probes.traces.tracefile import open_trace
 
 
 def converted(tmp_path: Path, text: str | bytes, name: str, *options: str) -> Result:

@@ -21,7 +21,7 @@ from nvscope.analysis.model.variants import VARIANTS
 from nvscope.analysis.validate.engine import Engine
 from nvscope.analysis.validate.findings import Result
 from nvscope.analysis.validate.notifiers import MAYBE_GONE
-from nvscope.probes.events import About
+from nvscope.probes.traces.events import About
 from tests.unit.analysis_kernel import BLOCK, HUGE, PAGE, PAGES, SIZES, TOP, Kernel, Mmu
 from tests.unit.analysis_profiles import PROFILE
 

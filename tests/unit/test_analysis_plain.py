@@ -17,7 +17,7 @@ from nvscope.analysis.model.variants import OF_KERNEL, VARIANTS
 from nvscope.analysis.validate import engine as engines
 from nvscope.analysis.validate.engine import Engine
 from nvscope.analysis.validate.held import Holder
-from nvscope.probes.tracefile import Reader, TraceError
+from nvscope.probes.traces.tracefile import Reader, TraceError
 from tests.unit.analysis_fleet import LIVES, NONSENSE, fleets, in_batches, mixed, told
 from tests.unit.analysis_kernel import BLOCK, HUGE, PAGE, PAGES, Kernel
 from tests.unit.analysis_lives import M3, simulated

@@ -34,7 +34,7 @@ from nvscope.analysis.validate.findings import Finding, Result, StateView
 from nvscope.analysis.validate.run import validate
 from nvscope.analysis.validate.verdicts import verdicts as verdicts_of
 from nvscope.analysis.validate.watched import Book
-from nvscope.probes.events import About, Event
+from nvscope.probes.traces.events import About, Event
 from tests.unit.analysis_lives import altered, simulated, without_decisions
 from tests.unit.analysis_naive import UnclearError, tell
 

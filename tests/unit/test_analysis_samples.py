@@ -9,7 +9,7 @@ import pytest
 
 from nvscope.analysis.validate.run import validate
 from nvscope.lab.workloads.bugs import bugs_of
-from nvscope.probes.tracefile import open_trace
+from nvscope.probes.traces.tracefile import open_trace
 
 BUGS = bugs_of("maple")  # of the others none is recorded yet
 SAMPLES = Path(__file__).resolve().parents[2] / "analysis/samples"

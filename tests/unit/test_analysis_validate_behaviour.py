@@ -17,8 +17,8 @@ from nvscope.analysis.model.variants import OF_KERNEL, VARIANTS
 from nvscope.analysis.validate.engine import Engine
 from nvscope.analysis.validate.findings import FULL_UNMAPS, MAX_WIDE, OVER_UNMAP, Result
 from nvscope.analysis.validate.verdicts import doubts_of, verdict
-from nvscope.probes.events import About, Event
-from nvscope.probes.tracefile import Reader, open_trace
+from nvscope.probes.traces.events import About, Event
+from nvscope.probes.traces.tracefile import Reader, open_trace
 from tests.unit.analysis_fleet import in_batches
 from tests.unit.analysis_kernel import BLOCK, PAGE, PAGES, TOP, Kernel
 from tests.unit.analysis_lives import altered, simulated, without_decisions

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from nvscope.analysis.validate.cli import validate
 from nvscope.analysis.validate.findings import INVARIANTS
-from nvscope.probes.events import Event
+from nvscope.probes.traces.events import Event
 from tests.unit.analysis_kernel import BLOCK, PAGE, Kernel
 from tests.unit.analysis_traces import M1, VM, VM2, booted, of_kind, without, written
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nvscope.analysis.model.variants import VARIANTS
 from nvscope.analysis.validate.engine import Engine
-from nvscope.probes.events import Event
+from nvscope.probes.traces.events import Event
 from tests.unit.analysis_kernel import BLOCK, PAGE, Kernel
 from tests.unit.analysis_profiles import PROFILE
 from tests.unit.analysis_traces import M1, M2, VM, VM2, Events, booted, judged, of_kind, without

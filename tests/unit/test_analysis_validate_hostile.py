@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from nvscope.analysis.model.variants import VARIANTS
 from nvscope.analysis.validate.cli import validate
 from nvscope.cli import main
-from nvscope.probes.events import DETAILS, KINDS, Event
+from nvscope.probes.traces.events import DETAILS, KINDS, Event
 from tests.unit.analysis_kernel import PAGE
 from tests.unit.analysis_profiles import PROFILE
 from tests.unit.analysis_traces import M1, VM, booted, judged, written

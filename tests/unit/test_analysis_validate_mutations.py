@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nvscope.probes.events import DETAILS, Event
+from nvscope.probes.traces.events import DETAILS, Event
 from tests.unit.analysis_kernel import BLOCK, HUGE, PAGE, TOP, Kernel
 from tests.unit.analysis_traces import (
     M1,

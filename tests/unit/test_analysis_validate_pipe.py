@@ -17,7 +17,7 @@ from nvscope.analysis.validate import follow, pipe
 from nvscope.analysis.validate.findings import Result
 from nvscope.analysis.validate.pipe import Piped
 from nvscope.analysis.validate.run import validate
-from nvscope.probes.tracefile import TraceError
+from nvscope.probes.traces.tracefile import TraceError
 from tests.unit.analysis_fleet import LIVES, in_batches, mixed, told
 
 BAD = in_batches(mixed(LIVES[-4:], [0, 1, 2, 3] * 20, {}))

@@ -15,7 +15,7 @@ import pytest
 
 from nvscope.analysis.validate.local import running
 from nvscope.probes.errors import LackError
-from nvscope.probes.events import Event
+from nvscope.probes.traces.events import Event
 from tests.unit.analysis_kernel import PAGE
 from tests.unit.analysis_traces import M1, VM, booted, written
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nvscope.analysis.validate.records import MAX_GROUP, TOO_MANY
-from nvscope.probes.events import Event
+from nvscope.probes.traces.events import Event
 from tests.unit.analysis_kernel import BLOCK, PAGE
 from tests.unit.analysis_profiles import PROFILE
 from tests.unit.analysis_traces import M1, VM, Events, booted, judged

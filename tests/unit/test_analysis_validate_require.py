@@ -15,7 +15,7 @@ from nvscope.analysis.validate import findings
 from nvscope.analysis.validate.cli import validate
 from nvscope.analysis.validate.require import SpecError, answers, parse
 from nvscope.analysis.validate.verdicts import JUDGED
-from nvscope.probes.events import About, Event
+from nvscope.probes.traces.events import About, Event
 from tests.unit.analysis_fleet import partition
 from tests.unit.analysis_kernel import BLOCK, PAGE, Kernel
 from tests.unit.analysis_profiles import PROFILE

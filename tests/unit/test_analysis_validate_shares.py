@@ -16,7 +16,7 @@ from nvscope.analysis.validate import run
 from nvscope.analysis.validate.cli import validate
 from nvscope.analysis.validate.findings import MAX_FINDINGS, Result
 from nvscope.analysis.validate.local import Here
-from nvscope.probes.events import Event
+from nvscope.probes.traces.events import Event
 from tests.unit.analysis_fleet import (
     LIVES,
     NONSENSE,

@@ -17,7 +17,7 @@ from nvscope.analysis.validate.findings import Finding
 from nvscope.analysis.validate.local import Here
 from nvscope.analysis.validate.run import traces_of, validate
 from nvscope.analysis.validate.shrink import Budget, ddmin
-from nvscope.probes.events import Event
+from nvscope.probes.traces.events import Event
 from tests.unit.analysis_kernel import BLOCK, PAGE, Kernel
 from tests.unit.analysis_profiles import PROFILE
 from tests.unit.analysis_traces import M1, VM, about_of, booted, written

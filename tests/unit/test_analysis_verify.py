@@ -16,7 +16,7 @@ from nvscope.analysis.verify.compared import CHANGING, DIFFERS, EQUAL, UNKNOWN, 
 from nvscope.analysis.verify.debugfs import NO_PTDUMP, Shown
 from nvscope.analysis.verify.ptdump import parsed
 from nvscope.analysis.verify.traced import NOT_MADE, TracedVm, Tracing
-from nvscope.probes.events import About, Event
+from nvscope.probes.traces.events import About, Event
 from tests.unit.analysis_kernel import BLOCK, PAGE, Kernel
 from tests.unit.analysis_profiles import PROFILE
 from tests.unit.analysis_traces import M1, M2, VM, Events, booted, of_kind, without

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from nvscope.analysis.verify import look
 from nvscope.cli import main
-from nvscope.probes.record import BOOT_ID
+from nvscope.probes.commands.record.cli import BOOT_ID
 from tests.unit.analysis_kernel import PAGE
 from tests.unit.analysis_traces import M1, VM, Events, of_kind, without, written
 from tests.unit.test_analysis_verify import PID, lived

@@ -77,7 +77,7 @@ def test_bcc_is_imported_in_one_file_only() -> None:
         for path in (ROOT / wing).rglob("*.py")
         if any(name.split(".")[0] == "bcc" for name in imports(path))
     ]
-    assert users == ["probes/loader.py"]
+    assert users == ["probes/points/loader.py"]
 
 
 def test_the_lab_takes_only_errors_numbers_and_a_system_call_from_probes() -> None:

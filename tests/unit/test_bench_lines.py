@@ -21,9 +21,9 @@ from bench.lines import (
     of_trace,
     simulate,
 )
-from nvscope.probes.events import About, Event
-from nvscope.probes.snapshot import SLOTS
-from nvscope.probes.tracefile import Writer, columns_of
+from nvscope.probes.counts.snapshot import SLOTS
+from nvscope.probes.traces.events import About, Event
+from nvscope.probes.traces.tracefile import Writer, columns_of
 
 SHARED, STRIPED, BY_TASK, OWN = LAYOUTS.values()
 VM, MMU = 7, 9

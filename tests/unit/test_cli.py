@@ -17,7 +17,9 @@ OF_TRACES = ("jinja2", "numpy", "pyarrow")
 def without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if they were not installed, and nothing of ours had imported them yet."""
     for name in list(sys.modules):
-        of_ours = name.startswith(("nvscope.analysis", "nvscope.probes.rec", "nvscope.probes.tr"))
+        of_ours = name.startswith(
+            ("nvscope.analysis", "nvscope.probes.commands.record", "nvscope.probes.traces")
+        )
         if of_ours or name.partition(".")[0] in OF_TRACES:
             monkeypatch.delitem(sys.modules, name)
     for name in OF_TRACES:

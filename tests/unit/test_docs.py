@@ -13,8 +13,8 @@ import pytest
 from command_examples import LEAVES, parse, words_of
 
 from nvscope.probes.config import options
-from nvscope.probes.events import COLUMNS
-from nvscope.probes.points import option as points
+from nvscope.probes.points.pointsfile import option as points
+from nvscope.probes.traces.events import COLUMNS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(

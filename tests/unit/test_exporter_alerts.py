@@ -10,8 +10,8 @@ import pytest
 import yaml
 from exporter_promql import Names, exported, problems, used
 
-from nvscope.probes.catalog import BY_NAME, applicable
-from nvscope.probes.decode import LOSSES, RECURSION
+from nvscope.probes.counts.decode import LOSSES, RECURSION
+from nvscope.probes.points.catalog import BY_NAME, applicable
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "exporter/alerts"

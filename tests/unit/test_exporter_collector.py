@@ -17,9 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from nvscope.exporter.collector import VmCollector
-from nvscope.probes.decode import LOSSES, RECURSION
+from nvscope.probes.counts.decode import LOSSES, RECURSION
+from nvscope.probes.counts.snapshot import Attachment, S2Faults, Snapshot, VmKey
 from nvscope.probes.errors import LackError
-from nvscope.probes.snapshot import Attachment, S2Faults, Snapshot, VmKey
 
 DB, WEB, GONE = VmKey(1, 40), VmKey(2, 50), VmKey(3, 60)
 

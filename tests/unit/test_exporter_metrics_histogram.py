@@ -14,8 +14,8 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from nvscope.exporter.metrics.histogram import Histograms, buckets
-from nvscope.probes.durations import total
-from nvscope.probes.snapshot import SLOTS
+from nvscope.probes.counts.durations import total
+from nvscope.probes.counts.snapshot import SLOTS
 
 
 def test_bounds_are_powers_of_two_from_a_microsecond_to_a_minute() -> None:

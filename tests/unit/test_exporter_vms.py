@@ -21,9 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from nvscope.exporter.collector import VmCollector
-from nvscope.probes.decode import LABELS
-from nvscope.probes.pools import SHARES
-from nvscope.probes.snapshot import NotifierUnmaps, Room, Snapshot, VmKey
+from nvscope.probes.counts.decode import LABELS
+from nvscope.probes.counts.pools import SHARES
+from nvscope.probes.counts.snapshot import NotifierUnmaps, Room, Snapshot, VmKey
 
 # All that a VM can have, and as many to share out among stripes of CPUs.
 ROWS_PER_VM = SHARES * len(LABELS)

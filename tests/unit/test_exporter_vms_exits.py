@@ -18,12 +18,13 @@ from exporter_fakes import FakeProc, FakeSource, busy
 from nvscope.exporter.collector import VmCollector
 from nvscope.exporter.vms import exits
 from nvscope.exporter.vms.exits import SCRAPE, ExitWatcher
-from nvscope.probes import identity, procevents
+from nvscope.probes.counts.snapshot import VmKey
 from nvscope.probes.errors import LackError
-from nvscope.probes.identity import Process
-from nvscope.probes.pidfds import PidFds
-from nvscope.probes.procevents import Connector, Heard
-from nvscope.probes.snapshot import VmKey
+from nvscope.probes.vms import identity
+from nvscope.probes.vms.exits import procevents
+from nvscope.probes.vms.exits.pidfds import PidFds
+from nvscope.probes.vms.exits.procevents import Connector, Heard
+from nvscope.probes.vms.identity import Process
 
 WAIT_SECONDS = 20
 

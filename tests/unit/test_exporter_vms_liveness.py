@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nvscope.exporter.vms.liveness import Liveness
-from nvscope.probes.identity import OTHER, Process
-from nvscope.probes.snapshot import VmKey
+from nvscope.probes.counts.snapshot import VmKey
+from nvscope.probes.vms.identity import OTHER, Process
 
 DB, WEB = VmKey(1, 40), VmKey(2, 50)
 

@@ -11,12 +11,7 @@ from hypothesis import strategies as st
 
 from nvscope.exporter.vms import overflow
 from nvscope.exporter.vms.overflow import Overflow
-from nvscope.probes.snapshot import (
-    NotifierUnmaps,
-    ShadowUnmaps,
-    Snapshot,
-    VmKey,
-)
+from nvscope.probes.counts.snapshot import NotifierUnmaps, ShadowUnmaps, Snapshot, VmKey
 
 A, B, C = VmKey(1, 10), VmKey(2, 20), VmKey(3, 30)
 NOBODY: frozenset[VmKey] = frozenset()

@@ -22,7 +22,7 @@ from prometheus_client.registry import Collector
 
 from nvscope.exporter.collector import VmCollector
 from nvscope.exporter.web import limits, listen, pages, server
-from nvscope.probes.snapshot import NotifierUnmaps, ShadowUnmaps, Snapshot, VmKey
+from nvscope.probes.counts.snapshot import NotifierUnmaps, ShadowUnmaps, Snapshot, VmKey
 
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 

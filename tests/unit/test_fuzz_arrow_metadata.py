@@ -14,7 +14,7 @@ def test_it_notices(monkeypatch: pytest.MonkeyPatch) -> None:
     def parsed(_: bytes) -> None:
         raise KeyError("x")
 
-    monkeypatch.setattr("nvscope.probes.tracefile.parsed", parsed)
+    monkeypatch.setattr("nvscope.probes.traces.tracefile.parsed", parsed)
     whole = arrow_metadata._trace(0)
     with pytest.raises(AssertionError, match="this is a fault of nvscope"):
         arrow_metadata.attempt(Example(".arrows", whole))

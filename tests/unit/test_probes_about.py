@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nvscope.cli import main
-from nvscope.probes import about
-from nvscope.probes.about import ABOUT_KEY, AboutError, dumped, parsed
-from nvscope.probes.events import About
-from nvscope.probes.tracefile import SCHEMA, Reader, Writer, columns_of
+from nvscope.probes.traces import about
+from nvscope.probes.traces.about import ABOUT_KEY, AboutError, dumped, parsed
+from nvscope.probes.traces.events import About
+from nvscope.probes.traces.tracefile import SCHEMA, Reader, Writer, columns_of
 from tests.unit.analysis_kernel import PAGE
 from tests.unit.analysis_profiles import PROFILE
 from tests.unit.analysis_traces import M1, VM, booted

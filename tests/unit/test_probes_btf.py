@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from probes_btf import Blob, kernel
 
-from nvscope.probes.btf import Btf
 from nvscope.probes.errors import LackError
+from nvscope.probes.kernel.btf import Btf
 
 
 @pytest.fixture

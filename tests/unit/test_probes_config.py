@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from nvscope.exporter.cli import export
 from nvscope.probes.pins import cli
-from nvscope.probes.points.read import read
+from nvscope.probes.points.pointsfile.read import read
 
 GOOD = """
 # for both

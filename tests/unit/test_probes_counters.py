@@ -8,12 +8,13 @@ import pytest
 from pins_fakes import make_maps
 from probes_maps import Counted, Maps
 
-from nvscope.probes import decode, libbpf, pools
-from nvscope.probes.counters import Counters
-from nvscope.probes.decode import LABELS, Key, Mmu, Row
-from nvscope.probes.mapped import MappedArray
-from nvscope.probes.programs import Sizes
-from nvscope.probes.snapshot import NotifierUnmaps, Room, VmKey
+from nvscope.probes.counts import decode, pools
+from nvscope.probes.counts.counters import Counters
+from nvscope.probes.counts.decode import LABELS, Key, Mmu, Row
+from nvscope.probes.counts.mapped import MappedArray
+from nvscope.probes.counts.snapshot import NotifierUnmaps, Room, VmKey
+from nvscope.probes.kernel import libbpf
+from nvscope.probes.points.programs import Sizes
 
 VM, OTHER = VmKey(0xFFFF000012340000, 4711), VmKey(0xFFFF000012350000, 4712)
 UNMAP = LABELS[0]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from nvscope.probes import decode
-from nvscope.probes.decode import Key
-from nvscope.probes.snapshot import VmKey
+from nvscope.probes.counts import decode
+from nvscope.probes.counts.decode import Key
+from nvscope.probes.counts.snapshot import VmKey
 
 VM = VmKey(kvm=0xFFFF000012340000, pid=4711)
 

@@ -13,17 +13,17 @@ from probes_btf import kernel
 from rich.console import Console
 
 import nvscope
-from nvscope.probes import software
-from nvscope.probes.catalog import applicable
-from nvscope.probes.doctor import cli, view
-from nvscope.probes.doctor.checks import Check, State
-from nvscope.probes.doctor.cli import Wanted, diagnose
-from nvscope.probes.doctor.diagnosis import Diagnosis, as_json
-from nvscope.probes.doctor.facts import Facts, read_facts
-from nvscope.probes.doctor.tracing import read_tracing
+from nvscope.probes.commands.doctor import cli, view
+from nvscope.probes.commands.doctor.checks import Check, State
+from nvscope.probes.commands.doctor.cli import Wanted, diagnose
+from nvscope.probes.commands.doctor.diagnosis import Diagnosis, as_json
+from nvscope.probes.commands.doctor.facts import Facts, read_facts
+from nvscope.probes.commands.doctor.tracing import read_tracing
+from nvscope.probes.counts.snapshot import Attachment, Refusal
 from nvscope.probes.errors import LackError
-from nvscope.probes.programs import MECHANISMS
-from nvscope.probes.snapshot import Attachment, Refusal
+from nvscope.probes.kernel import software
+from nvscope.probes.points.catalog import applicable
+from nvscope.probes.points.programs import MECHANISMS
 
 GOLDEN = Path(__file__).parent / "golden"
 

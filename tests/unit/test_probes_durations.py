@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvscope.probes.durations import NONE, PERCENTILES, bounds, difference, percentile, total
-from nvscope.probes.snapshot import SLOTS, Durations
+from nvscope.probes.counts.durations import NONE, PERCENTILES, bounds, difference, percentile, total
+from nvscope.probes.counts.snapshot import SLOTS, Durations
 
 SAMPLES = st.lists(st.one_of(st.integers(0, 5000), st.integers(0, 2**45)), min_size=1)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from probes_btf import kernel
 
-from nvscope.probes import features
 from nvscope.probes.errors import LackError
-from nvscope.probes.features import Host, Roots
-from nvscope.probes.machine import Machine
+from nvscope.probes.kernel import features
+from nvscope.probes.kernel.features import Host, Roots
+from nvscope.probes.kernel.machine import Machine
 
 GOOD = Host(
     arch="aarch64",

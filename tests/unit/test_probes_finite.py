@@ -12,7 +12,7 @@ from command_examples import LEAVES
 
 from nvscope.lab.workloads import main as synthetic
 from nvscope.lab.workloads import race
-from nvscope.probes.finite import Finite
+from nvscope.probes.commands.finite import Finite
 
 ROOT = Path(__file__).resolve().parents[2]
 WINGS = ("analysis", "bench", "exporter", "lab", "nvscope", "probes")
@@ -47,7 +47,7 @@ def test_there_are_such_options() -> None:
 def test_click_s_own_kinds_of_such_numbers_are_used_nowhere() -> None:
     files = [path for wing in WINGS for path in sorted((ROOT / wing).rglob("*.py"))]
     users = {path.relative_to(ROOT).as_posix() for path in files if _takes_any_float(path)}
-    assert users == {"probes/finite.py"}
+    assert users == {"probes/commands/finite.py"}
 
 
 def _takes_any_float(path: Path) -> bool:

@@ -12,10 +12,10 @@ import psutil
 import pytest
 from exporter_fakes import FakeProc
 
-from nvscope.probes import identity
+from nvscope.probes.counts.snapshot import VmKey
 from nvscope.probes.errors import LackError
-from nvscope.probes.identity import Identities, Vm
-from nvscope.probes.snapshot import VmKey
+from nvscope.probes.vms import identity
+from nvscope.probes.vms.identity import Identities, Vm
 
 UUID = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
 

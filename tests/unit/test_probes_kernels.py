@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from nvscope.lab.kernel import names
-from nvscope.probes import features, programs
-from nvscope.probes.btf import Btf
-from nvscope.probes.catalog import BY_NAME, applicable
-from nvscope.probes.oneshot.kinds import KINDS
-from nvscope.probes.programs import COUNTS, FENTRY, Mode, Probing, Program
+from nvscope.probes.commands.probe.kinds import KINDS
+from nvscope.probes.kernel import features
+from nvscope.probes.kernel.btf import Btf
+from nvscope.probes.points import programs
+from nvscope.probes.points.catalog import BY_NAME, applicable
+from nvscope.probes.points.programs import COUNTS, FENTRY, Mode, Probing, Program
 from tests.unit.kernels import asked
 
 FOLDER = Path(__file__).parent / "kernels"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from probes_btf import Blob, kernel
 
-from nvscope.probes.btf import Btf
+from nvscope.probes.kernel.btf import Btf
 from tests.unit.kernels import asked, btftypes, image, make, prune
 
 

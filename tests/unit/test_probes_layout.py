@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 from probes_maps import KINDS, entries
 
-from nvscope.probes import decode, libbpf, pools, programs, stats
-from nvscope.probes.events import KINDS as EVENTS
-from nvscope.probes.libbpf import MapKind
-from nvscope.probes.programs import Sizes
-from nvscope.probes.ring import EVENT
-from nvscope.probes.snapshot import SLOTS
+from nvscope.probes.commands.record.ring import EVENT
+from nvscope.probes.counts import decode, pools, stats
+from nvscope.probes.counts.snapshot import SLOTS
+from nvscope.probes.kernel import libbpf
+from nvscope.probes.kernel.libbpf import MapKind
+from nvscope.probes.points import programs
+from nvscope.probes.points.programs import Sizes
+from nvscope.probes.traces.events import KINDS as EVENTS
 
 ROWS_HEADER = programs.SOURCES / "rows.h"
 POOLS = [pool.stack for pool in pools.POOLS]

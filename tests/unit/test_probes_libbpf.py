@@ -11,9 +11,10 @@ import pytest
 from pins_fakes import make_maps
 from probes_maps import Maps
 
-from nvscope.probes import decode, libbpf
-from nvscope.probes.libbpf import MapKind
-from nvscope.probes.programs import Sizes
+from nvscope.probes.counts import decode
+from nvscope.probes.kernel import libbpf
+from nvscope.probes.kernel.libbpf import MapKind
+from nvscope.probes.points.programs import Sizes
 
 HASH = MapKind(libbpf.MAP_TYPE_HASH, 4, 4)
 

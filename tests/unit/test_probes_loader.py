@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from nvscope.probes import loader
+from nvscope.probes.points import loader
 
 
 class FakeBpf:

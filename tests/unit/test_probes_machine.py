@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nvscope.probes.machine import Machine, read_machine
+from nvscope.probes.kernel.machine import Machine, read_machine
 
 MIDR = "sys/devices/system/cpu/cpu0/regs/identification/midr_el1"
 BOARD, MODEL = "sys/firmware/devicetree/base/compatible", "sys/firmware/devicetree/base/model"

@@ -14,11 +14,11 @@ import pytest
 from pins_fakes import make_maps
 from probes_maps import Counted, Maps
 
-from nvscope.probes import decode
-from nvscope.probes.counters import Counters
-from nvscope.probes.mapped import MappedArray
-from nvscope.probes.programs import Sizes
-from nvscope.probes.snapshot import VmKey
+from nvscope.probes.counts import decode
+from nvscope.probes.counts.counters import Counters
+from nvscope.probes.counts.mapped import MappedArray
+from nvscope.probes.counts.snapshot import VmKey
+from nvscope.probes.points.programs import Sizes
 
 VMS = 20
 PR_SET_SECCOMP, SECCOMP_MODE_STRICT = 22, 1  # uapi/linux/prctl.h, seccomp.h

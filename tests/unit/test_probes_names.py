@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvscope.probes import names
+from nvscope.probes.vms import names
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,14 @@ from click.testing import CliRunner
 from exporter_fakes import FakeProc
 from oneshot_fakes import HOST
 
-from nvscope.probes import vms
+from nvscope.probes.commands.options import seconds
+from nvscope.probes.commands.probe import run, running
+from nvscope.probes.commands.probe.cli import probe
+from nvscope.probes.commands.probe.kinds import KINDS
+from nvscope.probes.commands.probe.meter import Asked
+from nvscope.probes.commands.top.cli import top
 from nvscope.probes.errors import LackError
-from nvscope.probes.oneshot import run, running
-from nvscope.probes.oneshot.cli import probe
-from nvscope.probes.oneshot.kinds import KINDS
-from nvscope.probes.oneshot.meter import Asked
-from nvscope.probes.oneshot.top import top
-from nvscope.probes.options import seconds
+from nvscope.probes.vms import running as vms
 
 
 @pytest.fixture(autouse=True)

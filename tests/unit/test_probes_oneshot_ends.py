@@ -21,14 +21,17 @@ from oneshot_fakes import ALPHA, HOST
 from oneshot_on_terminal import Growing
 
 from nvscope.cli import main
-from nvscope.probes import decode, features, session
+from nvscope.probes.commands import session
+from nvscope.probes.commands.probe import run
+from nvscope.probes.commands.probe.kinds import KINDS
+from nvscope.probes.commands.probe.meter import Asked
+from nvscope.probes.commands.probe.run import Run, Wanted
+from nvscope.probes.commands.top import cli as top
+from nvscope.probes.commands.top.topview import State
+from nvscope.probes.counts import decode
+from nvscope.probes.counts.snapshot import Snapshot
 from nvscope.probes.errors import LackError
-from nvscope.probes.oneshot import run, top
-from nvscope.probes.oneshot.kinds import KINDS
-from nvscope.probes.oneshot.meter import Asked
-from nvscope.probes.oneshot.run import Run, Wanted
-from nvscope.probes.oneshot.topview import State
-from nvscope.probes.snapshot import Snapshot
+from nvscope.probes.kernel import features
 
 HERE = Path(__file__).parent
 

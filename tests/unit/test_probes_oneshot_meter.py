@@ -9,9 +9,9 @@ import pytest
 from exporter_fakes import FakeProc, busy
 from oneshot_fakes import ALPHA, BETA, Script, calls, unmaps
 
-from nvscope.probes.durations import total
-from nvscope.probes.oneshot.kinds import KINDS
-from nvscope.probes.oneshot.meter import Asked, Meter
+from nvscope.probes.commands.probe.kinds import KINDS
+from nvscope.probes.commands.probe.meter import Asked, Meter
+from nvscope.probes.counts.durations import total
 
 NOTIFIER = KINDS["notifier_unmap"]
 

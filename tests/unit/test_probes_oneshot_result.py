@@ -14,18 +14,19 @@ from exporter_fakes import FakeProc
 from oneshot_fakes import ALPHA, BETA, HOST, Script, busy, calls, unmaps
 
 import nvscope
-from nvscope.probes import decode
-from nvscope.probes.durations import total
+from nvscope.probes.commands.probe import result, slow
+from nvscope.probes.commands.probe.kinds import KINDS
+from nvscope.probes.commands.probe.meter import Asked, Interval
+from nvscope.probes.commands.probe.slow import SlowCalls
+from nvscope.probes.commands.top import cli as top
+from nvscope.probes.commands.top.rates import cells
+from nvscope.probes.commands.top.topview import State
+from nvscope.probes.counts import decode
+from nvscope.probes.counts.durations import total
+from nvscope.probes.counts.snapshot import SLOTS, Attachment, VmKey
 from nvscope.probes.errors import shown
-from nvscope.probes.oneshot import result, slow, top
-from nvscope.probes.oneshot.changes import Changes
-from nvscope.probes.oneshot.kinds import KINDS
-from nvscope.probes.oneshot.meter import Asked, Interval
-from nvscope.probes.oneshot.rates import cells
-from nvscope.probes.oneshot.slow import SlowCalls
-from nvscope.probes.oneshot.topview import State
-from nvscope.probes.oneshot.vmnames import VmNames
-from nvscope.probes.snapshot import SLOTS, Attachment, VmKey
+from nvscope.probes.vms.changes import Changes
+from nvscope.probes.vms.vmnames import VmNames
 
 ASKED = Asked(KINDS["notifier_unmap"], ("vm", "trigger"))
 MEASURED = Interval(

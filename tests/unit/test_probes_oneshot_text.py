@@ -9,13 +9,13 @@ import pytest
 from oneshot_fakes import calls
 from rich.console import Console, RenderableType
 
-from nvscope.probes.durations import total
-from nvscope.probes.identity import Vm
-from nvscope.probes.oneshot import text
-from nvscope.probes.oneshot.kinds import KINDS
-from nvscope.probes.oneshot.meter import Asked, Interval
-from nvscope.probes.oneshot.rates import Rates
-from nvscope.probes.oneshot.topview import Frame, State, screen, visible
+from nvscope.probes.commands.probe import text
+from nvscope.probes.commands.probe.kinds import KINDS
+from nvscope.probes.commands.probe.meter import Asked, Interval
+from nvscope.probes.commands.top.rates import Rates
+from nvscope.probes.commands.top.topview import Frame, State, screen, visible
+from nvscope.probes.counts.durations import total
+from nvscope.probes.vms.identity import Vm
 
 ASKED = Asked(KINDS["shadow_unmap"], ("vm", "scope"))
 MEASURED = Interval(

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from nvscope.exporter.web import limits
-from nvscope.probes import pidfds
+from nvscope.probes.vms.exits import pidfds
 
 # Hears as many of its children as there are files for. Arguments: the limit, and how many.
 LIMITED = """

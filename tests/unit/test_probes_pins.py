@@ -12,13 +12,14 @@ from pins_fakes import FakeLoaded, folders, make_loaded, mounted
 from probes_maps import Counted
 
 import nvscope
-from nvscope.probes import decode, libbpf
-from nvscope.probes.counters import MAPS, WRITTEN
+from nvscope.probes.counts import decode
+from nvscope.probes.counts.counters import MAPS, WRITTEN
+from nvscope.probes.counts.snapshot import Room, VmKey
 from nvscope.probes.errors import LackError
+from nvscope.probes.kernel import libbpf
 from nvscope.probes.pins import about, bpffs, readable, write
 from nvscope.probes.pins.layout import ABOUT, CURRENT, LOADING
 from nvscope.probes.pins.pinned import Pinned
-from nvscope.probes.snapshot import Room, VmKey
 
 
 @pytest.fixture

@@ -16,14 +16,15 @@ from click.testing import CliRunner
 from pins_fakes import FakeLoaded, folders, make_loaded, mounted
 from probes_maps import KINDS, Counted
 
-from nvscope.probes import decode, libbpf
-from nvscope.probes.counters import MAPS
+from nvscope.probes.counts import decode
+from nvscope.probes.counts.counters import MAPS
+from nvscope.probes.counts.snapshot import VmKey
 from nvscope.probes.errors import LackError
+from nvscope.probes.kernel import libbpf
 from nvscope.probes.pins import bpffs, write
 from nvscope.probes.pins.cli import load
 from nvscope.probes.pins.layout import ABOUT, CURRENT, LINKS, LOCK
 from nvscope.probes.pins.pinned import Pinned
-from nvscope.probes.snapshot import VmKey
 
 # A group of readers, and a user that is in no group.
 READERS, NOBODY = 47110, 65534

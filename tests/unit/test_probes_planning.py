@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from probes_btf import kernel
 
-from nvscope.probes.btf import Btf
-from nvscope.probes.planning import Plans, Wanted
-from nvscope.probes.programs import TRACES
-from nvscope.probes.symbols import Kallsyms, Variants
+from nvscope.probes.kernel.btf import Btf
+from nvscope.probes.kernel.symbols import Kallsyms, Variants
+from nvscope.probes.points.planning import Plans, Wanted
+from nvscope.probes.points.programs import TRACES
 
 
 def none(_: str) -> list[str]:

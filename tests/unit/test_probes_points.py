@@ -15,19 +15,19 @@ from doctor_host import FakeHost
 from probes_btf import FALLBACK_ENUM, RECORD_ENUM, Blob, kernel
 
 from nvscope.cli import main
-from nvscope.probes import reach
-from nvscope.probes.btf import Btf
-from nvscope.probes.catalog import BY_NAME
-from nvscope.probes.doctor.cli import Wanted as Asked
-from nvscope.probes.doctor.cli import diagnose
+from nvscope.probes.commands.doctor.cli import Wanted as Asked
+from nvscope.probes.commands.doctor.cli import diagnose
+from nvscope.probes.counts.snapshot import Refusal
 from nvscope.probes.errors import InputError, LackError
-from nvscope.probes.planning import Plans, Wanted
-from nvscope.probes.points import check
-from nvscope.probes.points.keys import KEYS
-from nvscope.probes.points.option import require_apart
-from nvscope.probes.points.read import MOST_BYTES, PointsFile, bundled, read
-from nvscope.probes.programs import COUNTS, MECHANISMS, TRACES, Mode, Program
-from nvscope.probes.snapshot import Refusal
+from nvscope.probes.kernel.btf import Btf
+from nvscope.probes.points import reach
+from nvscope.probes.points.catalog import BY_NAME
+from nvscope.probes.points.planning import Plans, Wanted
+from nvscope.probes.points.pointsfile import check
+from nvscope.probes.points.pointsfile.keys import KEYS
+from nvscope.probes.points.pointsfile.option import require_apart
+from nvscope.probes.points.pointsfile.read import MOST_BYTES, PointsFile, bundled, read
+from nvscope.probes.points.programs import COUNTS, MECHANISMS, TRACES, Mode, Program
 
 PATCHES = Path(__file__).parents[2] / "lab/kernel"
 FOREIGN = """

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pins_fakes import make_maps
 
-from nvscope.probes import libbpf, pools
-from nvscope.probes.programs import Sizes
+from nvscope.probes.counts import pools
+from nvscope.probes.kernel import libbpf
+from nvscope.probes.points.programs import Sizes
 
 ROWS = 1000  # of an array; 500 of each pool, in ranges of 2
 NOTHING = [0] * (len(pools.POOLS) * pools.RANGES)

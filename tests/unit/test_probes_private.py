@@ -11,7 +11,7 @@ from analysis_report_story import story, written
 from click.testing import CliRunner
 
 from nvscope.analysis.interop.cli import convert
-from nvscope.probes import private
+from nvscope.probes.traces import private
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from nvscope.probes import pidfds, procevents, sockfilter
-from nvscope.probes.pidfds import PidFds
-from nvscope.probes.procevents import Connector, Way
+from nvscope.probes.vms.exits import pidfds, procevents, sockfilter
+from nvscope.probes.vms.exits.pidfds import PidFds
+from nvscope.probes.vms.exits.procevents import Connector, Way
 
 EXEC, COMM, EXIT = 2, 0x200, sockfilter.EVENT_EXIT
 WAIT_SECONDS = 20

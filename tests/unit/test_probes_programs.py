@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from probes_btf import Blob, kernel
 
-from nvscope.probes import decode, libbpf, pools, programs
-from nvscope.probes.btf import Btf
-from nvscope.probes.catalog import BY_NAME, applicable
-from nvscope.probes.programs import COUNTS, MECHANISMS, TRACES, Mode, Plan, Probing, Sizes
-from nvscope.probes.snapshot import Attachment, Refusal
+from nvscope.probes.counts import decode, pools
+from nvscope.probes.counts.snapshot import Attachment, Refusal
+from nvscope.probes.kernel import libbpf
+from nvscope.probes.kernel.btf import Btf
+from nvscope.probes.points import programs
+from nvscope.probes.points.catalog import BY_NAME, applicable
+from nvscope.probes.points.programs import COUNTS, MECHANISMS, TRACES, Mode, Plan, Probing, Sizes
 
 
 def plan_of(

@@ -8,8 +8,8 @@ import os
 
 import pytest
 
-from nvscope.probes import quiet
-from nvscope.probes.quiet import Quiet, first_useful_line
+from nvscope.probes.points import quiet
+from nvscope.probes.points.quiet import Quiet, first_useful_line
 
 VERIFIER = """\
 bpf: Failed to load program: Permission denied

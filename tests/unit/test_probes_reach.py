@@ -12,16 +12,9 @@ from pathlib import Path
 import pytest
 from probes_btf import Blob, kernel
 
-from nvscope.probes import programs, reach
-from nvscope.probes.btf import Btf
-from nvscope.probes.reach import (
-    RESULT_SLOT,
-    Given,
-    Place,
-    UnreachedError,
-    parsed,
-    place,
-)
+from nvscope.probes.kernel.btf import Btf
+from nvscope.probes.points import programs, reach
+from nvscope.probes.points.reach import RESULT_SLOT, Given, Place, UnreachedError, parsed, place
 
 WHERE = "my.toml line 3: [revmap_record] mmu"
 PAGE_SHIFT = 12

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from nvscope.probes.commands.record.cli import Wanted, open_output, record
+from nvscope.probes.commands.record.recorder import Limits
 from nvscope.probes.errors import LackError
-from nvscope.probes.record import Wanted, open_output, record
-from nvscope.probes.recorder import Limits
 
 
 @pytest.fixture(autouse=True)

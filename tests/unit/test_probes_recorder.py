@@ -10,12 +10,12 @@ from typing import IO
 import numpy as np
 import pytest
 
-from nvscope.probes import ring
-from nvscope.probes.decode import LOSSES
-from nvscope.probes.events import KINDS, About, Event
-from nvscope.probes.identity import Identities
-from nvscope.probes.recorder import Limits, Recorder, rotated
-from nvscope.probes.tracefile import Reader, open_trace
+from nvscope.probes.commands.record import ring
+from nvscope.probes.commands.record.recorder import Limits, Recorder, rotated
+from nvscope.probes.counts.decode import LOSSES
+from nvscope.probes.traces.events import KINDS, About, Event
+from nvscope.probes.traces.tracefile import Reader, open_trace
+from nvscope.probes.vms.identity import Identities
 
 KIND_CODES = {name: code for code, name in enumerate(KINDS)}
 ARMED_NS = 100

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from nvscope.probes import decode
-from nvscope.probes.decode import Mmu, Row
-from nvscope.probes.rows import labels_of, mmu_keys, snapshot
-from nvscope.probes.snapshot import (
+from nvscope.probes.counts import decode
+from nvscope.probes.counts.decode import Mmu, Row
+from nvscope.probes.counts.rows import labels_of, mmu_keys, snapshot
+from nvscope.probes.counts.snapshot import (
     SLOTS,
     Durations,
     NotifierUnmaps,

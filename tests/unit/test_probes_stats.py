@@ -10,13 +10,15 @@ import pytest
 from pins_fakes import FakeLoaded, make_loaded
 from probes_btf import kernel
 
-from nvscope.probes import decode, libbpf, programs, stats
-from nvscope.probes.btf import KERNEL_BTF, Btf
-from nvscope.probes.counters import Counters
-from nvscope.probes.programs import Sizes
-from nvscope.probes.snapshot import Runs
-from nvscope.probes.stats import Stats
-from nvscope.probes.symbols import Kallsyms
+from nvscope.probes.counts import decode, stats
+from nvscope.probes.counts.counters import Counters
+from nvscope.probes.counts.snapshot import Runs
+from nvscope.probes.counts.stats import Stats
+from nvscope.probes.kernel import libbpf
+from nvscope.probes.kernel.btf import KERNEL_BTF, Btf
+from nvscope.probes.kernel.symbols import Kallsyms
+from nvscope.probes.points import programs
+from nvscope.probes.points.programs import Sizes
 
 
 @pytest.fixture

@@ -14,13 +14,14 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from nvscope.probes import madvise, vms
+from nvscope.probes.commands.storm import cli
+from nvscope.probes.commands.storm.memory import PAGE_BYTES, Mapping, guest_memory, present
+from nvscope.probes.commands.storm.run import Tally, storm
+from nvscope.probes.commands.storm.ways import Ksm, Pageout, Reclaim
 from nvscope.probes.errors import LackError
-from nvscope.probes.identity import Vm
-from nvscope.probes.storm import cli
-from nvscope.probes.storm.memory import PAGE_BYTES, Mapping, guest_memory, present
-from nvscope.probes.storm.run import Tally, storm
-from nvscope.probes.storm.ways import Ksm, Pageout, Reclaim
+from nvscope.probes.kernel import madvise
+from nvscope.probes.vms import running as vms
+from nvscope.probes.vms.identity import Vm
 
 SWAPS = "Filename\tType\tSize\tUsed\tPriority\n"
 SMALL = frozenset({"rd", "wr"})

@@ -19,13 +19,13 @@ import pytest
 import storm_on_a_fake
 from click.testing import CliRunner
 
-from nvscope.probes import vms
+from nvscope.probes.commands.storm import cli
+from nvscope.probes.commands.storm.memory import PAGE_BYTES, Mapping
+from nvscope.probes.commands.storm.switch import Switch
+from nvscope.probes.commands.storm.ways import Ksm
 from nvscope.probes.errors import LackError
-from nvscope.probes.identity import Vm
-from nvscope.probes.storm import cli
-from nvscope.probes.storm.memory import PAGE_BYTES, Mapping
-from nvscope.probes.storm.switch import Switch
-from nvscope.probes.storm.ways import Ksm
+from nvscope.probes.vms import running as vms
+from nvscope.probes.vms.identity import Vm
 
 SECONDS = 60  # for one program to start, or to end
 MERGEABLE = [Mapping(0, PAGE_BYTES, "", frozenset({"mg"}))]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from nvscope.probes import tracefile
-from nvscope.probes.events import DETAILS, KINDS, SCHEMA_VERSION, About, Event
-from nvscope.probes.tracefile import Reader, TraceError, Writer, columns_of, open_trace
+from nvscope.probes.traces import tracefile
+from nvscope.probes.traces.events import DETAILS, KINDS, SCHEMA_VERSION, About, Event
+from nvscope.probes.traces.tracefile import Reader, TraceError, Writer, columns_of, open_trace
 
 ABOUT = About(kernel="7.3", revmap="maple", probes={"s2_fault": "fentry user_mem_abort"})
 EVENTS = [

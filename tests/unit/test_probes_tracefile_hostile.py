@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvscope.probes import ipcframes, tracefile
-from nvscope.probes.events import About, Event
-from nvscope.probes.ipcframes import Frames
-from nvscope.probes.tracefile import Reader, TraceError, Writer, columns_of
+from nvscope.probes.traces import ipcframes, tracefile
+from nvscope.probes.traces.events import About, Event
+from nvscope.probes.traces.ipcframes import Frames
+from nvscope.probes.traces.tracefile import Reader, TraceError, Writer, columns_of
 from tests.unit.analysis_profiles import PROFILE
 
 EVENTS = [

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nvscope.probes import decode, programs
+from nvscope.probes.counts import decode
+from nvscope.probes.points import programs
 
 CODE = Path(__file__).parent / "probes_vcpus.c"
 # All others are 0.

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvscope.probes import names
-from nvscope.probes.vmms import VMMS
+from nvscope.probes.vms import names
+from nvscope.probes.vms.vmms import VMMS
 
 UUID = "551e7604-e35c-42b3-b825-416853441234"
 

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from exporter_fakes import FakeProc
 
-from nvscope.probes import vmprocess
+from nvscope.probes.vms import vmprocess
 
 
 @pytest.fixture

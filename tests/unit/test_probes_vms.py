@@ -9,8 +9,8 @@ import psutil
 import pytest
 from exporter_fakes import FakeProc
 
-from nvscope.probes import vms
 from nvscope.probes.errors import LackError
+from nvscope.probes.vms import running as vms
 
 UUID = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from nvscope.lab.kernel import archive, names, packaged
 from nvscope.lab.kernel.names import Release
-from nvscope.probes.btf import Btf
-from nvscope.probes.symbols import plain
+from nvscope.probes.kernel.btf import Btf
+from nvscope.probes.kernel.symbols import plain
 from tests.unit.kernels import asked, btftypes, image, prune
 
 FOLDER = Path(__file__).parent

@@ -1,0 +1,1 @@
+"""Commands for a terminal, and what they share: options, numbers, stopping."""

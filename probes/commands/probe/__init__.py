@@ -1,0 +1,1 @@
+"""`nvscope probe`: one-shot latency probes."""

@@ -1,0 +1,1 @@
+"""`nvscope record`: events of shadow stage-2 MMUs, as traces."""

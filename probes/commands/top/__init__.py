@@ -1,0 +1,1 @@
+"""`nvscope top`: what unmaps cost each VM, live."""

@@ -1,0 +1,1 @@
+"""The running kernel: its types, symbols and features, and system calls on it (libbpf, perf)."""

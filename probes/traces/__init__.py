@@ -1,0 +1,1 @@
+"""Traces: the event table, and its files."""

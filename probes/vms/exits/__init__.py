@@ -1,0 +1,1 @@
+"""Hearing that a process has ended."""
