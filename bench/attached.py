@@ -13,7 +13,7 @@ import sys
 import click
 
 from nvscope.probes.points.loader import load
-from nvscope.probes.points.programs import FENTRY
+from nvscope.probes.points.modes import FENTRY
 
 _EMPTY = """
 int kfunc__vmlinux__FUNCTION(void *ctx) { return 0; }

@@ -27,13 +27,12 @@ from prometheus_client.registry import Collector
 
 from nvscope.exporter import cli, collector
 from nvscope.exporter.web.forms import Form, Pages
-from nvscope.probes.commands.options import DEFAULT_MAX_VMS
 from nvscope.probes.counts import decode
 from nvscope.probes.counts.counters import Counters
 from nvscope.probes.counts.snapshot import VmKey
 from nvscope.probes.pins import bpffs, write
 from nvscope.probes.pins.pinned import Pinned
-from nvscope.probes.points.programs import Sizes
+from nvscope.probes.points.sizes import DEFAULT_MAX_VMS, Sizes
 from tests.unit.exporter_fakes import ATTACHMENTS, FakeHost, FakeProc
 from tests.unit.probes_maps import Counted, Maps
 

@@ -33,14 +33,14 @@ from nvscope.probes.commands.options import (
     strict_option,
     symbols_option,
 )
+from nvscope.probes.commands.points_option import points_option, require_apart
 from nvscope.probes.config.options import check_config_option, config_option, said_to_be_good
 from nvscope.probes.counts.snapshot import Attachment
 from nvscope.probes.errors import LackError
 from nvscope.probes.pins import bpffs
 from nvscope.probes.pins.pinned import Pinned
-from nvscope.probes.points.pointsfile.option import points_option, require_apart
+from nvscope.probes.points.modes import MECHANISMS
 from nvscope.probes.points.pointsfile.read import PointsFile
-from nvscope.probes.points.programs import MECHANISMS
 from nvscope.probes.vms.identity import require_initial_pid_namespace
 
 # Loopback: what VMs there are, and their uuids, is no matter for the whole network.

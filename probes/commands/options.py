@@ -8,7 +8,8 @@ from collections.abc import Callable
 import click
 
 from nvscope.probes.points.catalog import BY_NAME
-from nvscope.probes.points.programs import MECHANISMS
+from nvscope.probes.points.modes import MECHANISMS
+from nvscope.probes.points.sizes import DEFAULT_MAX_VMS
 
 _SYMBOL = re.compile(r"(?P<point>\w+)=(?P<name>[A-Za-z_][\w.]*)", re.ASCII)
 
@@ -50,7 +51,6 @@ symbols_option = click.option(
     " revmap_fallback.",
 )
 
-DEFAULT_MAX_VMS = 1024
 max_vms_option = click.option(
     "--max-vms",
     type=click.IntRange(1, 1_000_000),

@@ -14,15 +14,15 @@ from nvscope.probes.commands.options import (
     strict_option,
     symbols_option,
 )
+from nvscope.probes.commands.points_option import points_option, require_apart
 from nvscope.probes.config.options import check_config_option, config_option, said_to_be_good
 from nvscope.probes.errors import LackError
 from nvscope.probes.kernel import features
 from nvscope.probes.pins import bpffs
 from nvscope.probes.pins.layout import CURRENT
 from nvscope.probes.pins.options import group_id, group_option, pins_option
-from nvscope.probes.points.pointsfile.option import points_option, require_apart
+from nvscope.probes.points.modes import MECHANISMS
 from nvscope.probes.points.pointsfile.read import PointsFile
-from nvscope.probes.points.programs import MECHANISMS
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 

@@ -1,76 +1,30 @@
-"""Compile, attach, read, detach: the only file that knows bcc."""
+"""Attach probe points, and read what they see: how commands and exporter get at the probes."""
 
 from __future__ import annotations
 
-import atexit
-import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 from nvscope.probes.counts import pools, stats
 from nvscope.probes.counts.counters import MAPS, WRITTEN, Counters
 from nvscope.probes.counts.snapshot import Attachment, Snapshot, VmKey, notifier_seen
 from nvscope.probes.errors import LackError, notice
-from nvscope.probes.kernel import features, libbpf, perf, software
+from nvscope.probes.kernel import features, libbpf
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.kernel.symbols import Kallsyms
-from nvscope.probes.points import mapmemory, programs
+from nvscope.probes.points import mapmemory
+from nvscope.probes.points import module as modules
 from nvscope.probes.points.catalog import BY_NAME, applicable
+from nvscope.probes.points.modes import MECHANISMS, Mode, Probing
+from nvscope.probes.points.module import Module
 from nvscope.probes.points.planning import Plans, Wanted
 from nvscope.probes.points.pointsfile import check
 from nvscope.probes.points.pointsfile.read import PointsFile
-from nvscope.probes.points.programs import FENTRY, MECHANISMS, Mode, Probing, Program, Sizes
-from nvscope.probes.points.quiet import Quiet, first_useful_line
+from nvscope.probes.points.sizes import DEFAULT_MAX_VMS, Sizes, capacity
 
 NEVER_NS = (1 << 64) - 1  # later than all of CLOCK_MONOTONIC
-
-
-@dataclass
-class Module:
-    """What bcc has compiled, and what of it is attached; programs, links: name -> fd.
-
-    vcpus: the fd of a map that bcc does not know of (bpf/vcpus.h).
-    """
-
-    bpf: Any
-    vcpus: int
-    programs: dict[str, int] = field(default_factory=dict)
-    links: dict[str, int] = field(default_factory=dict)
-    own: dict[str, int] = field(default_factory=dict)  # of links, those that bcc does not know of
-    iterator: int | None = None  # a link's fd: see stats.py
-
-    def map(self, name: str) -> int:
-        """The fd of a map."""
-        fd: int = self.bpf[name.encode()].map_fd
-        return fd
-
-    def detach(self) -> None:
-        """Take all programs from their functions, unless they are pinned; the maps stay.
-
-        Ends before begins: an end whose begin was not seen would count as lost.
-        """
-        with Quiet():
-            for name in list(self.bpf.kfunc_exit_fds):
-                self.bpf.detach_kretfunc(name)
-            for name in sorted(self.own, key=lambda name: not name.endswith("_exit")):
-                os.close(self.own.pop(name))
-            for name in list(self.bpf.kfunc_entry_fds):
-                self.bpf.detach_kfunc(name)
-            if self.iterator is not None:
-                os.close(self.iterator)
-                self.iterator = None
-
-    def discard(self) -> None:
-        """Detach all of it, and let it go."""
-        self.detach()
-        with Quiet():
-            self.bpf.cleanup()
-        os.close(self.vcpus)
-        # bcc keeps every module until the process ends.
-        atexit.unregister(self.bpf.cleanup)
 
 
 class Loaded:
@@ -171,7 +125,7 @@ def load(
     mechanisms: Sequence[str] = MECHANISMS,
     symbols: Mapping[str, str] | None = None,
     strict: bool = False,
-    max_vms: int = 1024,
+    max_vms: int = DEFAULT_MAX_VMS,
     ring_bytes: int = 0,
     probing: Probing | None = None,
     for_readers: bool = False,
@@ -220,7 +174,7 @@ def load(
             module.discard()
             raise LackError(line)
         notice(line)
-    return Loaded(module, attachments, mode, host, _tell(module, telling))
+    return Loaded(module, attachments, mode, host, modules.tell(module, telling))
 
 
 def _attach_best(
@@ -239,10 +193,10 @@ def _attach_best(
     while chosen := plans.chosen():
         if strict and not plans.complete:
             return None
-        module = _compile(chosen, sizes, mode, telling)
+        module = modules.compiled(chosen, sizes, mode, telling)
         stacks = {pool.stack: module.map(pool.stack) for pool in pools.POOLS}
-        pools.fill(stacks, programs.capacity(sizes))
-        problems = {program.point: _attach(module, program, host) for program in chosen}
+        pools.fill(stacks, capacity(sizes))
+        problems = {program.point: modules.attach(module, program, host) for program in chosen}
         if not any(problems.values()):
             libbpf.write_array(module.map("armed"), 0, time.monotonic_ns())
             return module
@@ -251,92 +205,3 @@ def _attach_best(
             if problem:
                 plans.reject(point, problem)
     return None
-
-
-def _compile(chosen: Sequence[Program], sizes: Sizes, mode: Mode, telling: stats.Telling) -> Module:
-    flags = [*programs.compiler_flags(chosen, sizes, mode), *telling.flags]
-    text = programs.source(chosen, telling.sources)
-    vcpus = libbpf.create("vcpus", programs.VCPUS, 1)
-    flags.append(f"-DNV_VCPUS_FD={vcpus}")
-    with Quiet() as quiet:
-        try:
-            return Module(_module_class()(text=text, cflags=flags), vcpus)
-        except Exception as error:  # noqa: BLE001 (bcc raises nothing more precise)
-            said = f"{quiet.text()}\n{error}"
-    os.close(vcpus)
-    raise LackError(f"bcc cannot compile the probes: {first_useful_line(said)}")
-
-
-def _module_class() -> Any:
-    if problem := software.bcc_problem():
-        raise LackError(problem)
-    # Read by bcc at each compilation. Headers of a kernel may be missing, in a place where bcc does
-    # not look, or too new for its compiler; no program of ours needs any.
-    os.environ["BCC_KERNEL_SOURCE"] = str(programs.HEADERS)
-    import bcc
-
-    class Module(bcc.BPF):  # type: ignore[misc]
-        def _trace_autoload(self) -> None:
-            """Attach nothing by itself: a program that fails must not take the others along."""
-
-    return Module
-
-
-def _attach(module: Module, program: Program, host: features.Host) -> str:
-    """Attach entry and exit; "" or the problem in one line.
-
-    The entry goes first: a call that began before its exit was attached leaves a start time, and
-    the programs know by the time of arming that it is not a loss. The other way round an exit
-    without an entry could not be told from one.
-    """
-    attach = _attach_fentry if program.mechanism == FENTRY else _attach_kprobe
-    with Quiet() as quiet:
-        try:
-            if program.entry:
-                attach(module, program, program.entry, "entry")
-            if program.exit:
-                attach(module, program, program.exit, "exit")
-        except Exception as error:  # noqa: BLE001 (bcc raises nothing more precise)
-            why = first_useful_line(f"{quiet.text()}\n{error}")
-            return f"{program.mechanism} on {program.symbol}: {why}{_hint(why, host)}"
-    return ""
-
-
-def _attach_fentry(module: Module, program: Program, name: str, edge: str) -> None:
-    bpf, key = module.bpf, name.encode()
-    if edge == "entry":
-        bpf.attach_kfunc(fn_name=key)
-    else:
-        bpf.attach_kretfunc(fn_name=key)
-    links = bpf.kfunc_entry_fds if edge == "entry" else bpf.kfunc_exit_fds
-    module.programs[f"{program.point}_{edge}"] = bpf.funcs[key].fd
-    module.links[f"{program.point}_{edge}"] = links[key]
-
-
-def _attach_kprobe(module: Module, program: Program, name: str, edge: str) -> None:
-    """By a link of our own: what bcc attaches a kprobe by cannot be pinned."""
-    fd = module.bpf.load_func(name.encode(), module.bpf.KPROBE).fd
-    link = perf.attach_kprobe(program.symbol, fd, at_return=edge == "exit")
-    module.programs[f"{program.point}_{edge}"] = fd
-    module.links[f"{program.point}_{edge}"] = module.own[f"{program.point}_{edge}"] = link
-
-
-def _tell(module: Module, telling: stats.Telling) -> str:
-    """Let readers of the pins be told of the programs; "", or why they are not."""
-    if not telling.sources:
-        return telling.problem
-    with Quiet() as quiet:
-        try:
-            iterator = module.bpf.load_func(stats.PROGRAM, module.bpf.TRACING).fd
-            module.iterator = stats.attach(iterator, module.map(stats.OURS), module.programs)
-        except Exception as error:  # noqa: BLE001 (bcc raises nothing more precise)
-            return first_useful_line(f"{quiet.text()}\n{error}")
-    return ""
-
-
-def _hint(why: str, host: features.Host) -> str:
-    """What the libraries' words do not say."""
-    if "524" in why:  # ENOTSUPP, which libc has no name for
-        return " (the kernel does not let this function be traced so)"
-    locked = host.lockdown in ("integrity", "confidentiality")
-    return f" (kernel lockdown: {host.lockdown})" if locked else ""

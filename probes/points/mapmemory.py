@@ -9,10 +9,9 @@ from pathlib import Path
 
 import click
 
-from nvscope.probes.commands.options import DEFAULT_MAX_VMS
 from nvscope.probes.counts import decode
 from nvscope.probes.errors import LackError
-from nvscope.probes.points.programs import Sizes, mmus, rows
+from nvscope.probes.points.sizes import DEFAULT_MAX_VMS, Sizes, mmus, rows
 
 # struct bucket (kernel/bpf/hashtab.c): a list's head and a lock, one for each entry that there is
 # room for, rounded up to a power of two; they are taken when the map is made.

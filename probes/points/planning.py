@@ -10,7 +10,8 @@ from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.kernel.symbols import Variants
 from nvscope.probes.points import programs
 from nvscope.probes.points.catalog import BY_NAME, ProbePoint
-from nvscope.probes.points.programs import COUNTS, MECHANISMS, Mode, Plan, Program
+from nvscope.probes.points.modes import COUNTS, MECHANISMS, Mode
+from nvscope.probes.points.programs import Plan, Program
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from nvscope.probes.counts import decode, pools
 from nvscope.probes.counts.snapshot import Attachment, Refusal
 from nvscope.probes.kernel import libbpf
 from nvscope.probes.kernel.btf import Btf
-from nvscope.probes.kernel.libbpf import MapKind
 from nvscope.probes.kernel.symbols import (
     Variants,
     has_ending,
@@ -21,7 +20,9 @@ from nvscope.probes.kernel.symbols import (
     plain,
 )
 from nvscope.probes.points.catalog import BY_NAME, Hook, Kind, ProbePoint
+from nvscope.probes.points.modes import COUNTS, FENTRY, KPROBE, Mode, Probing
 from nvscope.probes.points.reach import RESULT_SLOT
+from nvscope.probes.points.sizes import VCPUS_BYTES, Sizes, mmus, rows
 from nvscope.probes.points.values import ABSENT, UnresolvedError, cases, places
 
 SOURCES = Path(__file__).parents[1] / "bpf"
@@ -30,50 +31,12 @@ HEADER = SOURCES / "nvscope.h"
 SHARED = (HEADER, *(SOURCES / f"{name}.h" for name in ("calls", "rows", "vcpus", "events")))
 # What bcc's own headers include, in place of a kernel's.
 HEADERS = SOURCES / "headers"
-FENTRY, KPROBE = "fentry", "kprobe"
-MECHANISMS = (FENTRY, KPROBE)
 
 # A kprobe's context begins with the argument registers x0..x7 (struct pt_regs
 # of arm64); a return probe finds the result in x0.
 REGISTER_ARGS = 8
 # Of these a kprobe program keeps the first for the call's end (NV_ARGS, bpf/nvscope.h).
 KEPT_ARGS = 4
-# Shadow MMUs that a VM has room for on average: two for each vCPU (S2_MMU_PER_VCPU, nested.c).
-MMUS_PER_VM = 64
-# The places of vCPUs (bpf/vcpus.h): of all of them a power of two, of each 64. What can be mapped
-# begins at a page, so each is a cache line.
-VCPUS_BYTES = 64 << 10
-VCPUS = MapKind(libbpf.MAP_TYPE_ARRAY, 4, VCPUS_BYTES, libbpf.F_MMAPABLE)
-
-
-@dataclass(frozen=True)
-class Probing:
-    """What a one-shot probe asks for, beside the duration of each call of its point.
-
-    triggers: who caused it, where the catalog has what tells that; threshold_ns: calls that take so
-    long, or longer, are events of their own, with a kernel stack (0: none is).
-    """
-
-    point: str
-    triggers: bool = False
-    threshold_ns: int = 0
-
-
-@dataclass(frozen=True)
-class Mode:
-    """What programs do. trace: all events go to user space; probing: for a one-shot probe."""
-
-    trace: bool = False
-    probing: Probing | None = None
-
-    @property
-    def events(self) -> bool:
-        """Whether any event goes to user space."""
-        return self.trace or (self.probing is not None and self.probing.threshold_ns > 0)
-
-
-COUNTS = Mode()
-TRACES = Mode(trace=True)
 
 
 @dataclass(frozen=True)
@@ -240,16 +203,6 @@ def source(programs: Sequence[Program], others: Sequence[Path] = ()) -> str:
     return "".join(f'#line 1 "{path.name}"\n{path.read_text()}\n' for path in files)
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """What there is room for. vms: those that can have counters; ring_bytes: of the ring buffer for
-    events, a power of two times the page size.
-    """
-
-    vms: int
-    ring_bytes: int = 0
-
-
 def compiler_flags(programs: Sequence[Program], sizes: Sizes, mode: Mode = COUNTS) -> list[str]:
     """The options for bcc's compiler."""
     page_bytes = os.sysconf("SC_PAGESIZE")
@@ -269,23 +222,6 @@ def compiler_flags(programs: Sequence[Program], sizes: Sizes, mode: Mode = COUNT
         *(f"-DNV_HAS_{name.upper()}={int(name in _points(programs))}" for name in BY_NAME),
     ]
     return [*flags, *sorted({flag for program in programs for flag in program.flags})]
-
-
-def rows(sizes: Sizes) -> int:
-    """How many rows the VMs can have: one for each kind of call, and as many to share out among
-    stripes of CPUs.
-    """
-    return sizes.vms * len(decode.LABELS) * pools.SHARES
-
-
-def mmus(sizes: Sizes) -> int:
-    """How many shadow MMUs there is room for."""
-    return sizes.vms * MMUS_PER_VM
-
-
-def capacity(sizes: Sizes) -> dict[str, int]:
-    """The values of the arrays that are given out, by name."""
-    return {"rows": rows(sizes), "mmus": mmus(sizes)}
 
 
 def _probing_flags(probing: Probing | None) -> list[str]:

@@ -14,7 +14,7 @@ from nvscope.probes.counts.counters import Counters
 from nvscope.probes.errors import LackError
 from nvscope.probes.pins import bpffs
 from nvscope.probes.pins.layout import LOCK
-from nvscope.probes.points.programs import Sizes
+from nvscope.probes.points.sizes import Sizes
 
 
 @dataclass

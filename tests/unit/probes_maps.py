@@ -15,7 +15,7 @@ from nvscope.probes.counts.snapshot import VmKey
 from nvscope.probes.kernel import libbpf
 from nvscope.probes.kernel.libbpf import F_MMAPABLE, F_NO_PREALLOC, MapKind
 from nvscope.probes.points import programs
-from nvscope.probes.points.programs import Sizes
+from nvscope.probes.points.sizes import Sizes
 
 MISSED = len(decode.EDGES) * len(decode.POINTS)
 

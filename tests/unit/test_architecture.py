@@ -60,14 +60,36 @@ OF_ANALYSIS = {
 }
 
 
-@pytest.mark.parametrize("folder", OF_ANALYSIS)
-def test_a_folder_of_analysis_uses_only_what_it_may(folder: str) -> None:
-    files = sorted((ROOT / "analysis" / folder).rglob("*.py"))
+# The same of probes/, where all may use its errors.
+OF_PROBES = {
+    "config": set(),
+    "kernel": set(),
+    "traces": set(),
+    "counts": {"kernel"},
+    "vms": {"counts"},
+    "points": {"config", "counts", "kernel"},
+    "commands": {"counts", "kernel", "points", "traces", "vms"},
+    "pins": {"commands", "config", "counts", "kernel", "points"},
+}
+FOLDERS = [
+    *(("analysis", folder, uses) for folder, uses in OF_ANALYSIS.items()),
+    *(("probes", folder, uses | {"errors"}) for folder, uses in OF_PROBES.items()),
+]
+
+
+@pytest.mark.parametrize(("wing", "folder", "may_use"), FOLDERS)
+def test_a_folder_uses_only_what_it_may(wing: str, folder: str, may_use: set[str]) -> None:
+    files = sorted((ROOT / wing / folder).rglob("*.py"))
     assert files
     for path in files:
         parts = (name.split(".") for name in imports(path))
-        used = {part[2] for part in parts if part[:2] == ["nvscope", "analysis"] and part[2:]}
-        assert used <= OF_ANALYSIS[folder] | {folder}, path
+        used = {part[2] for part in parts if part[:2] == ["nvscope", wing] and part[2:]}
+        assert used <= may_use | {folder}, path
+
+
+@pytest.mark.parametrize(("wing", "uses"), [("analysis", OF_ANALYSIS), ("probes", OF_PROBES)])
+def test_every_folder_is_among_them(wing: str, uses: dict[str, set[str]]) -> None:
+    assert {path.parent.name for path in (ROOT / wing).glob("*/__init__.py")} == set(uses)
 
 
 def test_bcc_is_imported_in_one_file_only() -> None:
@@ -77,13 +99,15 @@ def test_bcc_is_imported_in_one_file_only() -> None:
         for path in (ROOT / wing).rglob("*.py")
         if any(name.split(".")[0] == "bcc" for name in imports(path))
     ]
-    assert users == ["probes/points/loader.py"]
+    assert users == ["probes/points/module.py"]
+
+
+OF_LAB = ("errors", "kernel.madvise", "commands.finite")
 
 
 def test_the_lab_takes_only_errors_numbers_and_a_system_call_from_probes() -> None:
+    allowed = tuple(f"nvscope.probes.{name}" for name in OF_LAB)
+    packages = {name.rpartition(".")[0] for name in allowed}
     for path in (ROOT / "lab").rglob("*.py"):
         used = {name for name in imports(path) if name.startswith("nvscope.probes")}
-        modules = {".".join(name.split(".")[:3]) for name in used}
-        assert modules <= {f"nvscope.probes.{name}" for name in ("errors", "madvise", "finite")}, (
-            path
-        )
+        assert all(name.startswith(allowed) or name in packages for name in used), path

@@ -12,8 +12,8 @@ import click
 import pytest
 from command_examples import LEAVES, parse, words_of
 
+from nvscope.probes.commands import points_option as points
 from nvscope.probes.config import options
-from nvscope.probes.points.pointsfile import option as points
 from nvscope.probes.traces.events import COLUMNS
 
 ROOT = Path(__file__).resolve().parents[2]

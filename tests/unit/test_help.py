@@ -18,8 +18,8 @@ from click.testing import CliRunner
 from command_examples import ALL, EXAMPLES, LEAVES, parse, words_of
 
 from nvscope.cli import main
+from nvscope.probes.commands import points_option as points
 from nvscope.probes.config import options
-from nvscope.probes.points.pointsfile import option as points
 
 SAMPLES = Path(__file__).resolve().parents[2] / "analysis/samples"
 LINES = sorted((path, line) for path, lines in EXAMPLES.items() for line in lines)

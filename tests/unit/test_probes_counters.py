@@ -14,7 +14,7 @@ from nvscope.probes.counts.decode import LABELS, Key, Mmu, Row
 from nvscope.probes.counts.mapped import MappedArray
 from nvscope.probes.counts.snapshot import NotifierUnmaps, Room, VmKey
 from nvscope.probes.kernel import libbpf
-from nvscope.probes.points.programs import Sizes
+from nvscope.probes.points.sizes import Sizes
 
 VM, OTHER = VmKey(0xFFFF000012340000, 4711), VmKey(0xFFFF000012350000, 4712)
 UNMAP = LABELS[0]

@@ -23,7 +23,7 @@ from nvscope.probes.counts.snapshot import Attachment, Refusal
 from nvscope.probes.errors import LackError
 from nvscope.probes.kernel import software
 from nvscope.probes.points.catalog import applicable
-from nvscope.probes.points.programs import MECHANISMS
+from nvscope.probes.points.modes import MECHANISMS
 
 GOLDEN = Path(__file__).parent / "golden"
 

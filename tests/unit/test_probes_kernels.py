@@ -17,7 +17,8 @@ from nvscope.probes.kernel import features
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.points import programs
 from nvscope.probes.points.catalog import BY_NAME, applicable
-from nvscope.probes.points.programs import COUNTS, FENTRY, Mode, Probing, Program
+from nvscope.probes.points.modes import COUNTS, FENTRY, Mode, Probing
+from nvscope.probes.points.programs import Program
 from tests.unit.kernels import asked
 
 FOLDER = Path(__file__).parent / "kernels"

@@ -18,7 +18,7 @@ from nvscope.probes.counts.snapshot import SLOTS
 from nvscope.probes.kernel import libbpf
 from nvscope.probes.kernel.libbpf import MapKind
 from nvscope.probes.points import programs
-from nvscope.probes.points.programs import Sizes
+from nvscope.probes.points.sizes import Sizes
 from nvscope.probes.traces.events import KINDS as EVENTS
 
 ROWS_HEADER = programs.SOURCES / "rows.h"

@@ -14,7 +14,7 @@ from probes_maps import Maps
 from nvscope.probes.counts import decode
 from nvscope.probes.kernel import libbpf
 from nvscope.probes.kernel.libbpf import MapKind
-from nvscope.probes.points.programs import Sizes
+from nvscope.probes.points.sizes import Sizes
 
 HASH = MapKind(libbpf.MAP_TYPE_HASH, 4, 4)
 

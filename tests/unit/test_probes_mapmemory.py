@@ -8,12 +8,11 @@ from pathlib import Path
 import pytest
 from pins_fakes import make_maps
 
-from nvscope.probes.commands.options import DEFAULT_MAX_VMS
 from nvscope.probes.counts.snapshot import VmKey
 from nvscope.probes.errors import LackError
 from nvscope.probes.kernel import features, libbpf
 from nvscope.probes.points import loader, mapmemory
-from nvscope.probes.points.programs import Sizes
+from nvscope.probes.points.sizes import DEFAULT_MAX_VMS, Sizes
 
 GIB, MIB = 1 << 30, 1 << 20
 # Of DEFAULT_MAX_VMS.

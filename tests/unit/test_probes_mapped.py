@@ -18,7 +18,7 @@ from nvscope.probes.counts import decode
 from nvscope.probes.counts.counters import Counters
 from nvscope.probes.counts.mapped import MappedArray
 from nvscope.probes.counts.snapshot import VmKey
-from nvscope.probes.points.programs import Sizes
+from nvscope.probes.points.sizes import Sizes
 
 VMS = 20
 PR_SET_SECCOMP, SECCOMP_MODE_STRICT = 22, 1  # uapi/linux/prctl.h, seccomp.h

@@ -9,8 +9,8 @@ from probes_btf import kernel
 
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.kernel.symbols import Kallsyms, Variants
+from nvscope.probes.points.modes import TRACES
 from nvscope.probes.points.planning import Plans, Wanted
-from nvscope.probes.points.programs import TRACES
 
 
 def none(_: str) -> list[str]:

@@ -17,17 +17,18 @@ from probes_btf import FALLBACK_ENUM, RECORD_ENUM, Blob, kernel
 from nvscope.cli import main
 from nvscope.probes.commands.doctor.cli import Wanted as Asked
 from nvscope.probes.commands.doctor.cli import diagnose
+from nvscope.probes.commands.points_option import require_apart
 from nvscope.probes.counts.snapshot import Refusal
 from nvscope.probes.errors import InputError, LackError
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.points import reach
 from nvscope.probes.points.catalog import BY_NAME
+from nvscope.probes.points.modes import COUNTS, MECHANISMS, TRACES, Mode
 from nvscope.probes.points.planning import Plans, Wanted
 from nvscope.probes.points.pointsfile import check
 from nvscope.probes.points.pointsfile.keys import KEYS
-from nvscope.probes.points.pointsfile.option import require_apart
 from nvscope.probes.points.pointsfile.read import MOST_BYTES, PointsFile, bundled, read
-from nvscope.probes.points.programs import COUNTS, MECHANISMS, TRACES, Mode, Program
+from nvscope.probes.points.programs import Program
 
 PATCHES = Path(__file__).parents[2] / "lab/kernel"
 FOREIGN = """

@@ -11,7 +11,7 @@ from pins_fakes import make_maps
 
 from nvscope.probes.counts import pools
 from nvscope.probes.kernel import libbpf
-from nvscope.probes.points.programs import Sizes
+from nvscope.probes.points.sizes import Sizes
 
 ROWS = 1000  # of an array; 500 of each pool, in ranges of 2
 NOTHING = [0] * (len(pools.POOLS) * pools.RANGES)

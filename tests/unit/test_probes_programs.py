@@ -15,7 +15,9 @@ from nvscope.probes.kernel import libbpf
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.points import programs
 from nvscope.probes.points.catalog import BY_NAME, applicable
-from nvscope.probes.points.programs import COUNTS, MECHANISMS, TRACES, Mode, Plan, Probing, Sizes
+from nvscope.probes.points.modes import COUNTS, MECHANISMS, TRACES, Mode, Probing
+from nvscope.probes.points.programs import Plan
+from nvscope.probes.points.sizes import Sizes
 
 
 def plan_of(

@@ -18,7 +18,7 @@ from nvscope.probes.kernel import libbpf
 from nvscope.probes.kernel.btf import KERNEL_BTF, Btf
 from nvscope.probes.kernel.symbols import Kallsyms
 from nvscope.probes.points import programs
-from nvscope.probes.points.programs import Sizes
+from nvscope.probes.points.sizes import Sizes
 
 
 @pytest.fixture

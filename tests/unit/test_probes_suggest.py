@@ -15,10 +15,10 @@ from nvscope.probes.commands.doctor import suggest
 from nvscope.probes.commands.doctor.candidates import telling
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.kernel.features import Roots
+from nvscope.probes.points.modes import TRACES
 from nvscope.probes.points.planning import Wanted
 from nvscope.probes.points.pointsfile import check
 from nvscope.probes.points.pointsfile.read import PointsFile, read
-from nvscope.probes.points.programs import TRACES
 
 FOLDER = Path(__file__).parent / "kernels"
 BEFORE, AFTER = "kvm_arch_destroy_vm", "kvm_pgtable_stage2_map"

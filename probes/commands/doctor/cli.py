@@ -17,15 +17,15 @@ from nvscope.probes.commands.doctor.diagnosis import Diagnosis, as_json
 from nvscope.probes.commands.doctor.facts import Facts, read_facts
 from nvscope.probes.commands.doctor.tracing import forecast
 from nvscope.probes.commands.options import mechanisms_option, strict_option, symbols_option
+from nvscope.probes.commands.points_option import points_option, require_apart
 from nvscope.probes.counts.snapshot import Attachment
 from nvscope.probes.errors import LackError
 from nvscope.probes.kernel.btf import KERNEL_BTF, Btf
 from nvscope.probes.kernel.features import ARCH, Roots
+from nvscope.probes.points.modes import COUNTS, MECHANISMS, TRACES
 from nvscope.probes.points.planning import Wanted as Planned
 from nvscope.probes.points.pointsfile import check
-from nvscope.probes.points.pointsfile.option import points_option, require_apart
 from nvscope.probes.points.pointsfile.read import PointsFile
-from nvscope.probes.points.programs import COUNTS, MECHANISMS, TRACES
 
 _EXAMPLES = """\b
 Examples:

@@ -11,10 +11,11 @@ from nvscope.probes.kernel.btf import KERNEL_BTF, Btf
 from nvscope.probes.kernel.features import Roots
 from nvscope.probes.kernel.symbols import variants_in
 from nvscope.probes.points.catalog import BY_NAME, PROBE_POINTS, applicable
+from nvscope.probes.points.modes import COUNTS, FENTRY, TRACES
 from nvscope.probes.points.planning import Plans, Wanted
 from nvscope.probes.points.pointsfile import check
 from nvscope.probes.points.pointsfile.read import PointsFile
-from nvscope.probes.points.programs import COUNTS, FENTRY, TRACES, Program
+from nvscope.probes.points.programs import Program
 
 # Functions that a kernel has if and only if it can: BPF trampolines go in by ftrace's direct calls
 # (CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS), and kprobes are registered.

@@ -15,11 +15,11 @@ from nvscope.probes.commands.options import (
     strict_option,
     symbols_option,
 )
+from nvscope.probes.commands.points_option import points_option, require_apart
 from nvscope.probes.commands.probe.kinds import AXES, KINDS, Kind
 from nvscope.probes.commands.probe.meter import Asked
-from nvscope.probes.points.pointsfile.option import points_option, require_apart
+from nvscope.probes.points.modes import MECHANISMS
 from nvscope.probes.points.pointsfile.read import PointsFile
-from nvscope.probes.points.programs import MECHANISMS
 
 _EXAMPLES = """\b
 Examples:

@@ -24,9 +24,9 @@ from nvscope.probes.errors import LackError
 from nvscope.probes.kernel import features
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.points.catalog import BY_NAME, applicable, makes_sense
+from nvscope.probes.points.modes import Probing
 from nvscope.probes.points.pointsfile import check
 from nvscope.probes.points.pointsfile.read import PointsFile
-from nvscope.probes.points.programs import Probing
 from nvscope.probes.vms.changes import Source
 from nvscope.probes.vms.identity import require_initial_pid_namespace
 

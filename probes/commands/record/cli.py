@@ -26,12 +26,12 @@ from nvscope.probes.commands.options import (
     strict_option,
     symbols_option,
 )
+from nvscope.probes.commands.points_option import points_option, require_apart
 from nvscope.probes.errors import LackError, notice
 from nvscope.probes.kernel import features
+from nvscope.probes.points.modes import MECHANISMS
 from nvscope.probes.points.pointsfile import check
-from nvscope.probes.points.pointsfile.option import points_option, require_apart
 from nvscope.probes.points.pointsfile.read import PointsFile
-from nvscope.probes.points.programs import MECHANISMS
 from nvscope.probes.traces import private
 from nvscope.probes.traces.events import About
 from nvscope.probes.vms.identity import Identities, require_initial_pid_namespace

@@ -22,15 +22,15 @@ from nvscope.probes.commands.options import (
     strict_option,
     symbols_option,
 )
+from nvscope.probes.commands.points_option import points_option, require_apart
 from nvscope.probes.commands.probe.view import plain
 from nvscope.probes.commands.top.rates import SORTS, cells, rates
 from nvscope.probes.commands.top.topscreen import Screen
 from nvscope.probes.commands.top.topview import Frame, State, screen, visible
 from nvscope.probes.kernel import features
+from nvscope.probes.points.modes import MECHANISMS
 from nvscope.probes.points.pointsfile import check
-from nvscope.probes.points.pointsfile.option import points_option, require_apart
 from nvscope.probes.points.pointsfile.read import PointsFile
-from nvscope.probes.points.programs import MECHANISMS
 from nvscope.probes.vms.changes import Changes
 from nvscope.probes.vms.identity import require_initial_pid_namespace
 

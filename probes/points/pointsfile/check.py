@@ -12,9 +12,9 @@ from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.kernel.features import Host
 from nvscope.probes.points import programs
 from nvscope.probes.points.catalog import BY_NAME
+from nvscope.probes.points.modes import Mode
 from nvscope.probes.points.planning import Wanted
 from nvscope.probes.points.pointsfile.read import PointsFile
-from nvscope.probes.points.programs import Mode
 
 
 def problems(points: PointsFile, btf: Btf, wanted: Wanted) -> Iterator[str]:
