@@ -133,7 +133,7 @@ def _writing(target: Path) -> Iterator[IO[bytes]]:
 
 
 def _partition(source: Source, name: str, target: Path) -> int:
-    from nvscope.analysis.interop import partition
+    from nvscope.analysis.interop.files import partition
 
     with partition.writing(target, source.about.boot_id, name) as folder:
         return _copy(source, partition.Sink(folder, source.about))
@@ -149,7 +149,8 @@ def _copy(source: Source, sink: _Sink) -> int:
 
 
 def _sink(stream: IO[bytes], target: Path, name: str, about: About) -> _Sink:
-    from nvscope.analysis.interop import arrow, parquet, perfetto
+    from nvscope.analysis.interop.files import arrow, parquet
+    from nvscope.analysis.interop.perfetto import perfetto
 
     name = name or formats.target_of(target)
     if name == "parquet":
@@ -160,7 +161,7 @@ def _sink(stream: IO[bytes], target: Path, name: str, about: About) -> _Sink:
 
 
 def _print_recipe(tool: str) -> None:
-    from nvscope.analysis.interop.recipe import ftrace_commands, perf_commands, recipe_here
+    from nvscope.analysis.interop.texts.recipe import ftrace_commands, perf_commands, recipe_here
 
     made = recipe_here()
     for line in (ftrace_commands if tool == "ftrace" else perf_commands)(made):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nvscope.analysis.interop.dialects import dialect
 from nvscope.analysis.interop.formats import source_of
-from nvscope.analysis.interop.text import MAX_LINE
+from nvscope.analysis.interop.texts.dialects import dialect
+from nvscope.analysis.interop.texts.text import MAX_LINE
 from nvscope.probes.traces import filetypes
 from nvscope.probes.traces.tracefile import TraceError
 

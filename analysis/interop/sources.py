@@ -13,12 +13,14 @@ from typing import IO
 import pyarrow as pa
 
 import nvscope
-from nvscope.analysis.interop import content, header, parquet
-from nvscope.analysis.interop.gaps import survey
+from nvscope.analysis.interop import content
+from nvscope.analysis.interop.files import parquet
 from nvscope.analysis.interop.pipes import settled
-from nvscope.analysis.interop.rows import Rows
-from nvscope.analysis.interop.text import FORMATS, Seen, parse
-from nvscope.analysis.interop.values import is_ours
+from nvscope.analysis.interop.texts import header
+from nvscope.analysis.interop.texts.gaps import survey
+from nvscope.analysis.interop.texts.rows import Rows
+from nvscope.analysis.interop.texts.text import FORMATS, Seen, parse
+from nvscope.analysis.interop.texts.values import is_ours
 from nvscope.probes.traces.events import About, Event
 from nvscope.probes.traces.tracefile import SCHEMA, Source, TraceError, columns_of, open_trace
 

@@ -43,7 +43,7 @@ def report(file: Path, output: Path | None, validate: bool) -> None:
     from nvscope.analysis.interop.pipes import is_pipe
     from nvscope.analysis.interop.sources import open_source
     from nvscope.analysis.report import verdicts
-    from nvscope.analysis.report.gather import gather
+    from nvscope.analysis.report.measures.gather import gather
     from nvscope.analysis.report.page import render
 
     if is_pipe(file):

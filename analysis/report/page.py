@@ -11,13 +11,13 @@ from markupsafe import Markup
 
 import nvscope
 from nvscope.analysis.report import sections
-from nvscope.analysis.report.charts import bins_used
-from nvscope.analysis.report.follow import MAX_MAPPINGS
-from nvscope.analysis.report.gather import Findings
-from nvscope.analysis.report.space import spaces
-from nvscope.analysis.report.tally import SERIES
+from nvscope.analysis.report.drawing.charts import bins_used
+from nvscope.analysis.report.drawing.space import spaces
+from nvscope.analysis.report.measures.follow import MAX_MAPPINGS
+from nvscope.analysis.report.measures.gather import Findings
+from nvscope.analysis.report.measures.tally import SERIES
+from nvscope.analysis.report.measures.vms import MAX_MMUS, MAX_VMS, Vm
 from nvscope.analysis.report.verdicts import Verdict
-from nvscope.analysis.report.vms import MAX_MMUS, MAX_VMS, Vm
 from nvscope.analysis.units import duration, name, number
 
 TEMPLATE = "page.html"

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 
 from markupsafe import Markup
 
-from nvscope.analysis.report import charts
-from nvscope.analysis.report.gather import Findings
-from nvscope.analysis.report.latency import Latency
-from nvscope.analysis.report.tally import SERIES
-from nvscope.analysis.report.unmaps import Cost
-from nvscope.analysis.report.vms import Shadow, Vm
+from nvscope.analysis.report.drawing import charts
+from nvscope.analysis.report.measures.gather import Findings
+from nvscope.analysis.report.measures.latency import Latency
+from nvscope.analysis.report.measures.tally import SERIES
+from nvscope.analysis.report.measures.unmaps import Cost
+from nvscope.analysis.report.measures.vms import Shadow, Vm
 from nvscope.analysis.units import duration, name, number, ratio, share, size
 from nvscope.probes.traces.events import About
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nvscope.analysis.interop.sources import open_source
-from nvscope.analysis.units import name, number, ratio, size
-from nvscope.analysis.validate.findings import (
+from nvscope.analysis.judging.findings import (
     FULL_UNMAPS,
     INVARIANTS,
     NOT_JUDGED,
@@ -17,7 +16,8 @@ from nvscope.analysis.validate.findings import (
     Finding,
     Result,
 )
-from nvscope.analysis.validate.parts import judge, variant_of
+from nvscope.analysis.units import name, number, ratio, size
+from nvscope.analysis.validate.jobs.parts import judge, variant_of
 from nvscope.analysis.validate.verdicts import Verdict as Judged
 from nvscope.analysis.validate.verdicts import doubts_of
 from nvscope.analysis.validate.verdicts import verdicts as verdicts_of

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from nvscope.analysis.judging.findings import UNKNOWN, VIOLATION, Result
 from nvscope.analysis.model.variants import VARIANTS
 from nvscope.analysis.validate import formats
-from nvscope.analysis.validate.findings import UNKNOWN, VIOLATION, Result
 from nvscope.analysis.validate.require import MET, UNMET, Requirement, SpecError, answers, parse
 from nvscope.probes.commands import complete
 from nvscope.probes.errors import InputError, LackError, notice

@@ -11,12 +11,13 @@ from pathlib import Path
 import click
 
 from nvscope.analysis.interop.pipes import is_pipe
-from nvscope.analysis.validate import formats, run
-from nvscope.analysis.validate.cluster import Cluster, connected
-from nvscope.analysis.validate.findings import Finding, Result
-from nvscope.analysis.validate.follow import follow
-from nvscope.analysis.validate.local import running
-from nvscope.analysis.validate.progress import showing
+from nvscope.analysis.judging.findings import Finding, Result
+from nvscope.analysis.validate import formats
+from nvscope.analysis.validate.jobs import run
+from nvscope.analysis.validate.jobs.cluster import Cluster, connected
+from nvscope.analysis.validate.jobs.follow import follow
+from nvscope.analysis.validate.jobs.local import running
+from nvscope.analysis.validate.jobs.progress import showing
 from nvscope.probes.errors import notice
 from nvscope.probes.traces.tracefile import TraceError
 

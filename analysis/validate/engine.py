@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from nvscope.analysis.model.variants import Variant
-from nvscope.analysis.validate.findings import OVER_UNMAP, SUBJECTS, Result
-from nvscope.analysis.validate.mapping import Mapped
-from nvscope.analysis.validate.notifiers import Judge
-from nvscope.analysis.validate.rows import (
+from nvscope.analysis.judging.findings import OVER_UNMAP, SUBJECTS, Result
+from nvscope.analysis.judging.mapping import Mapped
+from nvscope.analysis.judging.notifiers import Judge
+from nvscope.analysis.judging.rows import (
     ALL,
     Columns,
     Numbers,
@@ -26,14 +25,15 @@ from nvscope.analysis.validate.rows import (
     event_at,
     rows_of,
 )
-from nvscope.analysis.validate.scope import scope_of
-from nvscope.analysis.validate.unmapping import Unmapped
-from nvscope.analysis.validate.watched import AFTER_LOSS, Book, Vm
-from nvscope.analysis.validate.world import World
+from nvscope.analysis.judging.scope import scope_of
+from nvscope.analysis.judging.unmapping import Unmapped
+from nvscope.analysis.judging.watched import AFTER_LOSS, Book, Vm
+from nvscope.analysis.judging.world import World
+from nvscope.analysis.model.variants import Variant
 from nvscope.probes.traces.events import About, Event
 
 if TYPE_CHECKING:
-    from nvscope.analysis.validate.compiled import Compiled
+    from nvscope.analysis.compiled.compiled import Compiled
 
 _log = logging.getLogger(__name__)
 
@@ -218,6 +218,6 @@ def _compiled(
     except ImportError as error:  # it does not go with this NumPy, say
         _log.warning("nvscope: Numba cannot be used, this takes longer: %s", error)
         return None
-    from nvscope.analysis.validate.compiled import Compiled
+    from nvscope.analysis.compiled.compiled import Compiled
 
     return Compiled(world, unmapped, run)

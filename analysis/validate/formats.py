@@ -13,8 +13,7 @@ from xml.etree import ElementTree
 import click
 
 import nvscope
-from nvscope.analysis.validate import text
-from nvscope.analysis.validate.findings import (
+from nvscope.analysis.judging.findings import (
     FULL_UNMAPS,
     INVARIANTS,
     NOT_JUDGED,
@@ -24,6 +23,7 @@ from nvscope.analysis.validate.findings import (
     Finding,
     Result,
 )
+from nvscope.analysis.validate import text
 from nvscope.analysis.validate.require import MET, Answer, Requirement, answers
 from nvscope.analysis.validate.verdicts import NOTHING, Verdict, doubts_of, told, verdicts
 from nvscope.probes.errors import shown

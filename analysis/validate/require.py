@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nvscope.analysis.validate.findings import (
+from nvscope.analysis.judging.findings import (
     FULL_UNMAPS,
     NOT_JUDGED,
     OVER_UNMAP,

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from nvscope.analysis.interop.stored import Numbered
+from nvscope.analysis.interop.files.stored import Numbered
+from nvscope.analysis.judging.findings import Finding
+from nvscope.analysis.judging.rows import Numbers
 from nvscope.analysis.model.variants import Variant
 from nvscope.analysis.validate.engine import Engine
-from nvscope.analysis.validate.findings import Finding
-from nvscope.analysis.validate.rows import Numbers
 from nvscope.analysis.validate.shrink import Budget, ddmin
 from nvscope.probes.traces.events import About, Event
 from nvscope.probes.traces.tracefile import events

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from nvscope.analysis.validate.findings import (
+from nvscope.analysis.judging.findings import (
     INVARIANTS,
     OVER_UNMAP,
     PASS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from nvscope.analysis.validate.findings import (
+from nvscope.analysis.judging.findings import (
     INVARIANTS,
     NOT_JUDGED,
     PASS,

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from nvscope.analysis.judging.rows import Columns, decode
+from nvscope.analysis.judging.scope import NOT_SEEN
+from nvscope.analysis.judging.watched import AFTER_FINDING, AFTER_LOSS, Vm, Watched
 from nvscope.analysis.model.variants import VARIANTS
 from nvscope.analysis.validate.engine import Engine
-from nvscope.analysis.validate.rows import Columns, decode
-from nvscope.analysis.validate.scope import NOT_SEEN
-from nvscope.analysis.validate.watched import AFTER_FINDING, AFTER_LOSS, Vm, Watched
 from nvscope.analysis.verify.spans import Span, Spans, merged, minus
 from nvscope.probes.traces.events import About
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from click.testing import CliRunner, Result
 from hypothesis import strategies as st
 
-from nvscope.analysis.interop.parquet import ENDING_KEY
+from nvscope.analysis.interop.files.parquet import ENDING_KEY
 from nvscope.cli import main
 from nvscope.probes.traces.about import ABOUT_KEY
 from nvscope.probes.traces.events import SCHEMA_VERSION, About

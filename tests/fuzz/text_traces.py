@@ -15,9 +15,9 @@ from click.testing import CliRunner, Result
 from hypothesis import strategies as st
 
 from nvscope.analysis.interop.cli import convert
-from nvscope.analysis.interop.recipe import EVENTS
-from nvscope.analysis.validate.findings import PASS
-from nvscope.analysis.validate.run import validate
+from nvscope.analysis.interop.texts.recipe import EVENTS
+from nvscope.analysis.judging.findings import PASS
+from nvscope.analysis.validate.jobs.run import validate
 from tests.unit import analysis_interop_texts as texts
 
 NOT_UNDERSTOOD = "lines were not understood"

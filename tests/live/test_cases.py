@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from nvscope.analysis.validate.run import validate
-from nvscope.analysis.validate.watched import AFTER_FINDING
+from nvscope.analysis.judging.watched import AFTER_FINDING
+from nvscope.analysis.validate.jobs.run import validate
 from nvscope.analysis.verify.compared import EQUAL
 from nvscope.lab.services import Exporter, Recording, Synthetic
 from nvscope.lab.vm import Lab

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from nvscope.analysis.interop.cli import convert
-from nvscope.analysis.validate.run import validate
+from nvscope.analysis.validate.jobs.run import validate
 from nvscope.lab.services import GuestProcess, Synthetic
 from nvscope.lab.vm import Lab
 from nvscope.probes.traces.tracefile import open_trace

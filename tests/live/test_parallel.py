@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nvscope.analysis.validate.run import validate
+from nvscope.analysis.validate.jobs.run import validate
 from nvscope.lab.services import Exporter, Metrics, Recording, Synthetic
 from nvscope.lab.vm import Lab
 from nvscope.probes.traces.tracefile import open_trace

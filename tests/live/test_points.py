@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nvscope.analysis.validate.run import validate
+from nvscope.analysis.validate.jobs.run import validate
 from nvscope.lab.services import Recording, Synthetic
 from nvscope.lab.vm import Lab
 from nvscope.probes.traces.events import Event

@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from hypothesis import strategies as st
 
 from nvscope.analysis.interop.cli import convert
-from nvscope.analysis.validate.findings import Result
-from nvscope.analysis.validate.local import Here
-from nvscope.analysis.validate.parts import Part
-from nvscope.analysis.validate.rows import Share
-from nvscope.analysis.validate.run import Outcome, Trace, judge_all, traces_of
+from nvscope.analysis.judging.findings import Result
+from nvscope.analysis.judging.rows import Share
+from nvscope.analysis.validate.jobs.local import Here
+from nvscope.analysis.validate.jobs.parts import Part
+from nvscope.analysis.validate.jobs.run import Outcome, Trace, judge_all, traces_of
 from nvscope.probes.traces.events import DETAILS, KINDS, Event
 from tests.unit.analysis_kernel import PAGE
 from tests.unit.analysis_traces import Events, written

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from nvscope.analysis.judging.findings import Result
 from nvscope.analysis.model.variants import VARIANTS
 from nvscope.analysis.validate.engine import Engine
-from nvscope.analysis.validate.findings import Result
 from nvscope.probes.traces.events import About, Event
 from nvscope.probes.traces.tracefile import Writer, columns_of
 from tests.unit.analysis_kernel import Kernel

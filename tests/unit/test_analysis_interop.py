@@ -19,16 +19,16 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvscope.analysis.interop import perfetto
 from nvscope.analysis.interop.cli import convert
-from nvscope.analysis.interop.lanes import Lanes
-from nvscope.analysis.interop.recipe import (
+from nvscope.analysis.interop.perfetto import perfetto
+from nvscope.analysis.interop.perfetto.lanes import Lanes
+from nvscope.analysis.interop.sources import open_source
+from nvscope.analysis.interop.texts.recipe import (
     ftrace_commands,
     perf_commands,
     recipe,
     recipe_here,
 )
-from nvscope.analysis.interop.sources import open_source
 from nvscope.probes.errors import LackError
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.kernel.features import Roots

@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from nvscope.analysis.interop import partition
 from nvscope.analysis.interop.cli import convert
-from nvscope.analysis.interop.layout import NUMBERED, trace_folders
-from nvscope.analysis.interop.parquet import said_of
-from nvscope.analysis.interop.stored import Share, interleaved, stored
+from nvscope.analysis.interop.files import partition
+from nvscope.analysis.interop.files.layout import NUMBERED, trace_folders
+from nvscope.analysis.interop.files.parquet import said_of
+from nvscope.analysis.interop.files.stored import Share, interleaved, stored
 from nvscope.analysis.validate.cli import validate
 from nvscope.probes.traces.events import Event
 from nvscope.probes.traces.tracefile import TraceError, events

@@ -9,8 +9,8 @@ import pytest
 from analysis_interop_texts import HEADER, TOOLS, events, ftrace, perf
 
 from nvscope.analysis.interop.content import format_of
-from nvscope.analysis.interop.dialects import dialect
 from nvscope.analysis.interop.sources import open_source
+from nvscope.analysis.interop.texts.dialects import dialect
 from nvscope.probes.traces.tracefile import events as rows_of
 
 COMMS = [

@@ -16,7 +16,7 @@ import pytest
 from analysis_interop_texts import HEADER, events, ftrace
 from click.testing import CliRunner
 
-from nvscope.analysis.validate.follow import Growing
+from nvscope.analysis.validate.jobs.follow import Growing
 from nvscope.cli import main
 from nvscope.probes.traces.filetypes import foreign
 from nvscope.probes.traces.tracefile import Reader, TraceError

@@ -14,11 +14,11 @@ from analysis_interop_texts import HEADER, TOOLS, Line, events, ftrace, perf
 from click.testing import CliRunner
 from hypothesis import given, settings
 
-from nvscope.analysis.interop import gaps
 from nvscope.analysis.interop.cli import convert
-from nvscope.analysis.interop.gaps import Survey
-from nvscope.analysis.interop.text import Mark, Raw, Where
-from nvscope.analysis.validate.run import validate
+from nvscope.analysis.interop.texts import gaps
+from nvscope.analysis.interop.texts.gaps import Survey
+from nvscope.analysis.interop.texts.text import Mark, Raw, Where
+from nvscope.analysis.validate.jobs.run import validate
 from nvscope.probes.traces.events import Event
 from nvscope.probes.traces.tracefile import open_trace
 from tests.fuzz import text_traces

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvscope.analysis.interop import pages, thrift
-from nvscope.analysis.interop.pages import Footer, PageError
-from nvscope.analysis.interop.parquet import Source, said_of
-from nvscope.analysis.interop.thrift import Cursor, ThriftError
+from nvscope.analysis.interop.files import pages, thrift
+from nvscope.analysis.interop.files.pages import Footer, PageError
+from nvscope.analysis.interop.files.parquet import Source, said_of
+from nvscope.analysis.interop.files.thrift import Cursor, ThriftError
 from nvscope.probes.traces import tracefile
 from nvscope.probes.traces.events import About, Event
 from nvscope.probes.traces.tracefile import SCHEMA, TraceError, columns_of, events

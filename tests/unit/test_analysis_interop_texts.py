@@ -25,11 +25,11 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvscope.analysis.interop import header
 from nvscope.analysis.interop.cli import convert
-from nvscope.analysis.interop.rows import Rows
-from nvscope.analysis.interop.text import FORMATS, Mark, Raw, Seen, parse
-from nvscope.analysis.validate.run import validate
+from nvscope.analysis.interop.texts import header
+from nvscope.analysis.interop.texts.rows import Rows
+from nvscope.analysis.interop.texts.text import FORMATS, Mark, Raw, Seen, parse
+from nvscope.analysis.validate.jobs.run import validate
 from nvscope.probes.traces.events import KINDS as EVENT_KINDS
 from nvscope.probes.traces.events import About, Event
 from nvscope.probes.traces.tracefile import open_trace

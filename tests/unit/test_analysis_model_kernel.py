@@ -15,12 +15,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from nvscope.analysis.judging.findings import Result
+from nvscope.analysis.judging.notifiers import MAYBE_GONE
 from nvscope.analysis.model.rules import UNKNOWN_IPA, VALID_ENTRY
 from nvscope.analysis.model.shadow import Shadow
 from nvscope.analysis.model.variants import VARIANTS
 from nvscope.analysis.validate.engine import Engine
-from nvscope.analysis.validate.findings import Result
-from nvscope.analysis.validate.notifiers import MAYBE_GONE
 from nvscope.probes.traces.events import About
 from tests.unit.analysis_kernel import BLOCK, HUGE, PAGE, PAGES, SIZES, TOP, Kernel, Mmu
 from tests.unit.analysis_profiles import PROFILE

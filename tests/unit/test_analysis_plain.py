@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nvscope.analysis.compiled.held import Holder
 from nvscope.analysis.model.variants import OF_KERNEL, VARIANTS
 from nvscope.analysis.validate import engine as engines
 from nvscope.analysis.validate.engine import Engine
-from nvscope.analysis.validate.held import Holder
 from nvscope.probes.traces.tracefile import Reader, TraceError
 from tests.unit.analysis_fleet import LIVES, NONSENSE, fleets, in_batches, mixed, told
 from tests.unit.analysis_kernel import BLOCK, HUGE, PAGE, PAGES, Kernel
@@ -32,8 +32,8 @@ PERIODS = settings(PROFILE, max_examples=PROFILE.max_examples // 4)
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """VMs are held at the first occasion, and again at once."""
-    monkeypatch.setattr("nvscope.analysis.validate.compiled.PIECE", 1)
-    monkeypatch.setattr("nvscope.analysis.validate.held._REST", 1)
+    monkeypatch.setattr("nvscope.analysis.compiled.compiled.PIECE", 1)
+    monkeypatch.setattr("nvscope.analysis.compiled.held._REST", 1)
 
 
 def state_of(engine: Engine) -> Any:
@@ -250,7 +250,7 @@ def test_samples(sample: Path) -> None:
 
 def test_most_rows_of_a_real_trace_are_plain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the two would agree because only one of them is at work."""
-    monkeypatch.setattr("nvscope.analysis.validate.compiled.PIECE", 64)
+    monkeypatch.setattr("nvscope.analysis.compiled.compiled.PIECE", 64)
     trace = (Path("analysis/samples") / "linux.arrows").read_bytes()
     rows = by_the_model(monkeypatch)
     assert run(trace, 0)[0]["rows"] == 2860
@@ -319,7 +319,9 @@ def test_a_long_trace_is_compiled_unasked(monkeypatch: pytest.MonkeyPatch) -> No
 def test_without_numba_the_model_does_all(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = in_batches(simulated(1, 60), 50)
     monkeypatch.setitem(sys.modules, "numba", None)  # as if it were not installed
-    monkeypatch.setattr("nvscope.analysis.plain.loop.advance", lambda *_: pytest.fail("compiled"))
+    monkeypatch.setattr(
+        "nvscope.analysis.compiled.loop.loop.advance", lambda *_: pytest.fail("compiled")
+    )
     assert run(trace, 0) == run(trace, NEVER)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("numba")
 
-_SAY = "from nvscope.analysis.plain import jit; print(jit._config.CACHE_DIR)"
+_SAY = "from nvscope.analysis.compiled.loop import jit; print(jit._config.CACHE_DIR)"
 
 
 @pytest.mark.parametrize(

@@ -24,16 +24,16 @@ from analysis_report_story import (
 from click.testing import CliRunner
 
 from nvscope.analysis.interop.sources import open_source
+from nvscope.analysis.judging.findings import Finding, Result, StateView
+from nvscope.analysis.judging.watched import Book
 from nvscope.analysis.report import verdicts
 from nvscope.analysis.report.cli import report
-from nvscope.analysis.report.gather import Findings, gather
+from nvscope.analysis.report.measures.gather import Findings, gather
+from nvscope.analysis.report.measures.vms import MAX_VMS
 from nvscope.analysis.report.page import render
 from nvscope.analysis.report.verdicts import Verdict
-from nvscope.analysis.report.vms import MAX_VMS
-from nvscope.analysis.validate.findings import Finding, Result, StateView
-from nvscope.analysis.validate.run import validate
+from nvscope.analysis.validate.jobs.run import validate
 from nvscope.analysis.validate.verdicts import verdicts as verdicts_of
-from nvscope.analysis.validate.watched import Book
 from nvscope.probes.traces.events import About, Event
 from tests.unit.analysis_lives import altered, simulated, without_decisions
 from tests.unit.analysis_naive import UnclearError, tell

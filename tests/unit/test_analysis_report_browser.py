@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 from analysis_report_story import reader, story
 
-from nvscope.analysis.report.gather import gather
+from nvscope.analysis.report.measures.gather import gather
 from nvscope.analysis.report.page import render
 
 BROWSER = next(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nvscope.analysis.validate.run import validate
+from nvscope.analysis.validate.jobs.run import validate
 from nvscope.lab.workloads.bugs import bugs_of
 from nvscope.probes.traces.tracefile import open_trace
 

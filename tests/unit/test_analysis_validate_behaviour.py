@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nvscope.analysis.judging.findings import FULL_UNMAPS, MAX_WIDE, OVER_UNMAP, Result
 from nvscope.analysis.model.variants import OF_KERNEL, VARIANTS
 from nvscope.analysis.validate.engine import Engine
-from nvscope.analysis.validate.findings import FULL_UNMAPS, MAX_WIDE, OVER_UNMAP, Result
 from nvscope.analysis.validate.verdicts import doubts_of, verdict
 from nvscope.probes.traces.events import About, Event
 from nvscope.probes.traces.tracefile import Reader, open_trace
@@ -44,8 +44,8 @@ HIDDEN = About(revmap="tracking", probes={"shadow_map": "fentry f", "shadow_unma
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """VMs are held by the compiled loop at the first occasion, and again at once."""
-    monkeypatch.setattr("nvscope.analysis.validate.compiled.PIECE", 1)
-    monkeypatch.setattr("nvscope.analysis.validate.held._REST", 1)
+    monkeypatch.setattr("nvscope.analysis.compiled.compiled.PIECE", 1)
+    monkeypatch.setattr("nvscope.analysis.compiled.held._REST", 1)
 
 
 def modelled(rows: Events, revmap: str) -> Result:

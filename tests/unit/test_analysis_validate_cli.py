@@ -15,8 +15,8 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner, Result
 
+from nvscope.analysis.judging.findings import INVARIANTS
 from nvscope.analysis.validate.cli import validate
-from nvscope.analysis.validate.findings import INVARIANTS
 from nvscope.probes.traces.events import Event
 from tests.unit.analysis_kernel import BLOCK, PAGE, Kernel
 from tests.unit.analysis_traces import M1, VM, VM2, booted, of_kind, without, written

@@ -17,8 +17,8 @@ from click.testing import CliRunner, Result
 from distributed import LocalCluster
 
 import nvscope
-from nvscope.analysis.validate import cluster
 from nvscope.analysis.validate.cli import validate
+from nvscope.analysis.validate.jobs import cluster
 from nvscope.probes.errors import LackError
 from tests.unit.analysis_fleet import LIVES, in_batches, mixed, partition
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from nvscope.analysis.validate import follow, pipe
-from nvscope.analysis.validate.findings import Result
-from nvscope.analysis.validate.pipe import Piped
-from nvscope.analysis.validate.run import validate
+from nvscope.analysis.judging.findings import Result
+from nvscope.analysis.validate.jobs import follow, pipe
+from nvscope.analysis.validate.jobs.pipe import Piped
+from nvscope.analysis.validate.jobs.run import validate
 from nvscope.probes.traces.tracefile import TraceError
 from tests.unit.analysis_fleet import LIVES, in_batches, mixed, told
 

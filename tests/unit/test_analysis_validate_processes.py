@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nvscope.analysis.validate.local import running
+from nvscope.analysis.validate.jobs.local import running
 from nvscope.probes.errors import LackError
 from nvscope.probes.traces.events import Event
 from tests.unit.analysis_kernel import PAGE

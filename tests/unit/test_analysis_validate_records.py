@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvscope.analysis.validate.records import MAX_GROUP, TOO_MANY
+from nvscope.analysis.judging.records import MAX_GROUP, TOO_MANY
 from nvscope.probes.traces.events import Event
 from tests.unit.analysis_kernel import BLOCK, PAGE
 from tests.unit.analysis_profiles import PROFILE

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvscope.analysis.validate import findings
+from nvscope.analysis.judging import findings
 from nvscope.analysis.validate.cli import validate
 from nvscope.analysis.validate.require import SpecError, answers, parse
 from nvscope.analysis.validate.verdicts import JUDGED

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 
 from nvscope.analysis.interop.cli import convert
-from nvscope.analysis.validate import run
+from nvscope.analysis.judging.findings import MAX_FINDINGS, Result
 from nvscope.analysis.validate.cli import validate
-from nvscope.analysis.validate.findings import MAX_FINDINGS, Result
-from nvscope.analysis.validate.local import Here
+from nvscope.analysis.validate.jobs import run
+from nvscope.analysis.validate.jobs.local import Here
 from nvscope.probes.traces.events import Event
 from tests.unit.analysis_fleet import (
     LIVES,

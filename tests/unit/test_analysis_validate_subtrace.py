@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from nvscope.analysis.judging.findings import Finding
 from nvscope.analysis.model.variants import VARIANTS
-from nvscope.analysis.validate import progress, shrink, subtrace
-from nvscope.analysis.validate.findings import Finding
-from nvscope.analysis.validate.local import Here
-from nvscope.analysis.validate.run import traces_of, validate
+from nvscope.analysis.validate import shrink, subtrace
+from nvscope.analysis.validate.jobs import progress
+from nvscope.analysis.validate.jobs.local import Here
+from nvscope.analysis.validate.jobs.run import traces_of, validate
 from nvscope.analysis.validate.shrink import Budget, ddmin
 from nvscope.probes.traces.events import Event
 from tests.unit.analysis_kernel import BLOCK, PAGE, Kernel

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nvscope.analysis.validate.notifiers import MAYBE_GONE
+from nvscope.analysis.judging.notifiers import MAYBE_GONE
 from nvscope.probes.traces.events import Event
 from tests.unit.analysis_kernel import BLOCK, HUGE, PAGE, TOP, Kernel
 from tests.unit.analysis_traces import (

@@ -51,11 +51,12 @@ def test_the_command_knows_the_wings_by_name_only() -> None:
 # Of analysis/, folder -> what else of it it may import.
 OF_ANALYSIS = {
     "model": set(),
-    "plain": set(),
     "interop": {"model"},
-    "validate": {"model", "plain", "interop"},
-    "verify": {"interop", "model", "validate", "units"},
-    "report": {"interop", "validate", "units"},
+    "judging": {"model"},
+    "compiled": {"judging", "model"},
+    "validate": {"compiled", "interop", "judging", "model"},
+    "verify": {"interop", "judging", "model", "validate", "units"},
+    "report": {"interop", "judging", "validate", "units"},
     "compare": {"units"},
 }
 

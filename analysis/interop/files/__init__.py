@@ -1,0 +1,1 @@
+"""Traces as files and data sets: Arrow streams, Parquet."""

@@ -1,0 +1,1 @@
+"""Recordings of ftrace and perf: texts, and what to record with them."""

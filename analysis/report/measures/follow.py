@@ -1,0 +1,292 @@
+"""Follows what is mapped, row by row: what each unmap took, what came back, and at which cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from nvscope.analysis.interop.ranges import Range
+from nvscope.analysis.report.measures.timeline import Timeline
+from nvscope.analysis.report.measures.unmaps import Costs, Unmap
+from nvscope.analysis.report.measures.vms import Shadow, Vm, Vms
+
+# Mappings followed at one time, over all VMs: some 300 bytes of memory each.
+MAX_MAPPINGS = 1 << 21
+# Calls under way at one time that are remembered, by task; a host has far fewer.
+MAX_TASKS = 1 << 14
+
+
+class Row(NamedTuple):
+    """The columns that are needed here; see events.Event."""
+
+    kind: str
+    time_ns: int
+    tid: int
+    kvm: int
+    pid: int
+    vm: str
+    mmu: int
+    canonical_ipa: int
+    nested_ipa: int
+    size: int
+    detail: str
+    result: int
+    full: bool
+    duration_ns: int
+
+
+class Task:
+    """What a task is in the middle of."""
+
+    def __init__(self) -> None:
+        self.notifier: Row | None = None
+        self.unmap: Unmap | None = None
+        self.unmapping = False
+        self.taken_bytes = 0
+        self.reason = ""
+        self.returned: dict[Unmap, int] = {}  # bytes that its last map brought back of each
+
+
+class Follower:
+    """Takes rows in their order."""
+
+    def __init__(self, vms: Vms, timeline: Timeline) -> None:
+        self.vms = vms
+        self.costs = Costs()
+        self.counts: Counter[str] = Counter()
+        self._timeline = timeline
+        self._tasks: dict[int, Task] = {}
+        self._mapped = 0
+        self._handlers = {
+            "notifier_begin": self._notifier_begin,
+            "notifier_end": self._notifier_end,
+            "record": self._record,
+            "broken": self._counted,
+            "fallback": self._fallback,
+            "map": self._map,
+            "unmap_begin": self._unmap_begin,
+            "unmap_end": self._unmap_end,
+            "fault": self._fault,
+            "mmu_recycle": self._counted,
+        }
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """The kinds of rows to be given."""
+        return frozenset(self._handlers) | {"mmu_init", "mmu_free", "vm_exit"}
+
+    def row(self, row: Row) -> None:
+        """Take the next row."""
+        if row.kind in ("vm_exit", "mmu_init", "mmu_free"):
+            self._life(row)
+            return
+        if row.kind == "fallback":
+            self.counts[f"fallback {row.detail}"] += 1
+        elif row.kind == "unmap_end":
+            self.counts[f"unmap {_scope(row)} {row.detail}"] += 1
+        vm = self.vms.of(row.kvm, row.pid, row.time_ns)
+        if vm is None:
+            return
+        vm.last_ns = row.time_ns
+        vm.pid = vm.pid or row.pid
+        if row.vm:
+            vm.name = row.vm
+        self._handlers[row.kind](row, vm)
+
+    def finish(self) -> None:
+        """There are no more rows."""
+        for vm in self.vms.seen:
+            if not vm.ended:
+                vm.look(vm.last_ns)
+        self.costs.finish()
+
+    # ---- VMs and MMUs come and go
+
+    def _life(self, row: Row) -> None:
+        if row.kind == "mmu_free":
+            self._mmu_free(row)
+            return
+        begins = row.kind == "mmu_init" and not row.mmu
+        if row.kind == "vm_exit" or begins:
+            self._vm_exit(row)
+        if begins:
+            vm = self.vms.of(row.kvm, row.pid, row.time_ns)
+            if vm is not None:
+                vm.name = row.vm
+
+    def _vm_exit(self, row: Row) -> None:
+        vm = self.vms.end(row.kvm)
+        if vm is not None:
+            vm.look(row.time_ns)
+            for shadow in vm.mmus.values():
+                self._empty(shadow)
+
+    def _mmu_free(self, row: Row) -> None:
+        vm = self.vms.get(row.kvm)
+        shadow = vm.mmus.get(row.mmu) if vm else None
+        if vm and shadow:
+            vm.look(row.time_ns)
+            self._empty(shadow)
+
+    def _empty(self, shadow: Shadow) -> None:
+        self._mapped -= len(shadow.live)
+        shadow.live.clear()
+        shadow.entries.clear()
+        self._give_up(shadow.owed.clear())
+
+    def _give_up(self, lost: list[Range[Unmap]]) -> None:
+        for start, end, unmap in lost:
+            unmap.owed_bytes -= end - start
+            if unmap.owed_bytes <= 0:
+                self.costs.close(unmap)
+
+    def _counted(self, row: Row, vm: Vm) -> None:
+        shadow = vm.mmu(row.mmu)
+        if shadow:
+            shadow.counts[row.kind] += 1
+
+    # ---- notifier unmaps
+
+    def _notifier_begin(self, row: Row, vm: Vm) -> None:
+        self._task(row.tid).notifier = row
+
+    def _notifier_end(self, row: Row, vm: Vm) -> None:
+        task = self._task(row.tid)
+        task.notifier = None
+        task.reason = ""
+        for shadow in vm.mmus.values():
+            if len(shadow.entries):
+                shadow.entries.take(row.canonical_ipa, row.canonical_ipa + row.size)
+
+    def _fallback(self, row: Row, vm: Vm) -> None:
+        self._task(row.tid).reason = row.detail
+        vm.counts[f"fallback {row.detail}"] += 1
+        self._counted(row, vm)
+
+    # ---- shadow mappings
+
+    def _record(self, row: Row, vm: Vm) -> None:
+        shadow = vm.mmu(row.mmu)
+        if shadow is None:
+            return
+        shadow.counts[f"record {row.detail}"] += 1
+        start, end = row.canonical_ipa, row.canonical_ipa + row.size
+        if row.detail == "stored" and self._mapped < MAX_MAPPINGS:
+            shadow.entries.take(start, end)
+            shadow.entries.add(start, end, row.nested_ipa)
+        elif row.detail == "overlapped":
+            met = shadow.entries.take(start, end)
+            start = min([start, *(r.start for r in met)])
+            shadow.entries.add(start, max([end, *(r.end for r in met)]), None)
+
+    def _map(self, row: Row, vm: Vm) -> None:
+        shadow = vm.mmu(row.mmu)
+        if shadow is None:
+            return
+        shadow.counts["map" if row.result >= 0 else "map failed"] += 1
+        if row.result < 0:
+            return
+        start, end = row.nested_ipa, row.nested_ipa + row.size
+        self._mapped -= len(shadow.live.take(start, end))
+        if self._mapped >= MAX_MAPPINGS:
+            self.counts["not followed"] += 1
+            return
+        self._mapped += 1
+        shadow.live.add(start, end, row.canonical_ipa)
+        shadow.peak_bytes = max(shadow.peak_bytes, shadow.live.bytes)
+        if len(shadow.owed):
+            self._came_back(row, shadow)
+
+    def _came_back(self, row: Row, shadow: Shadow) -> None:
+        returned: dict[Unmap, int] = {}
+        for start, end, unmap in shadow.owed.cut(row.nested_ipa, row.nested_ipa + row.size):
+            returned[unmap] = returned.get(unmap, 0) + end - start
+            unmap.owed_bytes -= end - start
+            if unmap.owed_bytes <= 0:
+                unmap.back_ns = row.time_ns
+        self._task(row.tid).returned = returned
+
+    def _fault(self, row: Row, vm: Vm) -> None:
+        if not row.mmu:
+            return
+        shadow = vm.mmu(row.mmu)
+        if shadow:
+            shadow.counts["fault" if row.result >= 0 else "fault failed"] += 1
+            shadow.fault_ns += row.duration_ns
+        task = self._tasks.get(row.tid)
+        if task is None or not task.returned:
+            return
+        whole = sum(task.returned.values())
+        self._timeline.put("refault_ns", row.time_ns, row.duration_ns)
+        for unmap, part in task.returned.items():
+            self.costs.refaulted(unmap, row.duration_ns * part // whole)
+        task.returned = {}
+
+    # ---- shadow unmaps
+
+    def _unmap_begin(self, row: Row, vm: Vm) -> None:
+        task = self._task(row.tid)
+        task.unmapping = True
+        task.unmap = self._unmap(row, vm, task)
+
+    def _unmap_end(self, row: Row, vm: Vm) -> None:
+        task = self._task(row.tid)
+        unmap = task.unmap if task.unmapping else self._unmap(row, vm, task)
+        if unmap is not None:
+            unmap.duration_ns = row.duration_ns
+        self._timeline.put(f"taken {_scope(row)}", row.time_ns, task.taken_bytes)
+        task.unmapping, task.unmap, task.taken_bytes = False, None, 0
+        vm.counts[f"unmap {_scope(row)} {row.detail}"] += 1
+
+    def _unmap(self, row: Row, vm: Vm, task: Task) -> Unmap | None:
+        """Take out what an unmap takes; returns it if it is within a notifier unmap."""
+        shadow = vm.mmu(row.mmu)
+        if shadow is None:
+            return None
+        scope = _scope(row)
+        shadow.counts[f"unmap {scope}"] += 1
+        vm.look(row.time_ns)
+        start, end = row.nested_ipa, row.nested_ipa + row.size
+        taken = shadow.live.clear() if row.full else shadow.live.take(start, end)
+        self._mapped -= len(taken)
+        taken_bytes = sum(r.end - r.start for r in taken)
+        task.taken_bytes = taken_bytes
+        self.counts[f"taken {scope} {row.detail}"] += taken_bytes
+        if row.full:
+            shadow.entries.clear()
+        if row.detail == "notifier":
+            return self._owe(row, vm, shadow, task, taken)
+        # The guest's hypervisor has given this up, or the MMU has: it need not come back.
+        self._give_up(shadow.owed.clear() if row.full else shadow.owed.cut(start, end))
+        return None
+
+    def _owe(self, row: Row, vm: Vm, shadow: Shadow, task: Task, taken: list[Range[int]]) -> Unmap:
+        unmap = Unmap(row.time_ns, vm.number, row.mmu, row.full, row.nested_ipa, row.size)
+        unmap.reason, task.reason = task.reason, ""
+        unmap.taken = len(taken)
+        unmap.taken_bytes = unmap.owed_bytes = sum(r.end - r.start for r in taken)
+        if task.notifier is not None:
+            start, size = task.notifier.canonical_ipa, task.notifier.size
+            unmap.canonical_ipa, unmap.canonical_size = start, size
+            unmap.needed_bytes = sum(
+                r.end - r.start
+                for r in taken
+                if r.value < start + size and r.value + r.end - r.start > start
+            )
+        for r in taken:
+            shadow.owed.cut(r.start, r.end)
+            shadow.owed.add(r.start, r.end, unmap)
+        self.costs.opened(unmap)
+        return unmap
+
+    def _task(self, tid: int) -> Task:
+        task = self._tasks.get(tid)
+        if task is None:
+            if len(self._tasks) >= MAX_TASKS:
+                self._tasks.clear()
+            task = self._tasks[tid] = Task()
+        return task
+
+
+def _scope(row: Row) -> str:
+    return "full" if row.full else "ranged"

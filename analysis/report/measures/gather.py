@@ -1,0 +1,119 @@
+"""Reads a trace once, batch by batch, and keeps what the page needs: memory has a bound."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from nvscope.analysis import units
+from nvscope.analysis.report.measures.follow import Follower, Row
+from nvscope.analysis.report.measures.tally import Tally, kind_codes
+from nvscope.analysis.report.measures.timeline import Timeline
+from nvscope.analysis.report.measures.vms import MAX_VMS, Vms
+from nvscope.probes.traces.events import DETAILS, KINDS, About
+from nvscope.probes.traces.tracefile import Source
+
+_KINDS = tuple(KINDS)
+_DETAILS = frozenset(word for words in DETAILS.values() for word in words) | {""}
+
+
+@dataclass
+class Findings:
+    """What was gathered from a trace. ending: "" of a complete one, else how it ends."""
+
+    about: About
+    tally: Tally
+    follower: Follower
+    timeline: Timeline
+    vms: Vms
+    ending: str
+
+    @property
+    def lost(self) -> int:
+        """Events that are known to be missing."""
+        return sum(self.tally.losses.values())
+
+    @property
+    def fallbacks(self) -> Counter[str]:
+        """Reason -> how many fallbacks."""
+        return self._counted("fallback ")
+
+    @property
+    def unmaps(self) -> Counter[str]:
+        """ "full notifier", "ranged tlbi" and so on -> how many shadow unmaps."""
+        return self._counted("unmap ")
+
+    def _counted(self, prefix: str) -> Counter[str]:
+        counts = self.follower.counts.items()
+        return Counter(
+            {what.removeprefix(prefix): n for what, n in counts if what.startswith(prefix)}
+        )
+
+
+def gather(reader: Source) -> Findings:
+    """Read all of a trace. Raises TraceError."""
+    vms, cutter = Vms(), _Cutter()
+    gathered: tuple[Timeline, Tally, Follower] | None = None
+    for batch in reader.batches():
+        if not batch.num_rows:
+            continue
+        gathered = gathered or _start(int(batch["time_ns"].to_numpy().min()), vms)
+        _, tally, follower = gathered
+        for piece in cutter.pieces(batch):
+            _follow(piece, follower)
+            tally.add(piece)
+    timeline, tally, follower = gathered or _start(reader.about.started_ns, vms)
+    follower.finish()
+    return Findings(reader.about, tally, follower, timeline, vms, reader.ending)
+
+
+def _start(start_ns: int, vms: Vms) -> tuple[Timeline, Tally, Follower]:
+    timeline = Timeline(start_ns)
+    return timeline, Tally(timeline, vms), Follower(vms, timeline)
+
+
+class _Cutter:
+    """Cuts batches where VMs begin and end: within a piece, a `struct kvm *` names one VM."""
+
+    def __init__(self) -> None:
+        self._left = 4 * MAX_VMS  # cuts; past them there are VMs enough
+
+    def pieces(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+        kinds, canonical = kind_codes(batch), batch["mmu"].to_numpy() == 0
+        begins = (kinds == _KINDS.index("mmu_init")) & canonical
+        cuts = np.flatnonzero(begins | (kinds == _KINDS.index("vm_exit")))[: self._left]
+        self._left -= len(cuts)
+        start = 0
+        for cut in [*(int(c) for c in cuts if c), batch.num_rows]:
+            yield batch.slice(start, cut - start)
+            start = cut
+
+
+def _follow(batch: pa.RecordBatch, follower: Follower) -> None:
+    kinds = kind_codes(batch)
+    wanted = np.isin(kinds, [_KINDS.index(kind) for kind in follower.kinds])
+    # Of a canonical fault there is nothing to follow.
+    wanted &= (kinds != _KINDS.index("fault")) | (batch["mmu"].to_numpy() != 0)
+    where = np.flatnonzero(wanted)
+    columns = [_values(column, batch[column], where) for column in Row._fields]
+    for values in zip(*columns, strict=True):
+        follower.row(Row._make(values))
+
+
+def _values(name: str, column: pa.Array, where: npt.NDArray[np.intp]) -> list[Any]:
+    # Four times as fast as Arrow's own to_pylist().
+    if not pa.types.is_dictionary(column.type):
+        taken: list[Any] = column.to_numpy(zero_copy_only=False)[where].tolist()
+        return taken
+    words = column.dictionary.to_pylist()
+    if name == "vm":
+        words = [units.name(word) for word in words]
+    elif name == "detail":
+        words = [word if word in _DETAILS else "unknown" for word in words]
+    return [words[index] for index in column.indices.to_numpy()[where].tolist()]

@@ -1,0 +1,1 @@
+"""Who judges which VMs: this process, others, a cluster; while a trace is being recorded, too."""
