@@ -38,7 +38,7 @@ from nvscope.probes.counts.snapshot import (
     VmKey,
 )
 from nvscope.probes.points.catalog import BY_NAME, applicable
-from tests.unit.exporter_fakes import FakeHost, FakeProc, FakeSource, durations
+from tests.unit.exporter.fakes import FakeHost, FakeProc, FakeSource, durations
 
 if TYPE_CHECKING:
     pass

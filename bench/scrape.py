@@ -33,8 +33,8 @@ from nvscope.probes.counts.snapshot import VmKey
 from nvscope.probes.pins import bpffs, write
 from nvscope.probes.pins.pinned import Pinned
 from nvscope.probes.points.sizes import DEFAULT_MAX_VMS, Sizes
-from tests.unit.exporter_fakes import ATTACHMENTS, FakeHost, FakeProc
-from tests.unit.probes_maps import Counted, Maps
+from tests.unit.exporter.fakes import ATTACHMENTS, FakeHost, FakeProc
+from tests.unit.probes.counts.maps import Counted, Maps
 
 MMUS_PER_VM = 4
 ROUNDS, LEAST_SECONDS = 7, 1

@@ -28,7 +28,7 @@ KVM, MMU, NESTED = 0xFFFF000012340000, 0xFFFF000056780000, 1 << 40
 _MEASURE = """
 import json, re, sys, time
 from pathlib import Path
-from nvscope.analysis.validate.run import batches_of, validate
+from nvscope.analysis.validate.jobs.run import batches_of, validate
 path, began = Path(sys.argv[2]), time.process_time()
 if sys.argv[1] == "read":
     rows, verdict = sum(batch.num_rows for batch in batches_of(path)), "pass"

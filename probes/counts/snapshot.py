@@ -1,7 +1,7 @@
 """What the BPF programs have counted since they were attached: plain data, no BPF.
 
 The kernel side of each class is a key and a value struct in bpf/nvscope.h;
-tests/unit/test_probes_layout.py holds the mirrors against each other.
+tests/unit/probes/counts/test_layout.py holds the mirrors against each other.
 """
 
 from __future__ import annotations

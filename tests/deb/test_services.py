@@ -16,8 +16,8 @@ from nvscope.lab.services import Synthetic
 from nvscope.lab.vm import Lab
 from tests.deb import packages
 from tests.live.counts import assert_all_agree
-from tests.live.test_pins import attached, await_attached
-from tests.live.test_systemd import START_SECONDS, main_pid, scrape, serves, until
+from tests.live.services import START_SECONDS, main_pid, scrape, serves, until
+from tests.live.tracers import attached, await_attached
 
 BUILT = "/mnt/src/build/deb"
 UNITS = "nvscope-exporter.socket nvscope-exporter.service nvscope-loader.service"

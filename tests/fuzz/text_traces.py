@@ -18,7 +18,7 @@ from nvscope.analysis.interop.cli import convert
 from nvscope.analysis.interop.texts.recipe import EVENTS
 from nvscope.analysis.judging.findings import PASS
 from nvscope.analysis.validate.jobs.run import validate
-from tests.unit import analysis_interop_texts as texts
+from tests.unit.analysis.interop import recorded as texts
 
 NOT_UNDERSTOOD = "lines were not understood"
 

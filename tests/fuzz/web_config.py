@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from nvscope.exporter.web import config, headers, tlsconfig
 from nvscope.exporter.web.config import WebConfig
 from nvscope.probes.errors import InputError, LackError
-from tests.unit.exporter_web_configs import CASES, HASH
-from tests.unit.exporter_web_tls import issue
+from tests.unit.exporter.web.certificates import issue
+from tests.unit.exporter.web.configs import CASES, HASH
 
 _OF_TLS = (*tlsconfig._KEYS, *tlsconfig._REFUSED)
 _VALUES = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -12,9 +11,9 @@ from nvscope.lab.vm import Lab
 from nvscope.probes.counts.decode import LABELS
 from nvscope.probes.counts.pools import SHARES
 from tests.live.counts import UNMAPS, assert_all_agree
+from tests.live.tracers import attached, await_attached
 
 LOAD_SECONDS = 300
-DETACH_SECONDS = 20
 # A row for each VM, and room for 20 VMs with all rows that one can have.
 MANY_VMS, FEW_VMS = 1100, 20
 # Who reads, and whom the pins are given to.
@@ -27,7 +26,7 @@ NOBODY = (
 KILLED = """
 import os
 from nvscope.cli import main
-from nvscope.probes import libbpf
+from nvscope.probes.kernel import libbpf
 pin = libbpf.pin
 def pin_two_links(fd, path):
     pin(fd, path)
@@ -44,20 +43,6 @@ def unloaded(lab_host: Lab) -> Iterator[None]:
     yield
     lab_host.run("nvscope unload")
     await_attached(lab_host, "")
-
-
-def attached(lab: Lab) -> str:
-    """All functions that anybody traces, and all kprobes."""
-    files = "/sys/kernel/tracing/enabled_functions /sys/kernel/debug/kprobes/list"
-    return lab.run(f"cat {files}").stdout
-
-
-def await_attached(lab: Lab, wanted: str) -> None:
-    """The kernel detaches what is no longer pinned a moment later (bpf_free_inode)."""
-    deadline = time.monotonic() + DETACH_SECONDS
-    while (found := attached(lab)) != wanted:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.2)
 
 
 def unprivileged(lab: Lab) -> Exporter:

@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import bcrypt
@@ -18,17 +18,16 @@ import pytest
 import trustme
 
 from nvscope.lab import assets
-from nvscope.lab.remote import GuestError
 from nvscope.lab.services import Metrics, Synthetic
 from nvscope.lab.setup.paths import source_root
 from nvscope.lab.vm import Lab
 from tests.live.counts import assert_all_agree
-from tests.live.test_pins import attached, await_attached
+from tests.live.services import START_SECONDS, main_pid, scrape, serves, until
+from tests.live.tracers import attached, await_attached
 
 PREFIX = "/opt/nvscope"
 UNITS = f"{PREFIX}/lib/systemd/system"
 WHEELS = source_root() / "build/wheels"
-START_SECONDS = 300
 # Of the exporter at rest, in KiB (the budget is 40 MiB).
 RESIDENT_KIB = 40 << 10
 OTHER = "--reuid 65533 --regid 65533 --clear-groups"
@@ -81,33 +80,6 @@ def systemd_host() -> Iterator[Lab]:
         assert host.warnings() == [], "the kernel complained on its console"
 
 
-def scrape(host: Lab) -> Metrics:
-    url = f"http://127.0.0.1:{host.metrics_port}/metrics"
-    with urllib.request.urlopen(url, timeout=60) as response:
-        return Metrics(response.read().decode())
-
-
-def until(host: Lab, ready: Callable[[], bool], seconds: float) -> None:
-    """Wait for it; what the services have said is in the failure."""
-    deadline = time.monotonic() + seconds
-    while not ready():
-        if time.monotonic() > deadline:
-            raise GuestError(host.run("journalctl --no-pager -u 'nvscope*' | tail -60").stdout)
-        time.sleep(0.3)
-
-
-def serves(host: Lab) -> bool:
-    try:
-        return scrape(host).sum("nvscope_up") == 1
-    except OSError:
-        return False
-
-
-def main_pid(host: Lab) -> int:
-    said = host.run("systemctl show -P MainPID nvscope-exporter.service").stdout
-    return int(said)
-
-
 def written(path: str, content: bytes) -> str:
     """The command that writes a file which only root can read."""
     return f"echo {b64encode(content).decode()} | base64 -d > {path}; chmod 600 {path}\n"
@@ -146,7 +118,7 @@ def assert_serves_by_credentials(host: Lab) -> None:
 WRITE = """
 import sys
 from pathlib import Path
-from nvscope.probes import libbpf
+from nvscope.probes.kernel import libbpf
 fd = libbpf.open_pinned(Path(sys.argv[1]), mapping=True)
 print("open", flush=True)
 libbpf.write(fd, 0, bytes(384))

@@ -9,8 +9,8 @@ import pytest
 import trustme
 
 from nvscope.lab.setup.prometheus import unpack
-from tests.unit.exporter_web_configs import CASES, Case
-from tests.unit.exporter_web_tls import issue
+from tests.unit.exporter.web.certificates import issue
+from tests.unit.exporter.web.configs import CASES, Case
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,121 @@
+"""The arrows between the wings run one way."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+# Wing -> the wings that it may import; what is not named here it may not.
+MAY_USE = {
+    "probes": set(),
+    "exporter": {"probes"},
+    "analysis": {"probes"},
+    "lab": {"probes"},
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def wings_used(path: Path) -> set[str]:
+    parts = (name.split(".") for name in imports(path))
+    return {part[1] for part in parts if part[0] == "nvscope" and len(part) > 1} & set(MAY_USE)
+
+
+@pytest.mark.parametrize("wing", MAY_USE)
+def test_a_wing_uses_only_what_it_may(wing: str) -> None:
+    files = sorted((ROOT / wing).rglob("*.py"))
+    assert files
+    for path in files:
+        assert wings_used(path) <= MAY_USE[wing] | {wing}, path
+
+
+def test_the_command_knows_the_wings_by_name_only() -> None:
+    for path in sorted((ROOT / "nvscope").glob("*.py")):
+        assert wings_used(path) <= {"probes"}, path
+        used = {name for name in imports(path) if name.startswith("nvscope.probes")}
+        assert all(name.startswith("nvscope.probes.errors") for name in used), path
+
+
+# Of analysis/, folder -> what else of it it may import.
+OF_ANALYSIS = {
+    "model": set(),
+    "interop": {"model"},
+    "judging": {"model"},
+    "compiled": {"judging", "model"},
+    "validate": {"compiled", "interop", "judging", "model"},
+    "verify": {"interop", "judging", "model", "validate", "units"},
+    "report": {"interop", "judging", "validate", "units"},
+    "compare": {"units"},
+}
+
+
+# The same of probes/, where all may use its errors.
+OF_PROBES = {
+    "config": set(),
+    "kernel": set(),
+    "traces": set(),
+    "counts": {"kernel"},
+    "vms": {"counts"},
+    "points": {"config", "counts", "kernel"},
+    "commands": {"counts", "kernel", "points", "traces", "vms"},
+    "pins": {"commands", "config", "counts", "kernel", "points"},
+}
+FOLDERS = [
+    *(("analysis", folder, uses) for folder, uses in OF_ANALYSIS.items()),
+    *(("probes", folder, uses | {"errors"}) for folder, uses in OF_PROBES.items()),
+]
+
+
+@pytest.mark.parametrize(("wing", "folder", "may_use"), FOLDERS)
+def test_a_folder_uses_only_what_it_may(wing: str, folder: str, may_use: set[str]) -> None:
+    files = sorted((ROOT / wing / folder).rglob("*.py"))
+    assert files
+    for path in files:
+        parts = (name.split(".") for name in imports(path))
+        used = {part[2] for part in parts if part[:2] == ["nvscope", wing] and part[2:]}
+        assert used <= may_use | {folder}, path
+
+
+@pytest.mark.parametrize(("wing", "uses"), [("analysis", OF_ANALYSIS), ("probes", OF_PROBES)])
+def test_every_folder_is_among_them(wing: str, uses: dict[str, set[str]]) -> None:
+    assert {path.parent.name for path in (ROOT / wing).glob("*/__init__.py")} == set(uses)
+
+
+def test_bcc_is_imported_in_one_file_only() -> None:
+    users = [
+        path.relative_to(ROOT).as_posix()
+        for wing in MAY_USE
+        for path in (ROOT / wing).rglob("*.py")
+        if any(name.split(".")[0] == "bcc" for name in imports(path))
+    ]
+    assert users == ["probes/points/module.py"]
+
+
+OF_LAB = ("errors", "kernel.madvise", "commands.finite")
+
+
+def test_the_lab_takes_only_errors_numbers_and_a_system_call_from_probes() -> None:
+    allowed = tuple(f"nvscope.probes.{name}" for name in OF_LAB)
+    packages = {name.rpartition(".")[0] for name in allowed}
+    for path in (ROOT / "lab").rglob("*.py"):
+        used = {name for name in imports(path) if name.startswith("nvscope.probes")}
+        assert all(name.startswith(allowed) or name in packages for name in used), path
+
+
+def test_no_test_module_uses_another() -> None:
+    """What several need lies beside them, in a module that has no tests."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        last = (name.split(".") for name in imports(path) if name.startswith("tests."))
+        assert not [part for part in last if any(each.startswith("test_") for each in part)], path

@@ -1,0 +1,102 @@
+"""The documentation: links lead somewhere, commands parse, tables are those of the code."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from nvscope.probes.commands import points_option as points
+from nvscope.probes.config import options
+from nvscope.probes.traces.events import COLUMNS
+from tests.unit.command.examples import LEAVES, parse, words_of
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("*.md", "docs/*.md", "*/README.md", "exporter/alerts/*.md", "analysis/*/*.md")
+    for path in ROOT.glob(pattern)
+)
+MAKE: dict[str, Any] = runpy.run_path(str(ROOT / "docs/make.py"))
+# The last one of a line, wherever it is installed.
+COMMAND = re.compile(r"(?:.*\s)?(?:\S+/bin/)?(nvscope (?=[a-z]).+)")
+
+
+def links(page: str) -> list[str]:
+    text = (ROOT / page).read_text()
+    inline = re.findall(r"\]\(([^)\s]+)\)", text)
+    return inline + re.findall(r"^\[[^\]]+\]: (\S+)", text, re.MULTILINE)
+
+
+def anchors(path: Path) -> set[str]:
+    """As GitHub makes them of headings."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for link in links(page):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / name if name else ROOT / page
+        assert target.exists(), f"{page}: {link}"
+        assert not anchor or anchor in anchors(target), f"{page}: {link}"
+
+
+def commands(page: str) -> list[str]:
+    """The command lines of nvscope in its indented blocks."""
+    lines = re.findall(r"^(?:    |- )(.*)$", (ROOT / page).read_text(), re.MULTILINE)
+    said = (re.split(r"(?:^|\s)#", line)[0].rstrip() for line in lines)
+    return [found[1] for line in said if (found := COMMAND.match(line))]
+
+
+COMMANDS = [(page, line) for page in PAGES for line in commands(page)]
+
+
+def test_there_are_commands() -> None:
+    assert len(COMMANDS) > 40
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS)
+def test_a_command_parses(page: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = words_of(line)
+    path = " ".join(["nvscope", *words[:1]])
+    path = path if path in LEAVES else " ".join(["nvscope", *words[:2]])
+    assert path in LEAVES, f"{page}: {line}"
+    for parameter in LEAVES[path].command.params:
+        if isinstance(parameter.type, click.Path):  # its files need not be here
+            monkeypatch.setattr(parameter.type, "exists", False)
+    monkeypatch.setattr(options, "values", lambda *_: {})  # nor its configuration
+    monkeypatch.setattr(points, "read", lambda _: None)  # nor names of functions
+    with parse(words) as context:
+        assert context.command is LEAVES[path].command
+
+
+@pytest.mark.parametrize("name", list(MAKE["TABLES"]))
+def test_tables_are_those_of_the_code(name: str) -> None:
+    text = (ROOT / "docs" / name).read_text()
+    made: Callable[..., str] = MAKE["made"]
+    assert text == made(text, MAKE["TABLES"][name]), "run .venv/bin/python docs/make.py"
+
+
+def test_a_missing_mark_is_said() -> None:
+    with pytest.raises(ValueError, match="kinds"):
+        MAKE["made"]("no marks", {"kinds": lambda: ""})
+
+
+def test_all_columns_of_traces_are_explained() -> None:
+    text = (ROOT / "docs/traces.md").read_text()
+    table = text.partition("### Columns")[2].partition("### Kinds")[0]
+    first = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert tuple(re.findall(r"`(\w+)`", " ".join(first))) == COLUMNS
+
+
+def test_the_readme_is_a_page() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 100
