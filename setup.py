@@ -1,6 +1,7 @@
 """What setup.cfg cannot say: which packages there are, and what the commands say of themselves."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,10 +33,14 @@ class BuildPy(build_py):
     """Also has the commands that were built write their manual pages and completion."""
 
     def run(self) -> None:
+        if self.editable_mode:
+            super().run()
+            return
+        # Modules of an earlier build, which are gone or elsewhere now, would be packed too.
+        shutil.rmtree(self.build_lib, ignore_errors=True)
         super().run()
-        if not self.editable_mode:
-            share = Path(self.get_finalized_command("build").build_base, "share")
-            self.distribution.data_files += written(Path(self.build_lib), share)
+        share = Path(self.get_finalized_command("build").build_base, "share")
+        self.distribution.data_files += written(Path(self.build_lib), share)
 
 
 def written(modules: Path, share: Path) -> Iterator[tuple[str, list[str]]]:

@@ -34,10 +34,12 @@ _nvscope_completion nvscope && echo "${{COMPREPLY[@]}}"
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The checkout, without what it has built."""
+    """The checkout without what it has built, but for a module that is there no more."""
     folder = tmp_path_factory.mktemp("wheel") / "source"
     without = shutil.ignore_patterns(".*", "build", "__pycache__", "*.egg-info")
     shutil.copytree(source_root(), folder, ignore=without)
+    (folder / "build/lib/nvscope/probes").mkdir(parents=True)
+    (folder / "build/lib/nvscope/probes/gone.py").touch()
     return folder
 
 

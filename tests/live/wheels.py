@@ -13,9 +13,7 @@ SECONDS = 600  # at most, for what pip does at once
 
 def make(source: Path, into: Path) -> Path:
     """By pip. source: a folder, or an sdist; into: a folder that will have nothing else."""
-    # What an earlier build has left would be in the wheel, too.
-    for old in (into, source / "build/lib"):
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(into, ignore_errors=True)
     _pip(Path(sys.executable), "wheel", "--no-deps", "-w", into, source)
     [made] = into.glob("*.whl")
     return made
