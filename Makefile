@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # The lab alone: without what only tests use, which is most of the download.
 LAB_STAMP := $(VENV)/.installed-lab
-# The package as one folder of links, for mypy, which cannot follow the editable install.
+# The package as one folder of links, for mypy (setup.py says why).
 TREE := build/tree/nvscope
 WINGS := probes exporter analysis lab
 
@@ -75,7 +75,7 @@ test-deb: $(STAMP) ## the package: built, installed in a fresh Debian, run in th
 clean: ## remove .venv and build products of the checkout (the cache: nvscope lab clean)
 	rm -rf $(VENV) build nvscope.egg-info
 
-$(LAB_STAMP): setup.cfg pyproject.toml
+$(LAB_STAMP): setup.cfg setup.py pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || sh lab/install-python.sh
 	@echo "Python environment in $(VENV) ..."

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
-from pathlib import Path
 
 import bcrypt
 import pytest
@@ -21,6 +17,7 @@ from nvscope.lab import assets
 from nvscope.lab.services import Metrics, Synthetic
 from nvscope.lab.setup.paths import source_root
 from nvscope.lab.vm import Lab
+from tests.live import wheels
 from tests.live.counts import assert_all_agree
 from tests.live.services import START_SECONDS, main_pid, scrape, serves, until
 from tests.live.tracers import attached, await_attached
@@ -58,21 +55,10 @@ printf '[Service]\\nWatchdogSec=20\\n' > $changes/watchdog.conf
 """
 
 
-def make_wheel() -> Path:
-    """This checkout's."""
-    # What an earlier build has left would be in the wheel, too.
-    for old in (WHEELS, source_root() / "build/lib"):
-        shutil.rmtree(old, ignore_errors=True)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-    subprocess.run([*pip, "wheel", "--no-deps", "-w", WHEELS, source_root()], check=True)
-    [made] = WHEELS.glob("*.whl")
-    return made
-
-
 @pytest.fixture(scope="module")
 def systemd_host() -> Iterator[Lab]:
     """A host with the services installed and enabled."""
-    make_wheel()
+    wheels.make(source_root(), WHEELS)
     with assets.prepare("lab").boot(systemd=True) as host:
         host.wait_ready(300)
         host.run(INSTALL, timeout=300)

@@ -48,6 +48,14 @@ def test_the_command_knows_the_wings_by_name_only() -> None:
         assert all(name.startswith("nvscope.probes.errors") for name in used), path
 
 
+@pytest.mark.parametrize("wing", ["nvscope", *MAY_USE])
+def test_a_folder_of_modules_is_a_package(wing: str) -> None:
+    """setup.py finds it by that; the editable install would do without."""
+    folders = {path.parent for path in (ROOT / wing).rglob("*.py")}
+    assert folders
+    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
 # Of analysis/, folder -> what else of it it may import.
 OF_ANALYSIS = {
     "model": set(),
