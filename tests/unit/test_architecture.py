@@ -57,6 +57,7 @@ OF_ANALYSIS = {
     "verify": {"interop", "model", "validate", "units"},
     "report": {"interop", "validate", "units"},
     "compare": {"units"},
+    "api": {"interop", "model", "validate", "report", "units"},
 }
 
 
