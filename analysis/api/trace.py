@@ -95,8 +95,9 @@ class Trace:
 
         columns: names of columns, by default all of docs/traces.md; times are ns of the host's
         CLOCK_MONOTONIC, addresses and sizes bytes. kinds: only rows of these kinds. vm: only rows
-        of the VM with this name, or with this `struct kvm *`; rows of `loss` stay, for they
-        concern every VM. Words are dictionaries, which pandas has as categories.
+        of the VM with this name, or with this `struct kvm *`, which also finds rows without a
+        name; rows of `loss` stay, for they concern every VM. Words are dictionaries, which pandas
+        has as categories.
 
         All of it is in memory: 90 bytes a row, if all columns are asked for. batches() needs not.
         Raises InputError where the trace is damaged, or has no such VM, column or kind.

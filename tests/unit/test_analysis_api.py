@@ -420,7 +420,7 @@ def test_duckdb() -> None:
     events = open_trace(LINUX).table()
     assert events.schema.names == SCHEMA.names  # it is used: DuckDB finds it by its name
     query = "SELECT count(*) FROM events WHERE kind = 'fault'"
-    assert duckdb.sql(query).fetchone() == (663,)
+    assert duckdb.sql(query).fetchall() == [(663,)]
 
 
 def test_a_picture_is_svg_of_its_own() -> None:
