@@ -1,12 +1,14 @@
-"""Makes the tables of the documentation that come from the code: `.venv/bin/python docs/make.py`.
+"""Makes what the documentation has from the code: `.venv/bin/python docs/make.py`.
 
-A table stands between two marks, `<!-- NAME: … -->` and `<!-- end of NAME -->`.
+A table stands between two marks, `<!-- NAME: … -->` and `<!-- end of NAME -->`. The notebook is
+run, and keeps what its cells put out.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,8 @@ from nvscope.probes.counts.snapshot import (
 from nvscope.probes.traces.events import DETAILS, KINDS
 
 HERE = Path(__file__).resolve().parent
+NOTEBOOK = HERE / "notebook.ipynb"
+_CELL_SECONDS = 300  # the first one imports pyarrow and pandas, on a busy machine
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,33 @@ def made(text: str, tables: dict[str, Callable[[], str]]) -> str:
     return text
 
 
+def executed(text: str) -> str:
+    """The notebook with its outputs as they are now. Raises nbclient's CellExecutionError."""
+    # Imported here: the tables need none of it.
+    import nbformat
+    from nbclient import NotebookClient
+    from traitlets.config import Config
+
+    notebook = nbformat.reads(text, as_version=4)
+    with tempfile.TemporaryDirectory(prefix="nvscope-") as folder:
+        # Nothing of the user's own Jupyter; and over Unix sockets, not ports.
+        os.environ["IPYTHONDIR"] = folder
+        kernel = {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}
+        NotebookClient(
+            notebook,
+            config=Config({"KernelManager": kernel}),
+            kernel_name="python3",
+            timeout=_CELL_SECONDS,
+            record_timing=False,
+            resources={"metadata": {"path": str(HERE)}},
+        ).execute()
+    # Nothing of the machine that it ran on.
+    notebook.metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    return f"{nbformat.writes(notebook).rstrip()}\n"
+
+
 if __name__ == "__main__":
     for file, tables in TABLES.items():
         path = HERE / file
         path.write_text(made(path.read_text(), tables))
+    NOTEBOOK.write_text(executed(NOTEBOOK.read_text()))

@@ -78,6 +78,10 @@ class Share:
         """The rows without their numbers."""
         return (batch for _, batch in self.numbered())
 
+    def own(self) -> Iterator[Numbered]:
+        """Its rows, without those that concern all."""
+        return self._read(self._files)
+
     def _read(self, paths: list[Path]) -> Iterator[Numbered]:
         last = -1
         for path in paths:

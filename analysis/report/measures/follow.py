@@ -50,9 +50,9 @@ class Task:
 class Follower:
     """Takes rows in their order."""
 
-    def __init__(self, vms: Vms, timeline: Timeline) -> None:
+    def __init__(self, vms: Vms, timeline: Timeline, costs: Costs | None = None) -> None:
         self.vms = vms
-        self.costs = Costs()
+        self.costs = costs or Costs()
         self.counts: Counter[str] = Counter()
         self._timeline = timeline
         self._tasks: dict[int, Task] = {}

@@ -15,6 +15,7 @@ from nvscope.analysis import units
 from nvscope.analysis.report.measures.follow import Follower, Row
 from nvscope.analysis.report.measures.tally import Tally, kind_codes
 from nvscope.analysis.report.measures.timeline import Timeline
+from nvscope.analysis.report.measures.unmaps import Costs
 from nvscope.analysis.report.measures.vms import MAX_VMS, Vms
 from nvscope.probes.traces.events import DETAILS, KINDS, About
 from nvscope.probes.traces.tracefile import Source
@@ -56,26 +57,26 @@ class Findings:
         )
 
 
-def gather(reader: Source) -> Findings:
-    """Read all of a trace. Raises TraceError."""
+def gather(reader: Source, costs: Costs | None = None) -> Findings:
+    """Read all of a trace. costs: what is told of each unmap. Raises TraceError."""
     vms, cutter = Vms(), _Cutter()
     gathered: tuple[Timeline, Tally, Follower] | None = None
     for batch in reader.batches():
         if not batch.num_rows:
             continue
-        gathered = gathered or _start(int(batch["time_ns"].to_numpy().min()), vms)
+        gathered = gathered or _start(int(batch["time_ns"].to_numpy().min()), vms, costs)
         _, tally, follower = gathered
         for piece in cutter.pieces(batch):
             _follow(piece, follower)
             tally.add(piece)
-    timeline, tally, follower = gathered or _start(reader.about.started_ns, vms)
+    timeline, tally, follower = gathered or _start(reader.about.started_ns, vms, costs)
     follower.finish()
     return Findings(reader.about, tally, follower, timeline, vms, reader.ending)
 
 
-def _start(start_ns: int, vms: Vms) -> tuple[Timeline, Tally, Follower]:
+def _start(start_ns: int, vms: Vms, costs: Costs | None) -> tuple[Timeline, Tally, Follower]:
     timeline = Timeline(start_ns)
-    return timeline, Tally(timeline, vms), Follower(vms, timeline)
+    return timeline, Tally(timeline, vms), Follower(vms, timeline, costs)
 
 
 class _Cutter:

@@ -66,6 +66,7 @@ OF_ANALYSIS = {
     "verify": {"interop", "judging", "model", "validate", "units"},
     "report": {"interop", "judging", "validate", "units"},
     "compare": {"units"},
+    "api": {"interop", "judging", "model", "validate", "report", "units"},
 }
 
 

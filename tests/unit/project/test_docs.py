@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import json
 import re
 import runpy
 from collections.abc import Callable
@@ -96,6 +98,39 @@ def test_all_columns_of_traces_are_explained() -> None:
     table = text.partition("### Columns")[2].partition("### Kinds")[0]
     first = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     assert tuple(re.findall(r"`(\w+)`", " ".join(first))) == COLUMNS
+
+
+EXAMPLES = [page for page in PAGES if ">>> " in (ROOT / page).read_text()]
+
+
+@pytest.mark.parametrize("page", EXAMPLES)
+def test_examples_in_python_are_true(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    done = doctest.testfile(str(ROOT / page), module_relative=False, encoding="utf-8")
+    assert (done.failed, done.attempted > 3) == (0, True)
+
+
+def outputs(notebook: str) -> list[tuple[str, object]]:
+    """Source and outputs of each code cell."""
+    cells = json.loads(notebook)["cells"]
+    return [("".join(each["source"]), each.get("outputs")) for each in cells]
+
+
+def test_the_notebook_shows_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stored is what comes out now; a cell that fails ends the run."""
+    monkeypatch.setenv("IPYTHONDIR", "")  # executed() sets it: it is put back
+    text = (ROOT / "docs/notebook.ipynb").read_text()
+    assert outputs(MAKE["executed"](text)) == outputs(text), "run .venv/bin/python docs/make.py"
+    assert all(shown for source, shown in outputs(text) if shown is not None), (
+        "a cell shows nothing"
+    )
+
+
+def test_links_of_the_notebook_lead_somewhere() -> None:
+    text = "".join(source for source, _ in outputs((ROOT / "docs/notebook.ipynb").read_text()))
+    found = re.findall(r"\]\(([^)\s]+)\)", text)
+    assert found
+    assert all((ROOT / "docs" / link).exists() for link in found)
 
 
 def test_the_readme_is_a_page() -> None:
