@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 LAB_STAMP := $(VENV)/.installed-lab
 # The package as one folder of links, for mypy (setup.py says why).
 TREE := build/tree/nvscope
-WINGS := probes exporter analysis lab
+SUBPACKAGES := probes exporter analysis lab
 
 INSTALL := $(BIN)/pip -qq --disable-pip-version-check install
 NOT_INSTALLED := { echo "the Python packages could not be installed: is PyPI in reach?" >&2; exit 3; }
@@ -91,5 +91,5 @@ $(STAMP): $(LAB_STAMP)
 $(TREE): Makefile $(wildcard nvscope/*.py)
 	@mkdir -p $@
 	@for file in nvscope/*.py; do ln -sf ../../../$$file $@/; done
-	@for wing in $(WINGS); do ln -sfn ../../../$$wing $@/$$wing; done
+	@for subpackage in $(SUBPACKAGES); do ln -sfn ../../../$$subpackage $@/$$subpackage; done
 	@touch $@

@@ -12,7 +12,7 @@ from setuptools.command.build_py import build_py
 
 # These folders lie at the top of the checkout and are imported as nvscope.*. mypy knows no
 # package_dir, only folders: for it, the Makefile links them as they are imported.
-WINGS = {f"nvscope.{name}": name for name in ("probes", "exporter", "analysis", "lab")}
+SUBPACKAGES = {f"nvscope.{name}": name for name in ("probes", "exporter", "analysis", "lab")}
 # Below the prefix, where each shell looks.
 COMPLETION = {
     "bash": "share/bash-completion/completions/nvscope",
@@ -24,7 +24,7 @@ COMPLETION = {
 def packages() -> Iterator[str]:
     """All folders with an __init__.py."""
     yield from find_packages(include=["nvscope", "nvscope.*"])
-    for name, folder in WINGS.items():
+    for name, folder in SUBPACKAGES.items():
         yield name
         yield from (f"{name}.{each}" for each in find_packages(folder))
 
@@ -68,4 +68,4 @@ def nvscope(modules: Path, *words: str) -> str:
     return done.stdout
 
 
-setup(package_dir=WINGS, packages=[*packages()], cmdclass={"build_py": BuildPy})
+setup(package_dir=SUBPACKAGES, packages=[*packages()], cmdclass={"build_py": BuildPy})

@@ -20,7 +20,7 @@ from pathlib import Path
 import click
 
 from nvscope.lab.workloads.shadow import Refaults
-from nvscope.probes.counts.decode import MAX_STRIPES, MMU_BYTES, ROW_BYTES, Row
+from nvscope.probes.counts.decode import MAX_STRIPES, MMU_BYTES, ROW_BYTES, NvRow
 from nvscope.probes.counts.snapshot import SLOTS
 from nvscope.probes.traces.events import Event
 from nvscope.probes.traces.tracefile import TraceError, open_trace
@@ -29,7 +29,11 @@ from nvscope.probes.traces.tracefile import TraceError, open_trace
 # whole lines: no two of them share one.
 
 LINE_BYTES = 64
-SIZE_AT, SUM_AT, SLOTS_AT = Row.size_bytes.offset, Row.sum_ns.offset, Row.slots.offset
+SIZE_AT, SUM_AT, SLOTS_AT = (
+    NvRow.size_bytes.offset,
+    NvRow.sum_ns.offset,
+    NvRow.slots.offset,
+)
 SLOT_BYTES = 8
 STRIPES = MAX_STRIPES
 

@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from nvscope.exporter.collector import Source, VmCollector, spare_collections
+from nvscope.exporter.collector import CountsSource, VmCollector, spare_collections
 from nvscope.exporter.reloads import Reloads
 from nvscope.exporter.systemd import inherited_sockets, notify, watchdog_seconds
 from nvscope.exporter.vms import exits
@@ -50,14 +50,14 @@ _FOR_EVER = 1e9  # seconds
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})")
 
 
-class ClosableSource(Source, Protocol):
+class ClosableSource(CountsSource, Protocol):
     """A source that can be detached from the kernel."""
 
     def close(self) -> None: ...
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ExportOptions:
     """What the user asked of the probes: what is pinned in a folder, or the arguments of
     probes.points.loader.load.
     """
@@ -173,7 +173,7 @@ def export(
     if pinned:
         _refuse_loaders_options(context)
     require_apart(points_file, symbols)
-    wanted = Wanted(pinned, mechanisms or MECHANISMS, symbols, strict, max_vms, points_file)
+    wanted = ExportOptions(pinned, mechanisms or MECHANISMS, symbols, strict, max_vms, points_file)
     authentication = Authentication(web, web_config)
     # What is pinned tells itself how many it has room for.
     bound = max_series_vms or (None if pinned else max_vms)
@@ -194,7 +194,7 @@ def _refuse_loaders_options(context: click.Context) -> None:
 
 def run(
     sockets: Sequence[socket.socket],
-    wanted: Wanted,
+    wanted: ExportOptions,
     max_series_vms: int | None,
     reloads: Reloads,
     authentication: Authentication,
@@ -242,7 +242,7 @@ def _wait(http: Server, reloads: Reloads, collector: VmCollector) -> None:
     notify("STOPPING=1")
 
 
-def open_source(wanted: Wanted) -> ClosableSource:
+def open_source(wanted: ExportOptions) -> ClosableSource:
     """Open what is pinned, or check the host and attach the probes; raises LackError."""
     if wanted.pinned:
         return _open_pinned(wanted.pinned)

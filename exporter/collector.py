@@ -31,7 +31,7 @@ _NV2 = {True: "true", False: "false", None: "unknown"}
 log = logging.getLogger(__name__)
 
 
-class Source(Protocol):
+class CountsSource(Protocol):
     """Where the counts come from: loader.Loaded, pins.pinned.Pinned, or a fake."""
 
     @property
@@ -71,7 +71,7 @@ def spare_collections() -> None:
 class VmCollector(Collector):
     """Renders a source's snapshot; one scrape at a time, whatever the number of threads."""
 
-    def __init__(self, source: Source, max_series_vms: int | None = None) -> None:
+    def __init__(self, source: CountsSource, max_series_vms: int | None = None) -> None:
         """max_series_vms: VMs with series of their own at a time; those past it are added up.
         None: as many as the kernel's map has room for, with all rows that they can have.
         """

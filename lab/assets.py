@@ -117,7 +117,7 @@ def identity(wanted: Subject | str) -> str:
     if chosen.image:
         return given.name(chosen.image, chosen.initrd)
     if chosen.built:
-        return chosen.kernel if chosen.plain else build.name(_source(chosen), *_how(chosen))
+        return chosen.kernel if chosen.is_named else build.name(_source(chosen), *_how(chosen))
     return packaged.resolve(names.wanted(chosen.kernel)).name
 
 
@@ -155,12 +155,12 @@ def _chosen(chosen: Subject) -> tuple[str, Machine]:
         return given.get(chosen.image, chosen.initrd)
     if chosen.built:
         origin = _source(chosen)
-        name = chosen.kernel if chosen.plain else build.name(origin, *_how(chosen))
+        name = chosen.kernel if chosen.is_named else build.name(origin, *_how(chosen))
         return name, Machine(build.build(origin, *_how(chosen)) / "Image")
     return _packaged(chosen.kernel)
 
 
-def _source(chosen: Subject) -> source.Source:
+def _source(chosen: Subject) -> source.SourceTree:
     return source.given(chosen.source) if chosen.source else _fetched()
 
 
@@ -168,7 +168,7 @@ def _how(chosen: Subject) -> tuple[str, build.Extras]:
     return chosen.kernel, build.Extras(chosen.patches, chosen.configs)
 
 
-def _fetched() -> source.Source:
+def _fetched() -> source.SourceTree:
     if source.is_cached():
         return source.fetched()
     with steps.step("kernel source, 167 MB"):

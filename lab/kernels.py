@@ -27,7 +27,7 @@ NOTES = (
 
 
 @dataclass(frozen=True)
-class Row:
+class KernelRow:
     """A kernel.
 
     kernel: the word for --kernel; nested: KVM runs nested guests in it; boots: the lab can boot it;
@@ -67,13 +67,13 @@ def kernels(as_json: bool) -> None:
         console.print(NOTES, style="dim")
 
 
-def listing(packages: Iterable[str]) -> list[Row]:
+def listing(packages: Iterable[str]) -> list[KernelRow]:
     """A row for each kernel, newest first."""
     packages = list(packages)
     here, whole = packaged.cached(), set(archive.whole(packages))
     known = sorted({*archive.releases(packages), *here}, key=lambda each: each.flavour)
     return [
-        Row(
+        KernelRow(
             str(each),
             names.dotted(each.series),
             each.name,
@@ -86,7 +86,7 @@ def listing(packages: Iterable[str]) -> list[Row]:
     ]
 
 
-def table(rows: Iterable[Row]) -> Table:
+def table(rows: Iterable[KernelRow]) -> Table:
     """A line for each series."""
     shown = Table(box=box.SIMPLE)
     for name in ("series", "newest", "older", "also as", "cached", "nested guests"):
@@ -113,7 +113,7 @@ def table(rows: Iterable[Row]) -> Table:
     return shown
 
 
-def _nested(row: Row) -> str:
+def _nested(row: KernelRow) -> str:
     return ("yes" if row.nested else "no") + (", in RAM" if row.root == "memory" else "")
 
 

@@ -48,8 +48,8 @@ class Subject:
         return self.image is None and self.kernel in build.FLAVOURS
 
     @property
-    def plain(self) -> bool:
-        """Whether its word says all of it."""
+    def is_named(self) -> bool:
+        """Whether its name says all of it: no file, tree, patch or setting is given."""
         return self.image is None and not any(getattr(self, name) for name in BUILT_BY)
 
 

@@ -1,4 +1,4 @@
-"""The `nvscope` command: a table of subcommands, each brought by its own wing."""
+"""The `nvscope` command: a table of subcommands, each brought by its own subpackage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nvscope import ending
 from nvscope.probes.errors import LackError
 
 # Subcommand -> "module:attribute". Loaded on use, so that `nvscope export`
-# imports nothing of the lab, and the help of one wing costs only that wing.
+# imports nothing of the lab, and the help of one subpackage costs only that subpackage.
 SUBCOMMANDS = {
     "compare": "nvscope.analysis.compare.cli:compare",
     "completion": "nvscope.completion:completion",
@@ -53,7 +53,7 @@ class _LazyGroup(click.Group):
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """As click's, without the commands' short helps: no wing is imported for a Tab."""
+        """As click's, without the commands' short helps: no subpackage is imported for a Tab."""
         if incomplete.startswith("-"):
             return super().shell_complete(ctx, incomplete)
         return [

@@ -1,1 +1,1 @@
-"""BPF programs and what attaches and reads them; the base that the other wings stand on."""
+"""BPF programs and what attaches and reads them; the base that the other subpackages stand on."""

@@ -21,7 +21,7 @@ from nvscope.analysis.interop.whole import Whole
 from nvscope.probes.errors import InputError, shown
 from nvscope.probes.traces.about import ABOUT_KEY, dumped
 from nvscope.probes.traces.events import About
-from nvscope.probes.traces.tracefile import Source
+from nvscope.probes.traces.tracefile import TraceSource
 
 if TYPE_CHECKING:
     from nvscope.analysis.api.validation import Validation
@@ -75,7 +75,7 @@ class Trace:
     that is not there. `-W error` or warnings.simplefilter("error") makes that an exception.
     """
 
-    def __init__(self, path: Path, found: Source | Stored) -> None:
+    def __init__(self, path: Path, found: TraceSource | Stored) -> None:
         self.path = path
         self.about: About = found.about
         self._stored = found if isinstance(found, Stored) else None
@@ -198,7 +198,7 @@ class Trace:
         wanted.finish(self.path)
 
     @contextlib.contextmanager
-    def _opened(self, vm: str | int | None = None) -> Iterator[Source]:
+    def _opened(self, vm: str | int | None = None) -> Iterator[TraceSource]:
         """Its rows; of a data set's trace only those of the VM if its address is known."""
         if self._stored is None:
             with open_source(self.path) as source:

@@ -9,9 +9,9 @@ import pyarrow as pa
 from nvscope.analysis.api.warned import lacks_of
 from nvscope.analysis.report.measures.follow import MAX_MAPPINGS
 from nvscope.analysis.report.measures.gather import Findings, gather
-from nvscope.analysis.report.measures.unmaps import Costs, Unmap
+from nvscope.analysis.report.measures.unmaps import Costs, MeasuredUnmap
 from nvscope.analysis.report.measures.vms import MAX_MMUS, MAX_VMS, Vm
-from nvscope.probes.traces.tracefile import Source
+from nvscope.probes.traces.tracefile import TraceSource
 
 _TYPES = {
     "pid": pa.int32(),
@@ -34,14 +34,14 @@ class _Kept(Costs):
 
     def __init__(self) -> None:
         super().__init__()
-        self.unmaps: list[Unmap] = []
+        self.unmaps: list[MeasuredUnmap] = []
 
-    def opened(self, unmap: Unmap) -> None:
+    def opened(self, unmap: MeasuredUnmap) -> None:
         super().opened(unmap)
         self.unmaps.append(unmap)
 
 
-def read(source: Source) -> tuple[pa.Table, list[str]]:
+def read(source: TraceSource) -> tuple[pa.Table, list[str]]:
     """The table, and what is missing of it. Raises TraceError."""
     kept = _Kept()
     found = gather(source, kept)
@@ -54,7 +54,7 @@ def read(source: Source) -> tuple[pa.Table, list[str]]:
     return table, lacks_of(source, found.tally.losses) + list(_left_out(found))
 
 
-def _of_vms(unmaps: list[Unmap], vms: list[Vm]) -> dict[str, list[object]]:
+def _of_vms(unmaps: list[MeasuredUnmap], vms: list[Vm]) -> dict[str, list[object]]:
     of = [vms[unmap.vm - 1] for unmap in unmaps]  # their numbers count from 1
     return {
         "kvm": [vm.kvm for vm in of],
@@ -63,7 +63,7 @@ def _of_vms(unmaps: list[Unmap], vms: list[Vm]) -> dict[str, list[object]]:
     }
 
 
-def _value(unmap: Unmap, name: str) -> object:
+def _value(unmap: MeasuredUnmap, name: str) -> object:
     """None for what is not known."""
     value = getattr(unmap, name)
     if name in ("canonical_ipa", "canonical_size", "needed_bytes"):

@@ -10,7 +10,7 @@ from pathlib import Path
 from nvscope.analysis.interop.sources import notes_of
 from nvscope.analysis.validate.verdicts import told
 from nvscope.probes.errors import shown
-from nvscope.probes.traces.tracefile import Source
+from nvscope.probes.traces.tracefile import TraceSource
 
 
 class TraceWarning(UserWarning):
@@ -23,7 +23,7 @@ def warn(path: Path, lacks: Iterable[str]) -> None:
         warnings.warn(shown(f"{path}: {lack}"), TraceWarning, stacklevel=3)
 
 
-def lacks_of(source: Source, losses: Counter[str]) -> list[str]:
+def lacks_of(source: TraceSource, losses: Counter[str]) -> list[str]:
     """What is missing of a source that was read to its end. losses: why -> events."""
     said = []
     if losses:

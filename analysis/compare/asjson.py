@@ -9,7 +9,7 @@ from typing import Any
 import nvscope
 from nvscope.analysis.compare.caveats import unmatched
 from nvscope.analysis.compare.compared import Comparison
-from nvscope.analysis.compare.metrics import Estimate, Row
+from nvscope.analysis.compare.metrics import Estimate, MetricRow
 from nvscope.analysis.compare.runs import Run
 
 
@@ -48,7 +48,7 @@ def _run(run: Run) -> dict[str, Any]:
     return {"name": run.name, "seconds": run.seconds, "host": host, "lost": dict(run.lost)}
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _row(row: MetricRow) -> dict[str, Any]:
     parts = {"a": row.a, "b": row.b, "difference": row.difference, "ratio": row.ratio}
     return {"unit": row.unit, **{key: _estimate(part) for key, part in parts.items()}}
 

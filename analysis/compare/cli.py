@@ -30,7 +30,7 @@ It is about each group that is shown and that has these labels.
 Examples:
   nvscope compare before.json after.json
   nvscope compare before.json after.json --fail-if 'p99 > 1.1x'
-  nvscope compare before.json after.json --fail-if 'vm=alpha: mean > +10us' --strict
+  nvscope compare before.json after.json --fail-if 'vm=alpha: mean > +10us' --by-estimate
   nvscope compare before.json after.json --merge --json
 """
 
@@ -56,7 +56,9 @@ def _conditions(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -
     callback=_conditions,
     help="End with exit code 1 where it is so beyond doubt: for all of its interval. Repeatable.",
 )
-@click.option("--strict", is_flag=True, help="End with 1 also where only the estimate says so.")
+@click.option(
+    "--by-estimate", is_flag=True, help="End with 1 also where only the estimate says so."
+)
 @click.option("--merge", is_flag=True, help="Compare the totals only.")
 @click.option(
     "--confidence",
@@ -85,7 +87,7 @@ def compare(
     a: Path,
     b: Path,
     conditions: list[Condition],
-    strict: bool,
+    by_estimate: bool,
     merge: bool,
     confidence: float,
     resamples: int,
@@ -115,7 +117,7 @@ def compare(
     from nvscope.analysis.compare.runs import read
 
     plan = Plan(share, resamples, seed)
-    found = compare_runs(read(a), read(b), plan, conditions, merge=merge, strict=strict)
+    found = compare_runs(read(a), read(b), plan, conditions, merge=merge, by_estimate=by_estimate)
     for caveat in found.caveats:
         notice(caveat)
     if as_json:

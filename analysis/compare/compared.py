@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from nvscope.analysis.compare.caveats import caveats, require_comparable, title
 from nvscope.analysis.compare.conditions import YES, Condition
 from nvscope.analysis.compare.measure import compare
-from nvscope.analysis.compare.metrics import Plan, Row, exact
+from nvscope.analysis.compare.metrics import MetricRow, Plan, exact
 from nvscope.analysis.compare.runs import Group, Labels, Run
 from nvscope.probes.errors import InputError
 
@@ -21,7 +21,7 @@ class Verdict:
 
     condition: Condition
     labels: Labels
-    row: Row
+    row: MetricRow
     holds: str
     failed: bool
 
@@ -33,8 +33,8 @@ class Comparison:
     a: Run
     b: Run
     plan: Plan
-    lost: Row
-    groups: dict[Labels, tuple[Row, ...]]
+    lost: MetricRow
+    groups: dict[Labels, tuple[MetricRow, ...]]
     caveats: tuple[str, ...]
     verdicts: tuple[Verdict, ...] = ()
 
@@ -45,12 +45,12 @@ class Comparison:
 
 
 def compare_runs(
-    a: Run, b: Run, plan: Plan, conditions: Sequence[Condition], *, merge: bool, strict: bool
+    a: Run, b: Run, plan: Plan, conditions: Sequence[Condition], *, merge: bool, by_estimate: bool
 ) -> Comparison:
     """Compare, and judge. Raises InputError where that makes no sense.
 
-    merge: only the total. strict: a condition that the estimate meets is met; else one that the
-    whole interval does.
+    merge: only the total. by_estimate: a condition that the estimate meets is met; else one that
+    the whole interval does.
     """
     require_comparable(a, b, merge)
     pairs = [] if merge else list(_matched(a, b))
@@ -59,7 +59,7 @@ def compare_runs(
         pairs.append((a.total(), b.total()))
     groups = {left.labels: compare(left, right, (a, b), plan) for left, right in pairs}
     lost = exact("lost", a.events_lost, b.events_lost)
-    verdicts = [v for each in conditions for v in _verdicts(each, groups, lost, strict)]
+    verdicts = [v for each in conditions for v in _verdicts(each, groups, lost, by_estimate)]
     return Comparison(a, b, plan, lost, groups, tuple(caveats(a, b)), tuple(verdicts))
 
 
@@ -71,12 +71,15 @@ def _matched(a: Run, b: Run) -> Iterator[tuple[Group, Group]]:
 
 
 def _verdicts(
-    condition: Condition, groups: dict[Labels, tuple[Row, ...]], lost: Row, strict: bool
+    condition: Condition,
+    groups: dict[Labels, tuple[MetricRow, ...]],
+    lost: MetricRow,
+    by_estimate: bool,
 ) -> Iterable[Verdict]:
     if condition.metric == lost.metric:
-        return [_verdict(condition, TOTAL, lost, strict)]
+        return [_verdict(condition, TOTAL, lost, by_estimate)]
     found = [
-        _verdict(condition, labels, row, strict)
+        _verdict(condition, labels, row, by_estimate)
         for labels, rows in groups.items()
         for row in rows
         if row.metric == condition.metric and condition.of(labels)
@@ -88,7 +91,7 @@ def _verdicts(
     return found
 
 
-def _verdict(condition: Condition, labels: Labels, row: Row, strict: bool) -> Verdict:
+def _verdict(condition: Condition, labels: Labels, row: MetricRow, by_estimate: bool) -> Verdict:
     holds = condition.holds(row)
-    failed = condition.holds_by_estimate(row) if strict else holds == YES
+    failed = condition.holds_by_estimate(row) if by_estimate else holds == YES
     return Verdict(condition, labels, row, holds, failed)

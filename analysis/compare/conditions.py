@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nvscope.analysis.compare.metrics import UNITS, Estimate, Row
+from nvscope.analysis.compare.metrics import UNITS, Estimate, MetricRow
 from nvscope.analysis.compare.runs import Labels
 
 FORMS = ("ratio", "b", "difference")
@@ -43,18 +43,18 @@ class Condition:
         """Whether it is about a group; one without labels of its own is about all."""
         return set(self.labels) <= set(labels)
 
-    def judged(self, row: Row) -> Estimate:
+    def judged(self, row: MetricRow) -> Estimate:
         """What of a row it is about."""
         return {"ratio": row.ratio, "b": row.b, "difference": row.difference}[self.form]
 
-    def holds(self, row: Row) -> str:
+    def holds(self, row: MetricRow) -> str:
         """YES or NO where that is beyond doubt, that is, for all of the interval; else DOUBT."""
         found = self.judged(row)
         if self._met(found.low) and self._met(found.high):
             return YES
         return DOUBT if self._met(found.low) or self._met(found.high) else NO
 
-    def holds_by_estimate(self, row: Row) -> bool:
+    def holds_by_estimate(self, row: MetricRow) -> bool:
         """Whether the estimate meets it. What has no estimate may: it was not shown not to."""
         value = self.judged(row).value
         return math.isnan(value) or self._met(value)

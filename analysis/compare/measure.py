@@ -8,13 +8,13 @@ from math import nan
 import numpy as np
 
 from nvscope.analysis.compare import resample
-from nvscope.analysis.compare.metrics import QUANTILES, Estimate, Plan, Row, exact, ratio_of
+from nvscope.analysis.compare.metrics import QUANTILES, Estimate, MetricRow, Plan, exact, ratio_of
 from nvscope.analysis.compare.resample import Draws, bounds
 from nvscope.analysis.compare.runs import Group, Run
 from nvscope.probes.counts.snapshot import Durations
 
 
-def compare(a: Group, b: Group, runs: tuple[Run, Run], plan: Plan) -> tuple[Row, ...]:
+def compare(a: Group, b: Group, runs: tuple[Run, Run], plan: Plan) -> tuple[MetricRow, ...]:
     """The rows of two groups, in the order of metrics.UNITS, without lost.
 
     Count is what was counted; the intervals of rate, mean and percentiles say where those of other
@@ -43,9 +43,9 @@ def _measured(
         yield metric, (quantile(durations, q), drawn.quantile(q))
 
 
-def _row(metric: str, a: tuple[float, Draws], b: tuple[float, Draws], plan: Plan) -> Row:
+def _row(metric: str, a: tuple[float, Draws], b: tuple[float, Draws], plan: Plan) -> MetricRow:
     (value_a, drawn_a), (value_b, drawn_b) = a, b
-    return Row(
+    return MetricRow(
         metric,
         _estimate(value_a, drawn_a, plan),
         _estimate(value_b, drawn_b, plan),

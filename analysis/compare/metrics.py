@@ -29,7 +29,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Row:
+class MetricRow:
     """A metric of two groups, A and B: of each, B - A, and B / A."""
 
     metric: str
@@ -44,14 +44,14 @@ class Row:
         return UNITS[self.metric]
 
 
-def exact(metric: str, a: float, b: float) -> Row:
+def exact(metric: str, a: float, b: float) -> MetricRow:
     """A row of what was counted: no doubt about it.
 
     >>> exact("count", 4, 6).ratio, exact("lost", 0, 0).ratio.value
     (Estimate(value=1.5, low=1.5, high=1.5), 1.0)
     """
     known = (a, b, b - a, ratio_of(a, b))
-    return Row(metric, *(Estimate(value, value, value) for value in known))
+    return MetricRow(metric, *(Estimate(value, value, value) for value in known))
 
 
 def ratio_of(a: float, b: float) -> float:

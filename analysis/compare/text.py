@@ -13,7 +13,7 @@ from rich.text import Text
 from nvscope.analysis.compare.caveats import title
 from nvscope.analysis.compare.compared import Comparison, Verdict
 from nvscope.analysis.compare.conditions import DOUBT, YES
-from nvscope.analysis.compare.metrics import Estimate, Row
+from nvscope.analysis.compare.metrics import Estimate, MetricRow
 from nvscope.analysis.units import duration, name
 
 
@@ -47,7 +47,7 @@ def _runs(found: Comparison) -> Table:
     return table
 
 
-def _group(heading: str, rows: tuple[Row, ...], percent: str) -> Table:
+def _group(heading: str, rows: tuple[MetricRow, ...], percent: str) -> Table:
     table = _table(heading)
     table.add_column("")
     for heading in ("A", "B", "B - A", percent, "B / A", percent):
@@ -57,7 +57,7 @@ def _group(heading: str, rows: tuple[Row, ...], percent: str) -> Table:
     return table
 
 
-def _cells(row: Row) -> Iterator[str]:
+def _cells(row: MetricRow) -> Iterator[str]:
     yield row.metric
     yield value(row.a.value, row.unit)
     yield value(row.b.value, row.unit)

@@ -1,1 +1,1 @@
-"""Plain rows by compiled code: the VMs that it can hold, and their way there and back."""
+"""Regular rows by compiled code: the VMs that it can hold, and their way there and back."""

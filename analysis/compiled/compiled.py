@@ -1,4 +1,4 @@
-"""Plain rows in compiled code, all others by the model: what comes out is the same.
+"""Regular rows in compiled code, all others by the model: what comes out is the same.
 
 A VM of which all is known is held by the compiled loop. Where that stops, the VM's state goes back
 to the model, for as many rows as make up for the move.
@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from nvscope.analysis.compiled.held import Holder
 from nvscope.analysis.compiled.loop import loop, rows, state
+from nvscope.analysis.compiled.migration import Migration
+from nvscope.analysis.judging.all_vms import AllVms
 from nvscope.analysis.judging.findings import MAX_WIDE
 from nvscope.analysis.judging.rows import Columns, Row
 from nvscope.analysis.judging.unmapping import Unmapped
-from nvscope.analysis.judging.world import World
 from nvscope.analysis.model.variants import Variant
 
 # Rows between two looks for VMs that can be held.
@@ -55,56 +55,56 @@ class Compiled:
     """Runs batches. run: what judges single rows."""
 
     def __init__(
-        self, world: World, unmapped: Unmapped, run: Callable[[Iterable[Row]], None]
+        self, all_vms: AllVms, unmapped: Unmapped, run: Callable[[Iterable[Row]], None]
     ) -> None:
-        self._world = world
+        self._all_vms = all_vms
         self._run = run
-        mode = _mode(world.variant)
+        mode = _mode(all_vms.variant)
         self._kinds = _KINDS | ({"record": rows.NOTHING} if mode == state.ANY else {})
         if mode == state.TAKES_ALL:
             self._kinds["record"] = rows.OTHER
-        self._holder = Holder(world, unmapped, mode)
+        self._migration = Migration(all_vms, unmapped, mode)
         self._next_look = 0
 
     def feed(self, columns: Columns) -> None:
         """Go on with these rows; they have no loss among them."""
-        plain, at = _plain(columns, self._kinds), 0
+        coded, at = _coded(columns, self._kinds), 0
         while at < len(columns):
             self._look(int(columns.numbers[at]))
             stop, until = at, len(columns)
-            if self._holder.holds_any:
-                self._holder.prepare(len(columns) - at)
-                stop, until = loop.advance(self._holder.state, plain, at)
+            if self._migration.holds_any:
+                self._migration.prepare(len(columns) - at)
+                stop, until = loop.advance(self._migration.state, coded, at)
                 self._count()
             if stop < len(columns):
                 row = int(columns.numbers[stop])
-                if self._holder.release(int(columns.values["kvm"][stop]), row):
+                if self._migration.release(int(columns.values["kvm"][stop]), row):
                     until = stop + 1
                 until = min(until, stop + PIECE)
-                self._holder.release_tasks(columns.values["tid"][stop:until], row)
+                self._migration.release_tasks(columns.values["tid"][stop:until], row)
                 self._run(columns.rows(stop, until))
             at = until
-        self._holder.count_doubts()
+        self._migration.count_doubts()
 
     def give_back(self, row: int) -> None:
         """The model has all again."""
-        self._holder.release_all(row)
+        self._migration.release_all(row)
 
     def _look(self, row: int) -> None:
         if row >= self._next_look:
-            self._holder.hold(row)
+            self._migration.hold(row)
             self._next_look = row + PIECE
 
     def _count(self) -> None:
-        counts = self._holder.state.counts
-        result = self._world.book.result
+        counts = self._migration.state.counts
+        result = self._all_vms.sink.result
         for name, column in _JUDGED.items():
             if counts[column]:
                 result.judged[name] += int(counts[column])
         for name, column in _FIGURES.items():
             setattr(result, name, getattr(result, name) + int(counts[column]))
         if len(result.wide_unmaps) < MAX_WIDE:
-            for unmap in self._holder.wide():
+            for unmap in self._migration.wide():
                 result.take_wide(unmap)
         counts[: state.FREE] = 0
 
@@ -115,7 +115,7 @@ def _mode(variant: Variant) -> int:
     return state.HAS_ENTRIES if variant.revmap else state.TAKES_ALL
 
 
-def _plain(columns: Columns, kinds_of: Mapping[str, int]) -> rows.Rows:
+def _coded(columns: Columns, kinds_of: Mapping[str, int]) -> rows.Rows:
     def numbers(name: str) -> np.ndarray[Any, np.dtype[np.int64]]:
         values = columns.values[name]
         # Of 64 bits without a sign: large ones become negative, which no address is.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from nvscope.probes.traces.events import About
-    from nvscope.probes.traces.tracefile import Source
+    from nvscope.probes.traces.tracefile import TraceSource
 
 _EXAMPLES = """\b
 Examples:
@@ -115,7 +115,7 @@ def convert(
     click.echo(f"{shown(target)}: {rows} rows", err=target == _STDIO)
 
 
-def _convert(source: Source, target: Path, to: str) -> int:
+def _convert(source: TraceSource, target: Path, to: str) -> int:
     with _writing(target) as stream:
         return _copy(source, _sink(stream, target, to, source.about))
 
@@ -132,14 +132,14 @@ def _writing(target: Path) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def _partition(source: Source, name: str, target: Path) -> int:
+def _partition(source: TraceSource, name: str, target: Path) -> int:
     from nvscope.analysis.interop.files import partition
 
     with partition.writing(target, source.about.boot_id, name) as folder:
         return _copy(source, partition.Sink(folder, source.about))
 
 
-def _copy(source: Source, sink: _Sink) -> int:
+def _copy(source: TraceSource, sink: _Sink) -> int:
     rows = 0
     for batch in source.batches():
         sink.write(batch)

@@ -22,7 +22,7 @@ from nvscope.analysis.interop.texts.rows import Rows
 from nvscope.analysis.interop.texts.text import FORMATS, Seen, parse
 from nvscope.analysis.interop.texts.values import is_ours
 from nvscope.probes.traces.events import About, Event
-from nvscope.probes.traces.tracefile import SCHEMA, Source, TraceError, columns_of, open_trace
+from nvscope.probes.traces.tracefile import SCHEMA, TraceError, TraceSource, columns_of, open_trace
 
 BATCH_ROWS = 8192
 
@@ -114,7 +114,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def open_source(path: Path, name: str = "", revmap: str = "") -> Iterator[Source]:
+def open_source(path: Path, name: str = "", revmap: str = "") -> Iterator[TraceSource]:
     """Open a file, or a pipe, which is read to its end first.
 
     name: a format of formats.SOURCES, by default what its content says.
@@ -128,7 +128,7 @@ def open_source(path: Path, name: str = "", revmap: str = "") -> Iterator[Source
                 with open_trace(there) as reader:
                     yield reader
             elif name == "parquet":
-                with contextlib.closing(parquet.Source(there)) as source:
+                with contextlib.closing(parquet.ParquetSource(there)) as source:
                     yield source
             else:
                 yield TextSource(there, name, revmap)
@@ -140,7 +140,7 @@ def open_source(path: Path, name: str = "", revmap: str = "") -> Iterator[Source
         raise TraceError(f"{path}: it is damaged") from None
 
 
-def notes_of(source: Source) -> list[str]:
+def notes_of(source: TraceSource) -> list[str]:
     """What was left out of what was read, once all of it is."""
     return list(source.notes()) if isinstance(source, TextSource) else []
 

@@ -89,7 +89,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Unmap:
+class WideUnmap:
     """One within a notifier unmap that took more than had to go. row: where it ends.
 
     unmapped, unmapped_bytes: mappings that it took; needed, needed_bytes: those of them that led
@@ -145,7 +145,7 @@ class Result:
     unmapped_bytes: int = 0
     needed: int = 0
     needed_bytes: int = 0
-    wide_unmaps: list[Unmap] = field(default_factory=list)
+    wide_unmaps: list[WideUnmap] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def take(self, finding: Finding) -> None:
@@ -154,7 +154,7 @@ class Result:
         bisect.insort(self.findings, finding, key=Finding.place)
         self._hide()
 
-    def take_wide(self, unmap: Unmap) -> None:
+    def take_wide(self, unmap: WideUnmap) -> None:
         """Note an unmap that took more than had to go; they come in the order of their rows."""
         if len(self.wide_unmaps) < MAX_WIDE:
             self.wide_unmaps.append(unmap)

@@ -12,7 +12,7 @@ from nvscope.analysis.judging import findings
 from nvscope.analysis.judging.findings import OVER_UNMAP, MappingView
 from nvscope.analysis.judging.notifiers import MAYBE_GONE, Notifier
 from nvscope.analysis.judging.rows import Row
-from nvscope.analysis.judging.watched import Book, Watched
+from nvscope.analysis.judging.vm_state import MmuState, ResultSink
 from nvscope.analysis.model.mappings import Mapping
 from nvscope.analysis.model.shadow import Unmap
 
@@ -20,9 +20,9 @@ from nvscope.analysis.model.shadow import Unmap
 class Need:
     """Counts the unmaps within notifiers."""
 
-    def __init__(self, book: Book) -> None:
-        self._book = book
-        self._result = book.result
+    def __init__(self, sink: ResultSink) -> None:
+        self._sink = sink
+        self._result = sink.result
 
     def begins(self, *, full: bool) -> None:
         """An unmap within a notifier begins."""
@@ -34,7 +34,7 @@ class Need:
     def ended(
         self,
         row: Row,
-        mmu: Watched,
+        mmu: MmuState,
         unmap: Unmap,
         notifier: Notifier,
         gone: list[Mapping],
@@ -52,7 +52,7 @@ class Need:
         if not doubt and (len(sure) < len(gone) or _came_meanwhile(mmu, unmap)):
             doubt = MAYBE_GONE
         if doubt:
-            self._book.inexact(doubt, OVER_UNMAP)
+            self._sink.inexact(doubt, OVER_UNMAP)
         if needed:
             result.needed_unmaps += 1
         elif not doubt:
@@ -63,10 +63,10 @@ class Need:
         counts = (len(sure), unmapped_bytes, len(needed), needed_bytes)
         by = min(needed, default=None)
         view = by and MappingView(by.nested, by.canonical, by.size, by.made)
-        result.take_wide(findings.Unmap(*where, *counts, view))
+        result.take_wide(findings.WideUnmap(*where, *counts, view))
 
 
-def _came_meanwhile(mmu: Watched, unmap: Unmap) -> bool:
+def _came_meanwhile(mmu: MmuState, unmap: Unmap) -> bool:
     """Whether something was mapped there while it was under way: it may have taken that as well."""
     shadow = mmu.shadow
     if shadow.last_made < unmap.began:

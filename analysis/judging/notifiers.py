@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nvscope.analysis.judging.rows import Row
-from nvscope.analysis.judging.watched import Around, Book, Vm, Watched
+from nvscope.analysis.judging.vm_state import MmuState, Region, ResultSink, Vm
 from nvscope.analysis.model import rules
 from nvscope.analysis.model.ranges import Entry
 from nvscope.analysis.model.rules import Fallback, Move, Ranged
@@ -47,9 +47,9 @@ class Notifier:
     began: int
     start: int
     end: int
-    progress: dict[Watched, Progress] = field(default_factory=dict)
+    progress: dict[MmuState, Progress] = field(default_factory=dict)
 
-    def of(self, mmu: Watched) -> Progress:
+    def of(self, mmu: MmuState) -> Progress:
         """Its progress with an MMU."""
         progress = self.progress.get(mmu)
         if progress is None:
@@ -60,13 +60,13 @@ class Notifier:
 class Judge:
     """Judges notifier unmaps. says_fallbacks: whether the recorder saw why they fell back."""
 
-    def __init__(self, variant: Variant, book: Book, *, says_fallbacks: bool) -> None:
+    def __init__(self, variant: Variant, sink: ResultSink, *, says_fallbacks: bool) -> None:
         self._variant = variant
-        self._book = book
-        self._judged = book.result.judged
+        self._sink = sink
+        self._judged = sink.result.judged
         self._says_fallbacks = says_fallbacks
 
-    def fallback(self, row: Row, notifier: Notifier, mmu: Watched) -> None:
+    def fallback(self, row: Row, notifier: Notifier, mmu: MmuState) -> None:
         """The kernel gives up on the MMU's reverse map."""
         progress = notifier.of(mmu)
         if not self._cannot_tell(mmu, "fallback"):
@@ -74,7 +74,7 @@ class Judge:
         progress.fell_back = progress.owes = True
         progress.acted = row.at
 
-    def unmap(self, row: Row, notifier: Notifier, mmu: Watched) -> None:
+    def unmap(self, row: Row, notifier: Notifier, mmu: MmuState) -> None:
         """The kernel begins to unmap something of the MMU."""
         progress = notifier.of(mmu)
         if not self._variant.modelled:
@@ -94,7 +94,7 @@ class Judge:
         """The notifier unmap is done: nothing may be left."""
         vm = notifier.vm
         if vm.doubt:
-            self._book.unjudged_ends(vm.doubt)
+            self._sink.unjudged_ends(vm.doubt)
         concerned = None
         if vm.lookup is not None:
             concerned = vm.lookup.find(notifier.start, notifier.end)
@@ -105,47 +105,49 @@ class Judge:
                 looked_at = concerned is None or mmu.shadow.mmu in concerned
                 self._judge_left(row, notifier, mmu, progress, has_entries=looked_at)
 
-    def _cannot_tell(self, mmu: Watched, *invariants: str) -> bool:
+    def _cannot_tell(self, mmu: MmuState, *invariants: str) -> bool:
         if mmu.shadow.entries_doubt:
-            self._book.unjudged(mmu.shadow.entries_doubt, *invariants)
+            self._sink.unjudged(mmu.shadow.entries_doubt, *invariants)
         return bool(mmu.shadow.entries_doubt)
 
-    def _move(self, notifier: Notifier, mmu: Watched, progress: Progress) -> Move:
+    def _move(self, notifier: Notifier, mmu: MmuState, progress: Progress) -> Move:
         first = progress.acted < 0
         return rules.next_move(mmu.shadow, progress.next, notifier.end, first=first)
 
     def _judge_fallback(
-        self, row: Row, notifier: Notifier, mmu: Watched, progress: Progress
+        self, row: Row, notifier: Notifier, mmu: MmuState, progress: Progress
     ) -> None:
         move = self._move(notifier, mmu, progress)
         seen = f"fallback ({row.detail})"
         if progress.fell_back:
             self._found("conformance", row, notifier, mmu, "nothing more: it has fallen back", seen)
         elif isinstance(move, Fallback) and row.detail in (move.reason, "unknown"):
-            self._book.judged("fallback")
+            self._sink.judged("fallback")
         elif row.detail in (rules.RACED, "unknown") and mmu.shadow.unmaps_doubt:
-            self._book.unjudged(UNDER_WAY, "fallback")
+            self._sink.unjudged(UNDER_WAY, "fallback")
         else:
             invariant = "conformance" if isinstance(move, Fallback) else "fallback"
             self._found(invariant, row, notifier, mmu, _words(move), seen)
 
     def _judge_unannounced(
-        self, row: Row, notifier: Notifier, mmu: Watched, progress: Progress
+        self, row: Row, notifier: Notifier, mmu: MmuState, progress: Progress
     ) -> None:
         """A full unmap that no fallback row announced."""
         move = self._move(notifier, mmu, progress)
         if self._says_fallbacks or not isinstance(move, Fallback):
             if not self._says_fallbacks and mmu.shadow.unmaps_doubt:
-                self._book.unjudged(UNDER_WAY, "fallback")
+                self._sink.unjudged(UNDER_WAY, "fallback")
                 return
             expected = _words(move)
             if progress.fell_back:
                 expected = "nothing more: all of it was unmapped"
             self._found("fallback", row, notifier, mmu, expected, "full unmap with no reason given")
         else:
-            self._book.judged("fallback")
+            self._sink.judged("fallback")
 
-    def _judge_ranged(self, row: Row, notifier: Notifier, mmu: Watched, progress: Progress) -> None:
+    def _judge_ranged(
+        self, row: Row, notifier: Notifier, mmu: MmuState, progress: Progress
+    ) -> None:
         move = self._move(notifier, mmu, progress)
         if not isinstance(move, Fallback):
             one_of = rules.may_be_next(
@@ -165,26 +167,26 @@ class Judge:
             self._judge_range(row, notifier, mmu, move.entry)
             progress.entry = move.entry
 
-    def _judge_range(self, row: Row, notifier: Notifier, mmu: Watched, entry: Entry) -> None:
+    def _judge_range(self, row: Row, notifier: Notifier, mmu: MmuState, entry: Entry) -> None:
         start, size = rules.nested_ipa(entry), entry.end - entry.start
         if (row.nested, row.size) == (start, size):
-            self._book.judged("precision")
+            self._sink.judged("precision")
             return
         longer = row.nested <= start and start + size <= row.nested + row.size
         invariant = "precision" if longer else "conformance"
         self._found(invariant, row, notifier, mmu, _words(Ranged(entry)), _seen(row))
 
-    def _judge_without_revmap(self, row: Row, notifier: Notifier, mmu: Watched) -> None:
+    def _judge_without_revmap(self, row: Row, notifier: Notifier, mmu: MmuState) -> None:
         if row.full:
-            self._book.judged("fallback")
+            self._sink.judged("fallback")
         else:
             self._found("fallback", row, notifier, mmu, "full unmap: no reverse map", _seen(row))
 
-    def _is_unsafe(self, row: Row, notifier: Notifier, mmu: Watched) -> bool:
+    def _is_unsafe(self, row: Row, notifier: Notifier, mmu: MmuState) -> bool:
         """Something is still mapped there, for sure."""
         shadow = mmu.shadow
         if shadow.mappings_doubt:
-            self._book.unjudged(shadow.mappings_doubt, "safety")
+            self._sink.unjudged(shadow.mappings_doubt, "safety")
             return False
         left = shadow.mappings.leading_into(notifier.start, notifier.end)
         if not left:
@@ -195,14 +197,14 @@ class Judge:
             expected = "no mapping that leads into the range"
             self._found("safety", row, notifier, mmu, expected, f"{certain} left")
         else:
-            self._book.unjudged(MAYBE_GONE, "safety")
+            self._sink.unjudged(MAYBE_GONE, "safety")
         return certain > 0
 
     def _judge_left(
         self,
         row: Row,
         notifier: Notifier,
-        mmu: Watched,
+        mmu: MmuState,
         progress: Progress,
         *,
         has_entries: bool,
@@ -211,7 +213,7 @@ class Judge:
         if not self._variant.modelled:
             return
         if shadow.doubt and not self._variant.revmap:
-            self._book.inexact(shadow.doubt, "fallback")
+            self._sink.inexact(shadow.doubt, "fallback")
             return
         expected = ""
         if not self._variant.revmap:
@@ -219,7 +221,7 @@ class Judge:
                 expected = "full unmap: no reverse map"
         elif shadow.entries_doubt:
             if not shadow.mappings_doubt:
-                self._book.unjudged(shadow.entries_doubt, "fallback", "conformance")
+                self._sink.unjudged(shadow.entries_doubt, "fallback", "conformance")
         elif progress.owes:
             expected = "full unmap, after the fallback"
         elif not progress.fell_back and not progress.full:
@@ -235,7 +237,7 @@ class Judge:
             self._found("fallback", row, notifier, mmu, expected, "none by its end")
 
     def _move_missed(
-        self, notifier: Notifier, mmu: Watched, progress: Progress, *, has_entries: bool
+        self, notifier: Notifier, mmu: MmuState, progress: Progress, *, has_entries: bool
     ) -> Move:
         """What it must have come across, whenever it looked: what was so all the time."""
         shadow = mmu.shadow
@@ -259,17 +261,17 @@ class Judge:
         return rules.next_move(shadow, progress.next, notifier.end, first=False)
 
     def _found(
-        self, invariant: str, row: Row, notifier: Notifier, mmu: Watched, expected: str, seen: str
+        self, invariant: str, row: Row, notifier: Notifier, mmu: MmuState, expected: str, seen: str
     ) -> None:
         if mmu.shadow.freed:
             # The row says that freeing begins, and mmu_lock is taken only after that.
-            self._book.unjudged(FREED, invariant)
+            self._sink.unjudged(FREED, invariant)
             return
         nested = (0, 0)
         if row.kind == "unmap_begin" and not row.full:
             nested = (row.nested, row.nested + row.size)
-        around = Around((notifier.start, notifier.end), nested)
-        self._book.found(invariant, row.at, mmu, expected, seen, around)
+        around = Region((notifier.start, notifier.end), nested)
+        self._sink.found(invariant, row.at, mmu, expected, seen, around)
 
 
 def _words(move: Move) -> str:

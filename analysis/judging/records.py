@@ -51,7 +51,7 @@ class Call(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Records:
-    """The last calls of one MMU. puzzle: of one whose outcome is not yet explained, what it is.
+    """The last calls of one MMU. deferred: what is wrong, unless later calls explain the outcome.
 
     calls: the values of a Call each: there is one for each record, and few are ever looked at.
     """
@@ -59,41 +59,41 @@ class Records:
     calls: deque[tuple[Row, str, Sequence[Entry | Mapping], Entry | Mapping | None, bool]] = field(
         default_factory=lambda: deque(maxlen=_REMEMBERED)
     )
-    puzzle: Finding | None = None
+    deferred: Finding | None = None
     waited: int = 0
 
-    def wonder(self, finding: Finding) -> None:
+    def defer(self, finding: Finding) -> None:
         """The last call's outcome is not what the model says; if nothing explains it: `finding`."""
-        if self.puzzle is None:
-            self.puzzle, self.waited = finding, 0
+        if self.deferred is None:
+            self.deferred, self.waited = finding, 0
 
     @property
-    def puzzled_row(self) -> int:
-        """The row of the puzzle; -1: there is none."""
-        return -1 if self.puzzle is None else self.puzzle.row
+    def deferred_row(self) -> int:
+        """The row of the deferred finding; -1: there is none."""
+        return -1 if self.deferred is None else self.deferred.row
 
     @property
     def is_due(self) -> bool:
-        """Whether a puzzle has waited long enough; to be asked once per call."""
+        """Whether a finding was deferred for long enough; to be asked once per call."""
         self.waited += 1
         return self.waited > _PATIENCE
 
     def forget(self) -> None:
         """Nothing of before counts any more."""
         self.calls.clear()
-        self.puzzle = None
+        self.deferred = None
 
-    def solve(self, shadow: Shadow, barrier: int) -> str:
-        """Close the puzzle. Returns "" if there is an order that explains all, TOO_MANY if that
+    def settle(self, shadow: Shadow, barrier: int) -> str:
+        """Decide on the deferred finding. Returns "" if an order explains all, TOO_MANY if that
 
         cannot be told, else why not. barrier: calls before that row do not overlap later ones.
         """
-        assert self.puzzle is not None
+        assert self.deferred is not None
         remembered = [Call(*call) for call in self.calls]
         calls = [call for call in remembered if call.row.at > barrier]
-        group = _overlapping(calls, self.puzzle.row)
+        group = _overlapping(calls, self.deferred.row)
         was_cut = len(remembered) == _REMEMBERED and group[0] is remembered[0]
-        self.puzzle = None
+        self.deferred = None
         if len(group) > MAX_GROUP or was_cut:
             return TOO_MANY
         after = calls[calls.index(group[-1]) + 1 :]

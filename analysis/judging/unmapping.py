@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nvscope.analysis.judging.all_vms import AllVms
 from nvscope.analysis.judging.findings import OVER_UNMAP
 from nvscope.analysis.judging.need import Need
 from nvscope.analysis.judging.notifiers import Judge, Notifier
 from nvscope.analysis.judging.rows import Row
-from nvscope.analysis.judging.watched import Around, Vm, Watched
-from nvscope.analysis.judging.world import World
+from nvscope.analysis.judging.vm_state import MmuState, Region, Vm
 from nvscope.analysis.model import rules
 from nvscope.analysis.model.shadow import Unmap
 
@@ -22,17 +22,17 @@ class Task:
 
     notifier: Notifier | None = None
     unmap: Unmap | None = None
-    of: Watched | None = None
+    of: MmuState | None = None
 
 
 class Unmapped:
     """Handles rows of these kinds."""
 
-    def __init__(self, world: World, judge: Judge) -> None:
-        self._world = world
-        self._book = world.book
+    def __init__(self, all_vms: AllVms, judge: Judge) -> None:
+        self._all_vms = all_vms
+        self._sink = all_vms.sink
         self._judge = judge
-        self._need = Need(world.book)
+        self._need = Need(all_vms.sink)
         self._tasks: dict[int, Task] = {}
 
     def forget(self, vm: Vm | None = None) -> None:
@@ -57,22 +57,22 @@ class Unmapped:
 
     def notifier_begin(self, row: Row) -> None:
         """A notifier unmap begins."""
-        vm = self._world.vm(row)
-        self._world.write_locked(row, vm)
+        vm = self._all_vms.vm(row)
+        self._all_vms.write_locked(row, vm)
         task = self._task(row.tid)
         if task.notifier is not None or task.unmap is not None:
             self._lose(row, task)
         task.notifier = Notifier(vm, row.at, row.canonical, row.canonical + row.size)
-        self._book.result.notifiers += 1
+        self._sink.result.notifiers += 1
 
     def notifier_end(self, row: Row) -> None:
         """It ends."""
-        vm = self._world.vm(row)
+        vm = self._all_vms.vm(row)
         task = self._tasks.pop(row.tid, None)
         if task is None or task.notifier is None:
-            self._book.unjudged(NO_BEGIN, "safety", "fallback", "precision")
+            self._sink.unjudged(NO_BEGIN, "safety", "fallback", "precision")
             return
-        self._world.write_locked(row, vm)
+        self._all_vms.write_locked(row, vm)
         notifier = task.notifier
         start = row.canonical
         same = start == notifier.start and start + row.size == notifier.end
@@ -83,25 +83,25 @@ class Unmapped:
 
     def fallback(self, row: Row) -> None:
         """A notifier unmap gives up on an MMU's reverse map."""
-        mmu = self._world.mmu(row)
-        self._world.write_locked(row, mmu.vm)
+        mmu = self._all_vms.mmu(row)
+        self._all_vms.write_locked(row, mmu.vm)
         task = self._tasks.get(row.tid)
-        variant = self._world.variant
+        variant = self._all_vms.variant
         if not variant.modelled:
             return
         if not variant.revmap:
             if not mmu.shadow.doubt:
                 expected = "no fallback: there is no reverse map"
-                self._book.found("conformance", row.at, mmu, expected, row.detail, Around())
+                self._sink.found("conformance", row.at, mmu, expected, row.detail, Region())
         elif task is None or task.notifier is None or task.notifier.vm is not mmu.vm:
-            self._book.unjudged(NO_BEGIN, "fallback")
+            self._sink.unjudged(NO_BEGIN, "fallback")
         else:
             self._judge.fallback(row, task.notifier, mmu)
 
     def unmap_begin(self, row: Row) -> None:
         """A shadow unmap begins."""
-        mmu = self._world.mmu(row)
-        self._world.write_locked(row, mmu.vm)
+        mmu = self._all_vms.mmu(row)
+        self._all_vms.write_locked(row, mmu.vm)
         task = self._task(row.tid)
         if task.unmap is not None:
             self._lose(row, task)
@@ -110,10 +110,10 @@ class Unmapped:
             self._judge.unmap(row, task.notifier, mmu)
         elif row.detail == "notifier":
             self._need.begins(full=row.full)
-            self._book.unjudged(NO_BEGIN, "fallback", "precision", OVER_UNMAP)
+            self._sink.unjudged(NO_BEGIN, "fallback", "precision", OVER_UNMAP)
         if row.full:
             mmu.forget_entries()
-        elif row.detail == "tlbi" and self._world.variant.tlbi_removes:
+        elif row.detail == "tlbi" and self._all_vms.variant.tlbi_removes:
             mmu.shadow.replace(rules.stale(mmu.shadow, row.nested, row.nested + row.size), None)
         nested = row.nested
         task.unmap = Unmap(row.at, nested, nested + row.size, row.full)
@@ -122,12 +122,12 @@ class Unmapped:
 
     def unmap_end(self, row: Row) -> None:
         """It ends."""
-        mmu = self._world.mmu(row)
-        self._world.write_locked(row, mmu.vm)
+        mmu = self._all_vms.mmu(row)
+        self._all_vms.write_locked(row, mmu.vm)
         task = self._tasks.get(row.tid)
         if task is None or task.unmap is None:
             if not mmu.shadow.doubt:
-                self._world.lose(row, mmu)
+                self._all_vms.lose(row, mmu)
             return
         unmap = task.unmap
         same = row.nested == unmap.start and row.nested + row.size == unmap.end
@@ -153,9 +153,9 @@ class Unmapped:
             concerned |= set(task.notifier.vm.mmus.values())
         task.notifier = task.unmap = task.of = None
         for mmu in concerned:
-            self._world.lose(row, mmu)
+            self._all_vms.lose(row, mmu)
 
-    def _end(self, row: Row, mmu: Watched, unmap: Unmap, notifier: Notifier | None) -> None:
+    def _end(self, row: Row, mmu: MmuState, unmap: Unmap, notifier: Notifier | None) -> None:
         doubt = mmu.shadow.mappings_doubt
         gone = mmu.shadow.end_unmap(unmap)
         if notifier is not None:
@@ -166,7 +166,7 @@ class Unmapped:
             open_ones = [t.notifier for t in self._tasks.values() if t.notifier is not None]
             mmu.since = min([unmap.began, *(n.began for n in open_ones if n.vm is mmu.vm)])
 
-    def _erase(self, mmu: Watched, notifier: Notifier) -> None:
+    def _erase(self, mmu: MmuState, notifier: Notifier) -> None:
         """The entry of a ranged unmap goes after the mapping."""
         progress = notifier.of(mmu)
         entry, progress.entry = progress.entry, None

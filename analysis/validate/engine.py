@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from nvscope.analysis.judging.all_vms import AllVms
 from nvscope.analysis.judging.findings import OVER_UNMAP, SUBJECTS, Result
 from nvscope.analysis.judging.mapping import Mapped
 from nvscope.analysis.judging.notifiers import Judge
@@ -27,8 +28,7 @@ from nvscope.analysis.judging.rows import (
 )
 from nvscope.analysis.judging.scope import scope_of
 from nvscope.analysis.judging.unmapping import Unmapped
-from nvscope.analysis.judging.watched import AFTER_LOSS, Book, Vm
-from nvscope.analysis.judging.world import World
+from nvscope.analysis.judging.vm_state import AFTER_LOSS, ResultSink, Vm
 from nvscope.analysis.model.variants import Variant
 from nvscope.probes.traces.events import About, Event
 
@@ -45,7 +45,7 @@ class Engine:
     """Feed it a trace from its first row on, then finish it; result says what came out.
 
     share: which VMs to look at; the others' rows are skipped. compiled_after: rows, from which on
-    plain ones are left to compiled code, if there is Numba; what comes out is the same.
+    regular ones are left to compiled code, if there is Numba; what comes out is the same.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class Engine:
         self.result = Result(about, variant.name, lacks=dict(scope.lacks), blind=scope.blind)
         self._share = share
         self._event_at: Callable[[int], Event] = lambda row: Event("")
-        self._book = Book(self.result, self._event)
+        self._sink = ResultSink(self.result, self._event)
         self._lossy_until = 0  # ns
-        self._world = World(scope.variant, self._book)
-        self._mapped = Mapped(self._world)
-        judge = Judge(scope.variant, self._book, says_fallbacks=scope.says_fallbacks)
-        self._unmapped = Unmapped(self._world, judge)
-        self._compiled_after = compiled_after if _has_plain_rows(scope.variant) else None
+        self._all_vms = AllVms(scope.variant, self._sink)
+        self._mapped = Mapped(self._all_vms)
+        judge = Judge(scope.variant, self._sink, says_fallbacks=scope.says_fallbacks)
+        self._unmapped = Unmapped(self._all_vms, judge)
+        self._compiled_after = compiled_after if _has_regular_rows(scope.variant) else None
         self._compiled: Compiled | None = None
         self._handlers: dict[str, Callable[[Row], None]] = {
             "record": self._mapped.record,
@@ -103,13 +103,13 @@ class Engine:
 
     def finish(self) -> Result:
         """The trace is over."""
-        self._world.solve_all()
+        self._all_vms.settle_all()
         return self.result
 
     def vms(self) -> Iterable[Vm]:
         """The state, for tests."""
         self._give_back()
-        return self._world.vms.values()
+        return self._all_vms.vms.values()
 
     def _event(self, row: int) -> Event:
         """A row of what is being fed, whole."""
@@ -117,7 +117,7 @@ class Engine:
 
     def _run_batch(self, columns: Columns) -> None:
         if self._compiled_after is not None and self.result.rows >= self._compiled_after:
-            self._compiled = _compiled(self._world, self._unmapped, self._run)
+            self._compiled = _compiled(self._all_vms, self._unmapped, self._run)
             self._compiled_after = None
         if self._compiled is not None and not self._may_be_lossy(columns):
             self._compiled.feed(columns)
@@ -156,30 +156,30 @@ class Engine:
     def _skip(self, row: Row, why: str) -> None:
         """It cannot be judged."""
         if row.kind == "record":
-            self._book.unjudged(why, "conformance")
+            self._sink.unjudged(why, "conformance")
         elif row.kind == "notifier_end":
-            self._book.unjudged(why, "safety", "fallback", "precision", OVER_UNMAP)
+            self._sink.unjudged(why, "safety", "fallback", "precision", OVER_UNMAP)
 
     def _mmu_init(self, row: Row) -> None:
         if row.mmu == 0:
             self._vm_exit(row)
-            self._world.begin_vm(row, "").since = row.at
+            self._all_vms.begin_vm(row, "").since = row.at
             return
-        vm = self._world.vm(row)
+        vm = self._all_vms.vm(row)
         if row.mmu in vm.mmus:
-            self._world.write_locked(row, vm)
+            self._all_vms.write_locked(row, vm)
             vm.mmus[row.mmu].forget_entries()
-        self._world.begin_mmu(vm, row, "").since = row.at
+        self._all_vms.begin_mmu(vm, row, "").since = row.at
 
     def _mmu_free(self, row: Row) -> None:
-        mmu = self._world.mmu(row)
-        self._world.write_locked(row, mmu.vm)
+        mmu = self._all_vms.mmu(row)
+        self._all_vms.write_locked(row, mmu.vm)
         mmu.forget_entries()
         mmu.shadow.free()
         mmu.since = row.at
 
     def _vm_exit(self, row: Row) -> None:
-        vm = self._world.end_vm(row)
+        vm = self._all_vms.end_vm(row)
         if vm is not None:
             self._unmapped.forget(vm)
 
@@ -190,25 +190,25 @@ class Engine:
         """
         self._lossy_until = max(row.time_ns, self._lossy_until)
         if self._share.n == 0:
-            self._book.unjudged(AFTER_LOSS, *SUBJECTS)
+            self._sink.unjudged(AFTER_LOSS, *SUBJECTS)
         self._unmapped.forget()
-        self._world.lose_all(row)
+        self._all_vms.lose_all(row)
 
     def _broken(self, row: Row) -> None:
         if self._unmapped.is_in_notifier(row.tid):
-            self._world.mmu(row).shadow.breaks(row.at)  # an entry could not be taken out
+            self._all_vms.mmu(row).shadow.breaks(row.at)  # an entry could not be taken out
         else:
             self._mapped.breaks(row)
 
 
-def _has_plain_rows(variant: Variant) -> bool:
+def _has_regular_rows(variant: Variant) -> bool:
     """Whether compiled code knows such a kernel."""
     special = variant.lookup or variant.tlbi_removes or variant.tracks
     return not (variant.modelled and variant.revmap and special)
 
 
 def _compiled(
-    world: World, unmapped: Unmapped, run: Callable[[Iterable[Row]], None]
+    all_vms: AllVms, unmapped: Unmapped, run: Callable[[Iterable[Row]], None]
 ) -> Compiled | None:
     """None: there is no Numba; all goes through the model, in more time."""
     try:
@@ -220,4 +220,4 @@ def _compiled(
         return None
     from nvscope.analysis.compiled.compiled import Compiled
 
-    return Compiled(world, unmapped, run)
+    return Compiled(all_vms, unmapped, run)

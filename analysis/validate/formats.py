@@ -116,7 +116,7 @@ def as_junit(files: Sequence[Judged], required: Sequence[Requirement] = ()) -> s
 
 def _error_case(suite: ElementTree.Element, why: str) -> list[ElementTree.Element]:
     case = ElementTree.SubElement(suite, "testcase", name="read", classname="nvscope.validate")
-    ElementTree.SubElement(case, "error", message=text.plain(why))
+    ElementTree.SubElement(case, "error", message=text.printable(why))
     return [case]
 
 
@@ -129,17 +129,17 @@ def _cases(suite: ElementTree.Element, result: Result) -> list[ElementTree.Eleme
         for found in result.findings:
             if found.invariant == verdict.invariant:
                 failure = ElementTree.SubElement(
-                    case, "failure", message=text.plain(message(found))
+                    case, "failure", message=text.printable(message(found))
                 )
-                failure.text = text.plain("\n".join(text.finding_lines(1, found)))
+                failure.text = text.printable("\n".join(text.finding_lines(1, found)))
         if verdict.answer in (UNKNOWN, NOT_JUDGED):
             why = f"{verdict.answer}: {verdict.why or told(verdict.unknown)}"
-            ElementTree.SubElement(case, "skipped", message=text.plain(why))
+            ElementTree.SubElement(case, "skipped", message=text.printable(why))
     attributes = {"name": "honesty", "classname": "nvscope.validate"}
     cases.append(ElementTree.SubElement(suite, "testcase", attributes))
     if result.unjudged or result.verdict == UNKNOWN:
         why = ", ".join(f"{why} ({count})" for why, count in text.reasons(result))
-        ElementTree.SubElement(cases[-1], "skipped", message=text.plain(why or NOTHING))
+        ElementTree.SubElement(cases[-1], "skipped", message=text.printable(why or NOTHING))
     return cases
 
 
@@ -151,7 +151,9 @@ def _required(suite: ElementTree.Element, said: Sequence[Answer]) -> list[Elemen
         cases.append(case)
         if answer.answer != MET:
             kind = "skipped" if answer.answer == UNKNOWN else "failure"
-            ElementTree.SubElement(case, kind, message=text.plain(text.requirement_line(answer)))
+            ElementTree.SubElement(
+                case, kind, message=text.printable(text.requirement_line(answer))
+            )
     return cases
 
 

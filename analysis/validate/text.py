@@ -13,7 +13,7 @@ from nvscope.analysis.judging.findings import (
     Finding,
     Result,
     StateView,
-    Unmap,
+    WideUnmap,
 )
 from nvscope.analysis.validate.require import Answer
 from nvscope.analysis.validate.verdicts import Verdict, doubts_of, verdicts
@@ -34,13 +34,13 @@ def lines(name: str, result: Result, required: Sequence[Answer] = ()) -> Iterato
         yield from _wrapped(f"  {verdict.invariant:<11}  {verdict.answer:<10}  ", _looked(verdict))
     yield from _figures(result)
     for answer in required:
-        yield from _wrapped("  required: ", plain(requirement_line(answer)))
+        yield from _wrapped("  required: ", printable(requirement_line(answer)))
     if result.unjudged:
         yield "  could not be judged:"
         for why, count in reasons(result):
-            yield from _wrapped(f"    {count:>7,}  ", plain(why))
+            yield from _wrapped(f"    {count:>7,}  ", printable(why))
     for note in result.notes:
-        yield from _wrapped("  note: ", plain(note))
+        yield from _wrapped("  note: ", printable(note))
     for number, found in enumerate(result.findings, 1):
         yield ""
         yield from finding_lines(number, found)
@@ -64,7 +64,7 @@ def requirement_line(answer: Answer) -> str:
 def _looked(verdict: Verdict) -> str:
     """What a verdict rests on."""
     if verdict.why:
-        return plain(verdict.why)
+        return printable(verdict.why)
     told = f"{verdict.judged:,} judged"
     if verdict.violations:
         told += f", {verdict.violations:,} wrong"
@@ -93,7 +93,7 @@ def _figures(result: Result) -> Iterator[str]:
         yield from _wrapped(f"    row {unmap.row}: ", _wide(unmap))
 
 
-def _wide(unmap: Unmap) -> str:
+def _wide(unmap: WideUnmap) -> str:
     where = "of all" if unmap.full else f"of {unmap.nested_ipa:#x} +{unmap.size:#x}"
     by, why = unmap.needed_by, "needed by no mapping"
     if by is not None:
@@ -122,7 +122,7 @@ def finding_lines(number: int, found: Finding) -> Iterator[str]:
     """One finding, with what shows it."""
     yield from _wrapped(f"  {number}. ", f"{found.invariant}: {INVARIANTS[found.invariant]}")
     event = found.event
-    vm = plain(event.vm) or f"{event.kvm:#x}"
+    vm = printable(event.vm) or f"{event.kvm:#x}"
     yield from _wrapped("     at        ", f"row {found.row}, {event.kind}")
     yield from _wrapped("     of        ", f"VM {vm} (pid {event.pid}), MMU {found.mmu:#x}")
     yield from _wrapped("     expected  ", found.expected)
@@ -176,10 +176,10 @@ def event_line(event: Event) -> str:
     return "  ".join(parts)
 
 
-def plain(said: str) -> str:
+def printable(said: str) -> str:
     r"""Text from a trace, which may be hostile: nothing that a terminal obeys or XML forbids.
 
-    >>> plain("a\x1b[2Jb")
+    >>> printable("a\x1b[2Jb")
     'a�[2Jb'
     """
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in said)

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from nvscope.analysis.judging.rows import Columns, decode
 from nvscope.analysis.judging.scope import NOT_SEEN
-from nvscope.analysis.judging.watched import AFTER_FINDING, AFTER_LOSS, Vm, Watched
+from nvscope.analysis.judging.vm_state import AFTER_FINDING, AFTER_LOSS, MmuState, Vm
 from nvscope.analysis.model.variants import VARIANTS
 from nvscope.analysis.validate.engine import Engine
 from nvscope.analysis.verify.spans import Span, Spans, merged, minus
@@ -125,7 +125,7 @@ def _contradiction(made: dict[int, None], vm: Vm) -> str:
     return NOT_MADE if any(watched.shadow.mappings for watched in others) else ""
 
 
-def _mmu(address: int, watched: Watched) -> TracedMmu:
+def _mmu(address: int, watched: MmuState) -> TracedMmu:
     shadow = watched.shadow
     sure: list[Span] = []
     maybe: list[Span] = []

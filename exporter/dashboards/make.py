@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nvscope.exporter.dashboards.panels import ROWS, Panel, Row
+from nvscope.exporter.dashboards.panels import ROWS, Panel, PanelRow
 
 OUTPUT = Path(__file__).with_name("nvscope.json")
 
@@ -94,7 +94,7 @@ def _panels() -> Iterator[_Json]:
         y += below + row.height
 
 
-def _places(row: Row) -> Iterator[tuple[Panel, int, int]]:
+def _places(row: PanelRow) -> Iterator[tuple[Panel, int, int]]:
     """Each panel with its column and its line below the row's first, from left to right."""
     x = below = 0
     for panel in row.panels:

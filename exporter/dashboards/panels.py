@@ -35,7 +35,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Row:
+class PanelRow:
     """A row of the dashboard, of one height."""
 
     title: str
@@ -84,7 +84,7 @@ _IN_NOTIFIER, _FULL = 'within="notifier"', 'scope="full"'
 _EXPORTER = f'{_HOST}, job="nvscope"'  # other jobs have process_… too
 
 ROWS = (
-    Row(
+    PanelRow(
         "Overview",
         (
             _stat("Hosts", PLAIN, f"count(nvscope_up{{{_HOST}}})"),
@@ -106,7 +106,7 @@ ROWS = (
         ),
         4,
     ),
-    Row(
+    PanelRow(
         "Latencies",
         (
             _heatmap("Notifier unmaps", _NOTIFIER),
@@ -115,7 +115,7 @@ ROWS = (
             _quantiles("Stage-2 faults: p50, p99", _FAULT, "stage"),
         ),
     ),
-    Row(
+    PanelRow(
         "Full against ranged",
         (
             _sums("Shadow unmaps in notifiers", PER_SECOND, _UNMAPS, "scope", _IN_NOTIFIER),
@@ -132,14 +132,14 @@ ROWS = (
             ),
         ),
     ),
-    Row(
+    PanelRow(
         "Refaults",
         (
             _sums("Refaults", PER_SECOND, "nvscope_refaults_total", "instance, vm"),
             _sums("Time spent on them", SHARE, "nvscope_refault_seconds_total", "instance, vm"),
         ),
     ),
-    Row(
+    PanelRow(
         "Reverse map",
         (
             _sums("Records", PER_SECOND, "nvscope_revmap_records_total", "outcome"),
@@ -151,7 +151,7 @@ ROWS = (
             ),
         ),
     ),
-    Row(
+    PanelRow(
         "The exporter",
         (
             Panel(

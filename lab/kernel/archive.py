@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nvscope.lab.kernel import names
-from nvscope.lab.kernel.names import Release, Wanted
+from nvscope.lab.kernel.names import Release, WantedRelease
 from nvscope.lab.setup import steps, store
 from nvscope.lab.setup.apt import Apt
 from nvscope.lab.setup.rootfs import guest_apt
@@ -74,7 +74,7 @@ def has_modules(release: Release) -> bool:
     return release in whole(known())
 
 
-def find(wanted: Wanted) -> Release:
+def find(wanted: WantedRelease) -> Release:
     """The newest in the archive that will do.
 
     Raises LackError where there is none, UnreachableError where that cannot be looked up.
@@ -111,14 +111,14 @@ def fetch_one(package: str, into: Path, tell: steps.Tell) -> Path:
         raise UnreachableError(error.message) from None
 
 
-def _not_there(wanted: Wanted, packages: list[str]) -> str:
+def _not_there(wanted: WantedRelease, packages: list[str]) -> str:
     there = releases(packages)
-    series = Wanted(wanted.version[:2], wanted.flavour).among(there)
+    series = WantedRelease(wanted.version[:2], wanted.flavour).among(there)
     if series:
         has = ", ".join(map(str, series))
     else:
         of_flavour = {each.series for each in there if each.flavour == wanted.flavour}
-        listed = (str(Wanted(each, wanted.flavour)) for each in sorted(of_flavour))
+        listed = (str(WantedRelease(each, wanted.flavour)) for each in sorted(of_flavour))
         has = f"the series {', '.join(listed) or 'of none'}"
     return f"the Debian archive has no kernel {wanted} for arm64; it has {has}"
 

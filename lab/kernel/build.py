@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nvscope.lab.kernel import config, patching, tools, work
-from nvscope.lab.kernel.source import Source
+from nvscope.lab.kernel.source import SourceTree
 from nvscope.lab.setup import steps, store
 from nvscope.lab.setup.paths import cache_dir
 from nvscope.lab.setup.process import die_with_parent
@@ -77,23 +77,23 @@ def fragment(flavour: str) -> str:
     return "".join((HERE / name).read_text() for name in FLAVOURS[flavour].fragments)
 
 
-def key(source: Source, flavour: str = "lab", extras: Extras = NOTHING) -> str:
+def key(source: SourceTree, flavour: str = "lab", extras: Extras = NOTHING) -> str:
     """The cache key: whatever changes the Image changes it."""
     versions = tools.versions(f"{tools.cross()}gcc", "pahole")
     return store.digest(*_inputs(source, flavour, extras), *versions)
 
 
-def name(source: Source, flavour: str, extras: Extras) -> str:
+def name(source: SourceTree, flavour: str, extras: Extras) -> str:
     """What a kernel of a user's making is called, by what went in: "lab 0123456789abcdef"."""
     return f"{flavour} {store.digest(*_inputs(source, flavour, extras))}"
 
 
-def is_cached(source: Source, flavour: str = "lab") -> bool:
+def is_cached(source: SourceTree, flavour: str = "lab") -> bool:
     """Whether `build` has nothing to do."""
     return store.path_of("kernel", key(source, flavour)).is_dir()
 
 
-def build(source: Source, flavour: str = "lab", extras: Extras = NOTHING) -> Path:
+def build(source: SourceTree, flavour: str = "lab", extras: Extras = NOTHING) -> Path:
     """The folder with Image, config and System.map; built if it is not in the cache.
 
     Raises InputError where the user's patches or settings do not go with the source, LackError
@@ -110,20 +110,20 @@ def build(source: Source, flavour: str = "lab", extras: Extras = NOTHING) -> Pat
         return store.artifact("kernel", at, make)
 
 
-def _inputs(source: Source, flavour: str, extras: Extras) -> list[str | Path]:
+def _inputs(source: SourceTree, flavour: str, extras: Extras) -> list[str | Path]:
     patching.check(extras.patches)
     texts = [config.read(path) for path in extras.configs]
     return [source.identity, fragment(flavour), *_patches(source, flavour, extras), *texts]
 
 
-def _patches(source: Source, flavour: str, extras: Extras) -> list[Path]:
+def _patches(source: SourceTree, flavour: str, extras: Extras) -> list[Path]:
     """Ours are for our own source alone."""
     return [*([] if source.given else patches(flavour)), *extras.patches]
 
 
-def _title(source: Source, flavour: str, extras: Extras) -> str:
+def _title(source: SourceTree, flavour: str, extras: Extras) -> str:
     """
-    >>> _title(Source(Path("/src/linux"), "git 01", given=True), "debug", NOTHING)
+    >>> _title(SourceTree(Path("/src/linux"), "git 01", given=True), "debug", NOTHING)
     'debug kernel of /src/linux'
     """
     if not source.given and extras == NOTHING:
@@ -132,7 +132,7 @@ def _title(source: Source, flavour: str, extras: Extras) -> str:
     return " ".join([f"{flavour} kernel", *([f"of {source.path}"] * source.given), *added])
 
 
-def _make(source: Source, flavour: str, extras: Extras, tell: steps.Tell, folder: Path) -> None:
+def _make(source: SourceTree, flavour: str, extras: Extras, tell: steps.Tell, folder: Path) -> None:
     scratch = folder / "work"
     scratch.mkdir()
     place = work.prepare(source, flavour, _patches(source, flavour, extras), scratch, tell)

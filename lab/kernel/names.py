@@ -42,7 +42,7 @@ class Release:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedRelease:
     """What a user asked for. version: all of it, or the beginning that it is to have."""
 
     version: tuple[int, ...]
@@ -66,18 +66,18 @@ class Wanted:
         return _joined(self.version, self.flavour) if self.version else STOCK
 
 
-def wanted(word: str) -> Wanted:
+def wanted(word: str) -> WantedRelease:
     """What a word asks for; "stock" is the newest of all. Raises ValueError for other words.
 
     >>> wanted("6.18"), str(wanted("7.0.13-rt")), wanted("stock")
-    (Wanted(version=(6, 18), flavour=''), '7.0.13-rt', Wanted(version=(), flavour=''))
+    (WantedRelease(version=(6, 18), flavour=''), '7.0.13-rt', WantedRelease(version=(), flavour=''))
     """
     if word == STOCK:
-        return Wanted(())
+        return WantedRelease(())
     match = _WORD.fullmatch(word)
     if not match:
         raise ValueError(f"{word!r} is no kernel version: give one such as {EXAMPLES}")
-    return Wanted(numbers(match[1]), match[2] or "")
+    return WantedRelease(numbers(match[1]), match[2] or "")
 
 
 def release(name: str) -> Release | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nvscope.lab.kernel import archive, initramfs, names, unpack
-from nvscope.lab.kernel.names import Release, Wanted
+from nvscope.lab.kernel.names import Release, WantedRelease
 from nvscope.lab.setup import steps, store
 from nvscope.lab.setup.paths import cache_dir
 from nvscope.probes.errors import LackError
@@ -29,7 +29,7 @@ class Packaged:
         return path if path.exists() else None
 
 
-def resolve(wanted: Wanted) -> Release:
+def resolve(wanted: WantedRelease) -> Release:
     """The kernel that these words mean now.
 
     An exact version that is cached is looked up nowhere. Where the archive is out of reach, it is
@@ -44,7 +44,7 @@ def resolve(wanted: Wanted) -> Release:
         return _instead(wanted, error)
 
 
-def get(wanted: Wanted) -> Packaged:
+def get(wanted: WantedRelease) -> Packaged:
     """The kernel that is wanted, fetched if it is not cached. Raises LackError."""
     release = resolve(wanted)
     try:
@@ -97,7 +97,7 @@ def _cached(kind: str) -> dict[Release, Path]:
     return found
 
 
-def _instead(wanted: Wanted, error: LackError) -> Release:
+def _instead(wanted: WantedRelease, error: LackError) -> Release:
     """What is cached, in place of what cannot be had."""
     here = wanted.among(cached())
     if not here:

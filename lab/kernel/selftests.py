@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from nvscope.lab.kernel import tools
-from nvscope.lab.kernel.source import Source
+from nvscope.lab.kernel.source import SourceTree
 from nvscope.lab.setup import steps, store
 from nvscope.probes.errors import LackError
 
@@ -25,13 +25,13 @@ TARGETS = (
 NEEDED_BYTES = 3 << 30  # 1.8 GiB of source, as measured, and what is made of it
 
 
-def key(source: Source) -> str:
+def key(source: SourceTree) -> str:
     """The cache key: whatever changes the programs changes it."""
     compiler = tools.versions(f"{tools.cross()}gcc")
     return store.digest(source.identity, Path(__file__), Path(tools.__file__), *compiler)
 
 
-def build(source: Source) -> Path:
+def build(source: SourceTree) -> Path:
     """The folder with the programs and nothing else; built if it is not in the cache."""
     name = key(source)
     if store.path_of("selftests", name).is_dir():
@@ -42,7 +42,7 @@ def build(source: Source) -> Path:
         return store.artifact("selftests", name, lambda folder: _make(folder, source, tell))
 
 
-def _make(folder: Path, source: Source, tell: steps.Tell) -> None:
+def _make(folder: Path, source: SourceTree, tell: steps.Tell) -> None:
     work = folder / "work"
     work.mkdir()
     tell("unpacking the source")

@@ -19,7 +19,7 @@ PACKAGE = f"linux-source-{VERSION}"
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceTree:
     """A kernel source: a tarball or a tree, and an identity that goes into the cache key.
 
     given: it is a user's, and our patches are not for it.
@@ -46,27 +46,27 @@ class Source:
         return trees[0]
 
 
-def given(path: Path) -> Source:
+def given(path: Path) -> SourceTree:
     """The user's own tree or tarball."""
     if path.is_dir():
         if not (path / "Kconfig").is_file():
             raise LackError(f"{path} is not a Linux source tree: it has no Kconfig")
         try:
-            return Source(path, tree.identity(path), given=True)
+            return SourceTree(path, tree.identity(path), given=True)
         except OSError as error:
             raise LackError(f"{error.filename or path} cannot be read: {error.strerror}") from None
     if not path.is_file():
         raise LackError(f"{path}: no such source tree or tarball")
-    return Source(path, f"tarball {store.digest(path)}", given=True)
+    return SourceTree(path, f"tarball {store.digest(path)}", given=True)
 
 
-def fetched() -> Source:
+def fetched() -> SourceTree:
     """Debian's source package; fetched once, and then kept as it is in the cache."""
     folder = cache_dir() / "source"
     kept = sorted(folder.glob("*/linux-source-*.tar.xz"))
     if not kept:
         kept = [_fetch(folder)]
-    return Source(kept[-1], kept[-1].parent.name)
+    return SourceTree(kept[-1], kept[-1].parent.name)
 
 
 def is_cached() -> bool:

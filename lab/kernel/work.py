@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nvscope.lab.kernel import mirror, patching, tree
-from nvscope.lab.kernel.source import Source
+from nvscope.lab.kernel.source import SourceTree
 from nvscope.lab.setup import steps, store
 from nvscope.probes.errors import LackError
 
@@ -28,13 +28,13 @@ class Place:
     fresh: bool
 
 
-def needed_bytes(source: Source, flavour: str) -> int:
+def needed_bytes(source: SourceTree, flavour: str) -> int:
     """How much room a build takes."""
     return AGAIN_BYTES if source.is_tree and _objects(source, flavour).exists() else NEEDED_BYTES
 
 
 def prepare(
-    source: Source, flavour: str, patches: Sequence[Path], folder: Path, tell: steps.Tell
+    source: SourceTree, flavour: str, patches: Sequence[Path], folder: Path, tell: steps.Tell
 ) -> Place:
     """Have the source, patched, and a folder for objects. folder: for what is not to stay.
 
@@ -53,7 +53,7 @@ def prepare(
     return Place(unpacked, objects, fresh=True)
 
 
-def _kept(source: Source, flavour: str, patches: Sequence[Path], tell: steps.Tell) -> Place:
+def _kept(source: SourceTree, flavour: str, patches: Sequence[Path], tell: steps.Tell) -> Place:
     home, objects = _home(source), _objects(source, flavour)
     (home / "source").mkdir(parents=True, exist_ok=True)
     (home / "path").write_text(f"{source.path.resolve()}\n")
@@ -83,9 +83,9 @@ def drop_halves(objects: Path) -> None:
             target.unlink()
 
 
-def _home(source: Source) -> Path:
+def _home(source: SourceTree) -> Path:
     return store.path_of("trees", store.digest(str(source.path.resolve())))
 
 
-def _objects(source: Source, flavour: str) -> Path:
+def _objects(source: SourceTree, flavour: str) -> Path:
     return _home(source) / f"objects-{flavour}"

@@ -24,7 +24,7 @@ GUESTS = ("synthetic", "linux")
 LINUX_BOOT_SECONDS = 600
 SOME_UNMAPS_SECONDS = 30.0
 
-Rows = list[view.Row]
+Rows = list[view.ViewRow]
 
 
 @dataclass(frozen=True)

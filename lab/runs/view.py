@@ -16,7 +16,7 @@ SHADOW_UNMAPS = "nvscope_shadow_unmaps_total"
 
 
 @dataclass(frozen=True)
-class Row:
+class ViewRow:
     """Counters of one VM; p50 and p99: of its notifier unmaps, in seconds, or NaN."""
 
     vm: str
@@ -34,7 +34,7 @@ class Row:
         return self.notifier_unmaps + self.canonical_faults + self.shadow_faults
 
 
-def rows(metrics: Metrics) -> list[Row]:
+def rows(metrics: Metrics) -> list[ViewRow]:
     """One row a VM, by name."""
     names = {
         sample.labels["vm"]
@@ -44,12 +44,12 @@ def rows(metrics: Metrics) -> list[Row]:
     return [_row(metrics, name) for name in sorted(names)]
 
 
-def _row(metrics: Metrics, vm: str) -> Row:
+def _row(metrics: Metrics, vm: str) -> ViewRow:
     buckets = {
         float(edge): count
         for edge, count in metrics.values(f"{UNMAPS}_bucket", "le", vm=vm).items()
     }
-    return Row(
+    return ViewRow(
         vm,
         int(metrics.sum(f"{UNMAPS}_count", vm=vm)),
         int(metrics.sum(SHADOW_UNMAPS, vm=vm, scope="full")),
@@ -85,7 +85,7 @@ def quantile(buckets: Mapping[float, float], q: float) -> float:
     return below_edge
 
 
-def table(now: list[Row], before: list[Row], seconds: float, title: str) -> Table:
+def table(now: list[ViewRow], before: list[ViewRow], seconds: float, title: str) -> Table:
     """The rows as a table; with `before` (`seconds` ago), what was added since then too."""
     earlier = {row.vm: row for row in before}
     # No lines between columns and rates below counts: so it fits 80 characters.
@@ -110,7 +110,7 @@ def table(now: list[Row], before: list[Row], seconds: float, title: str) -> Tabl
     return result
 
 
-def both(sides: Mapping[str, list[Row]]) -> Table:
+def both(sides: Mapping[str, list[ViewRow]]) -> Table:
     """What was counted on two kernels, side by side: a column for each, all its VMs added up."""
     result = Table(title="Both kernels", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
     result.add_column("")
@@ -121,16 +121,16 @@ def both(sides: Mapping[str, list[Row]]) -> Table:
     return result
 
 
-def _total(name: str) -> Callable[[list[Row]], str]:
+def _total(name: str) -> Callable[[list[ViewRow]], str]:
     return lambda rows: str(sum(getattr(row, name) for row in rows))
 
 
-def _median(rows: list[Row]) -> str:
+def _median(rows: list[ViewRow]) -> str:
     """Of the VM with most unmaps: medians do not add up."""
     return duration(max(rows, key=lambda row: row.notifier_unmaps).p50) if rows else "-"
 
 
-CELLS: dict[str, Callable[[list[Row]], str]] = {
+CELLS: dict[str, Callable[[list[ViewRow]], str]] = {
     "notifier unmaps": _total("notifier_unmaps"),
     "full shadow unmaps": _total("full"),
     "ranged shadow unmaps": _total("ranged"),
@@ -139,7 +139,7 @@ CELLS: dict[str, Callable[[list[Row]], str]] = {
 }
 
 
-def line(row: Row) -> str:
+def line(row: ViewRow) -> str:
     """The row as one line of text."""
     return (
         f"{row.vm}: {row.notifier_unmaps} notifier unmaps, shadow unmaps {row.full} full "

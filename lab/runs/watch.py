@@ -51,7 +51,7 @@ def watch(exporter: Exporter, span: Span) -> None:
 
 def _live(exporter: Exporter, span: Span) -> None:
     began = time.monotonic()
-    before: tuple[float, list[view.Row]] = (began, [])
+    before: tuple[float, list[view.ViewRow]] = (began, [])
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
             at, now = time.monotonic(), view.rows(exporter.scrape())

@@ -16,7 +16,7 @@ def junit(data: Mapping[str, Any]) -> str:
     suites = ElementTree.Element("testsuites", name="nvscope lab series")
     for step in data["steps"]:
         suite = ElementTree.SubElement(
-            suites, "testsuite", name=plain(f"{step['subject']}: {step['check']}")
+            suites, "testsuite", name=printable(f"{step['subject']}: {step['check']}")
         )
         for item in step["items"]:
             _case(suite, step, item)
@@ -36,27 +36,27 @@ def _case(suite: ElementTree.Element, step: Mapping[str, Any], item: Mapping[str
     case = ElementTree.SubElement(
         suite,
         "testcase",
-        name=plain(item["name"]),
-        classname=plain(f"{step['subject']}.{step['check']}"),
+        name=printable(item["name"]),
+        classname=printable(f"{step['subject']}.{step['check']}"),
         time=f"{item['seconds']:.1f}",
     )
     for problem in item["problems"]:
         failure = ElementTree.SubElement(
-            case, "failure", type=problem["kind"], message=plain(problem["said"])
+            case, "failure", type=problem["kind"], message=printable(problem["said"])
         )
-        failure.text = plain(_LINE_ENDS.join(problem["lines"]))
+        failure.text = printable(_LINE_ENDS.join(problem["lines"]))
     if item["outcome"] == NOT_TRIED:
-        ElementTree.SubElement(case, "error", message=plain(item["why"]))
+        ElementTree.SubElement(case, "error", message=printable(item["why"]))
     elif item["outcome"] not in (FAILED, PASSED):
         ElementTree.SubElement(
-            case, "skipped", message=plain(f"{item['outcome']}: {item['why']}".rstrip(": "))
+            case, "skipped", message=printable(f"{item['outcome']}: {item['why']}".rstrip(": "))
         )
 
 
-def plain(text: str) -> str:
+def printable(text: str) -> str:
     r"""Without what XML forbids: consoles have escape sequences.
 
-    >>> plain("a\x1b[2Jb\n")
+    >>> printable("a\x1b[2Jb\n")
     'a\ufffd[2Jb\n'
     """
     return "".join(

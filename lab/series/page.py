@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from nvscope.lab.series.junit import plain
+from nvscope.lab.series.junit import printable
 from nvscope.lab.series.markdown import OVER_UNMAP, cost
 from nvscope.lab.series.report import EXIT_NOT_TRIED, EXIT_RIGHT, MEASURES, TITLES
 
@@ -25,7 +25,7 @@ def page(data: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
         loader=jinja2.FunctionLoader(_text),
-        finalize=lambda value: plain(value) if type(value) is str else value,
+        finalize=lambda value: printable(value) if type(value) is str else value,
     )
     costs = {(row["subject"], row["measure"]): cost(row) for row in data["costs"]}
     said = {

@@ -21,7 +21,7 @@ def cache_dir() -> Path:
 def source_root() -> Path:
     """The folder whose code the guest is to run.
 
-    The checkout, where the wings lie beside each other; for an installed wheel, the folder that
+    The checkout, where the subpackages lie side by side; for an installed wheel, the folder that
     holds the package `nvscope`.
     """
     return _source_root(Path(__file__).resolve().parents[1])

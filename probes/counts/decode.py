@@ -90,7 +90,7 @@ class Key(ctypes.Structure):
     _fields_ = (("kvm", ctypes.c_uint64), ("pid", ctypes.c_uint32), ("labels", ctypes.c_uint32))
 
 
-class Row(ctypes.Structure):
+class NvRow(ctypes.Structure):
     """struct nv_row: of one key there may be several."""
 
     _fields_ = (
@@ -162,7 +162,7 @@ class SlowCall(ctypes.Structure):
 
 
 # In bytes.
-ROW_BYTES, MMU_BYTES, HEADS_BYTES = (ctypes.sizeof(each) for each in (Row, Mmu, Heads))
+ROW_BYTES, MMU_BYTES, HEADS_BYTES = (ctypes.sizeof(each) for each in (NvRow, Mmu, Heads))
 STRIPE_SHIFT, MAX_STRIPES = 24, 4
 
 

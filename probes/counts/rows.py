@@ -25,7 +25,7 @@ from nvscope.probes.counts.decode import (
     UNMAP_FULL,
     WITHIN,
     WITHIN_SHIFT,
-    Row,
+    NvRow,
 )
 from nvscope.probes.counts.snapshot import (
     SLOTS,
@@ -50,7 +50,7 @@ _WORD = struct.Struct("=Q")
 # What of a row is to be added up: sum_ns and slots.
 _COUNTS = struct.Struct(f"={1 + SLOTS}Q")
 _TO_ADD = struct.Struct(
-    f"{Row.sum_ns.offset}x{_COUNTS.size}s{ROW_BYTES - Row.sum_ns.offset - _COUNTS.size}x"
+    f"{NvRow.sum_ns.offset}x{_COUNTS.size}s{ROW_BYTES - NvRow.sum_ns.offset - _COUNTS.size}x"
 )
 
 
@@ -84,7 +84,7 @@ def snapshot(
     within, and `within` is "unknown". capacity: of the arrays, for Snapshot.room.
     """
     notifier, faults, unmaps, records = [], [], [], []
-    grouping, sizes = _grouping(rows), _column(rows, Row.size_bytes.offset).tolist()
+    grouping, sizes = _grouping(rows), _column(rows, NvRow.size_bytes.offset).tolist()
     for group, total in zip(grouping.groups, _totals(rows, grouping), strict=False):
         vm, labels, durations = group.vm, group.labels, _durations(total)
         bits, trigger = labels & _BITS_MASK, TRIGGERS[labels >> TRIGGER_SHIFT]
@@ -153,7 +153,7 @@ def _column(rows: bytes, offset: int) -> memoryview:
 
 
 def _grouping(rows: bytes) -> Grouping:
-    owners = (_column(rows, field.offset).tobytes() for field in (Row.kvm, Row.who))
+    owners = (_column(rows, field.offset).tobytes() for field in (NvRow.kvm, NvRow.who))
     return _grouped(*owners)
 
 

@@ -22,10 +22,10 @@ _PARTIAL = frozenset({"part", "cold"})
 Variants = Callable[[str], list[str]]
 
 
-def plain(symbol: str) -> str:
+def without_suffix(symbol: str) -> str:
     """The name before the first dot.
 
-    >>> plain("user_mem_abort.isra.0"), plain("user_mem_abort")
+    >>> without_suffix("user_mem_abort.isra.0"), without_suffix("user_mem_abort")
     ('user_mem_abort', 'user_mem_abort')
     """
     return symbol.partition(".")[0]

@@ -19,7 +19,7 @@ from nvscope.probes.points import module as modules
 from nvscope.probes.points.catalog import BY_NAME, applicable
 from nvscope.probes.points.modes import MECHANISMS, Mode, Probing
 from nvscope.probes.points.module import Module
-from nvscope.probes.points.planning import Plans, Wanted
+from nvscope.probes.points.planning import PlanRequest, Plans
 from nvscope.probes.points.pointsfile import check
 from nvscope.probes.points.pointsfile.read import PointsFile
 from nvscope.probes.points.sizes import DEFAULT_MAX_VMS, Sizes, capacity
@@ -160,7 +160,7 @@ def load(
     names = dict.fromkeys(default if points is None else points) | dict.fromkeys(symbols)
     kallsyms = Kallsyms()
     catalog = points_file.catalog() if points_file else BY_NAME
-    wanted = Wanted(list(names), mechanisms, symbols, mode, catalog)
+    wanted = PlanRequest(list(names), mechanisms, symbols, mode, catalog)
     check.require(points_file, btf, wanted)
     plans = Plans(wanted, btf, kallsyms)
     telling = stats.telling(btf, kallsyms.address) if for_readers else stats.NOTHING

@@ -15,7 +15,7 @@ from nvscope.probes.points.programs import Plan, Program
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PlanRequest:
     """What is asked for. points: in order; symbols: point -> the function to hook and no other;
     catalog: the points that there are, with the hooks of a points file in front where there is one.
     """
@@ -33,7 +33,7 @@ class Plans:
     variants: the names that a function has in this kernel beside its own.
     """
 
-    def __init__(self, wanted: Wanted, btf: Btf, variants: Variants) -> None:
+    def __init__(self, wanted: PlanRequest, btf: Btf, variants: Variants) -> None:
         self._wanted = wanted
         self._btf = btf
         self._variants = variants

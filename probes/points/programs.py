@@ -17,7 +17,7 @@ from nvscope.probes.kernel.symbols import (
     has_ending,
     parameters_problem,
     partial_problem,
-    plain,
+    without_suffix,
 )
 from nvscope.probes.points.catalog import BY_NAME, Hook, Kind, ProbePoint
 from nvscope.probes.points.modes import COUNTS, FENTRY, KPROBE, Mode, Probing
@@ -143,7 +143,7 @@ def plan(
 
 def _of_revmap(point: ProbePoint, btf: Btf) -> list[Hook]:
     """Of hooks that are parts of reverse maps, those that are there; else the first, to say so."""
-    found = [h for h in point.hooks if not h.revmap or btf.has_function(plain(h.symbol))]
+    found = [h for h in point.hooks if not h.revmap or btf.has_function(without_suffix(h.symbol))]
     return found or list(point.hooks[:1])
 
 
@@ -167,7 +167,7 @@ def renamed(
 
 def _named(point: ProbePoint, symbol: str) -> Hook:
     known = {hook.symbol: hook for hook in point.hooks}
-    return replace(known.get(plain(symbol), point.hooks[0]), symbol=symbol)
+    return replace(known.get(without_suffix(symbol), point.hooks[0]), symbol=symbol)
 
 
 def _attempt(point: ProbePoint, hook: Hook, mechanism: str, btf: Btf) -> Program | Refusal:
@@ -236,7 +236,7 @@ def _probing_flags(probing: Probing | None) -> list[str]:
 
 
 def _program(point: ProbePoint, hook: Hook, mechanism: str, btf: Btf) -> Program:
-    function = plain(hook.symbol)
+    function = without_suffix(hook.symbol)
     if not btf.has_function(function):
         where = f"{hook.where} function: " if hook.where else ""
         raise UnresolvedError(f"{where}this kernel has no function {function}")

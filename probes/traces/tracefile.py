@@ -77,7 +77,7 @@ class Writer:
         self.close()
 
 
-class Source(Protocol):
+class TraceSource(Protocol):
     """What can be read as a trace: see Reader."""
 
     about: About

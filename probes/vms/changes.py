@@ -10,13 +10,13 @@ from typing import Protocol
 from nvscope.probes.counts.durations import NONE, difference
 from nvscope.probes.counts.snapshot import Durations, Snapshot, VmKey
 from nvscope.probes.vms.identity import Vm
-from nvscope.probes.vms.vmnames import VmNames
+from nvscope.probes.vms.names_seen import VmNames
 
 # A VM and what of it -> all that was counted so far.
 Cells = Mapping[tuple[VmKey, tuple[str, ...]], Durations]
 
 
-class Source(Protocol):
+class SnapshotSource(Protocol):
     """What is looked at: probes.points.loader.Loaded."""
 
     def snapshot(self) -> Snapshot: ...
@@ -44,7 +44,10 @@ class Changes:
     """
 
     def __init__(
-        self, source: Source, cells: Callable[[Snapshot], Cells], names: VmNames | None = None
+        self,
+        source: SnapshotSource,
+        cells: Callable[[Snapshot], Cells],
+        names: VmNames | None = None,
     ) -> None:
         self.names = names or VmNames()
         self._source = source

@@ -15,7 +15,8 @@ import psutil
 
 from nvscope.probes.counts.snapshot import VmKey
 from nvscope.probes.errors import LackError
-from nvscope.probes.vms import kvmfiles, names, vmprocess
+from nvscope.probes.vms import kvmfiles, names
+from nvscope.probes.vms import process as vmprocess
 
 # Inode of the initial pid namespace: PROC_PID_INIT_INO, include/linux/proc_ns.h.
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC

@@ -8,7 +8,8 @@ import click
 import psutil
 
 from nvscope.probes.errors import LackError
-from nvscope.probes.vms import kvmfiles, vmprocess
+from nvscope.probes.vms import kvmfiles
+from nvscope.probes.vms import process as vmprocess
 from nvscope.probes.vms.identity import Vm
 
 

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from nvscope.probes.vms import vmvalues
+from nvscope.probes.vms import option_values
 
 # The longest name of a process, which is cut to that (TASK_COMM_LEN, less the NUL at its end).
 _COMMAND_BYTES = 15
@@ -107,33 +107,36 @@ def _is(vmm: Vmm, program: str) -> bool:
 # an option of its own, -id (PVE/QemuServer.pm, config_to_command).
 QEMU = Vmm(
     "qemu",
-    (Given(("name",), vmvalues.guest_name), Given(("id",))),
-    (Given(("uuid",)), Given(("smbios",), vmvalues.smbios_uuid)),
+    (Given(("name",), option_values.guest_name), Given(("id",))),
+    (Given(("uuid",)), Given(("smbios",), option_values.smbios_uuid)),
 )
 
 VMMS = (
     QEMU,
     # `crosvm run` (src/crosvm/cmdline.rs): -s, --socket PATH is the control socket; where --name
     # is known, it is the better one. ChromeOS: /run/vm/X/crosvm.sock (vm_tools/concierge).
-    Vmm("crosvm", (Given(("name",)), Given(("socket", "s"), vmvalues.path_name))),
+    Vmm("crosvm", (Given(("name",)), Given(("socket", "s"), option_values.path_name))),
     # --api-socket PATH, path=PATH or fd=N; --platform …,uuid=U, which newer ones call system_uuid
     # (cloud-hypervisor/src/main.rs, PlatformConfig::parse). A VM has no name. Kata containers:
     # /run/vc/vm/ID/clh-api.sock (virtcontainers/clh.go); libvirt passes the socket's descriptor.
     Vmm(
         "cloud-hypervisor",
         (
-            Given(("api-socket",), vmvalues.path_name),
-            Given(("event-monitor",), vmvalues.event_monitor_name),
+            Given(("api-socket",), option_values.path_name),
+            Given(("event-monitor",), option_values.event_monitor_name),
         ),
-        (Given(("platform",), vmvalues.platform_uuid), Given(("api-socket",), vmvalues.path_name)),
+        (
+            Given(("platform",), option_values.platform_uuid),
+            Given(("api-socket",), option_values.path_name),
+        ),
     ),
     # --id ID, 64 letters, digits and hyphens at most (src/firecracker/src/main.rs). The jailer
     # passes its own on, and becomes the VMM (src/jailer/src/env.rs, exec_command). Others, such as
     # Kata containers, give --api-sock PATH alone.
     Vmm(
         "firecracker",
-        (Given(("id",)), Given(("api-sock",), vmvalues.path_name)),
-        (Given(("id",)), Given(("api-sock",), vmvalues.path_name)),
+        (Given(("id",)), Given(("api-sock",), option_values.path_name)),
+        (Given(("id",)), Given(("api-sock",), option_values.path_name)),
     ),
     # `lkvm run --name NAME` (kvmtool, builtin-run.c). -n is --network there.
     Vmm("lkvm", (Given(("name",)),)),

@@ -20,7 +20,7 @@ class Observed(NamedTuple):
     mechanism: str
 
 
-KINDS = ("lab", "plain", "stock", "tracking")
+KINDS = ("lab", "off", "stock", "tracking")
 
 
 def _group(item: pytest.Item) -> str:

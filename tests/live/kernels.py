@@ -17,7 +17,7 @@ from tests.live.counts import expected_at, oracle, traced
 UNMAPS = 2
 # VM -> the module of nvscope.lab.workloads that gives it its orders, and its options.
 VMS = {
-    "plain": ("main", ("--unmaps", str(UNMAPS), "--pages", "4")),
+    "off": ("main", ("--unmaps", str(UNMAPS), "--pages", "4")),
     "stage2-off": ("case", ("stage2-off",)),
     "late-vcpu": ("case", ("late-vcpu",)),
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nvscope.analysis.judging.watched import AFTER_FINDING
+from nvscope.analysis.judging.vm_state import AFTER_FINDING
 from nvscope.analysis.validate.jobs.run import validate
 from nvscope.analysis.verify.compared import EQUAL
 from nvscope.lab.services import Exporter, Recording, Synthetic
@@ -26,7 +26,7 @@ from tests.live.witness import compare_at_end
 FACTS_SECONDS = 120
 
 
-EVERYWHERE = ["lab-fentry", "lab-kprobe", "plain-fentry", "tracking-fentry"]
+EVERYWHERE = ["lab-fentry", "lab-kprobe", "off-fentry", "tracking-fentry"]
 REVMAPS = {"lab-fentry": "maple", "tracking-fentry": "tracking"}
 
 

@@ -10,7 +10,7 @@ from nvscope.lab.services import Metrics, Synthetic
 from tests.live.conftest import Observed
 from tests.live.counts import SHADOW_BYTES, SHADOW_UNMAPS, UNMAPS, assert_all_agree, oracle
 
-PLAIN = pytest.mark.parametrize("observed", ["plain-fentry"], indirect=True)
+OFF = pytest.mark.parametrize("observed", ["off-fentry"], indirect=True)
 STOCK = pytest.mark.parametrize("observed", ["stock-fentry", "stock-kprobe"], indirect=True)
 # test_cases.py has it with kprobes too.
 REVMAP = pytest.mark.parametrize(
@@ -45,10 +45,10 @@ def assert_all_whole(observed: Observed, name: str, unmaps: int) -> None:
     assert not metrics.select("nvscope_fallbacks_total")
 
 
-@PLAIN
+@OFF
 @pytest.mark.parametrize("unmaps", [23, 101])
 def test_counts_are_exact_without_a_reverse_map(observed: Observed, unmaps: int) -> None:
-    assert_all_whole(observed, f"plain-{unmaps}", unmaps)
+    assert_all_whole(observed, f"off-{unmaps}", unmaps)
 
 
 @STOCK
@@ -66,7 +66,7 @@ def test_counts_are_exact_with_a_reverse_map(observed: Observed, kind: str) -> N
     assert metrics.values("nvscope_host_info", "revmap") == {kind: 1}
 
 
-@pytest.mark.parametrize("observed", ["plain-fentry"], indirect=True)
+@pytest.mark.parametrize("observed", ["off-fentry"], indirect=True)
 def test_duration_agrees_with_function_graph(observed: Observed) -> None:
     lab, exporter, _ = observed
     oracle(lab, "graph-start kvm_unmap_gfn_range")

@@ -13,12 +13,12 @@ from tests.live.conftest import Observed
 LACKS = 3
 ATTACH_SECONDS = 300
 EVERYWHERE = [
-    *("lab-fentry", "lab-kprobe", "plain-fentry", "stock-fentry", "stock-kprobe"),
+    *("lab-fentry", "lab-kprobe", "off-fentry", "stock-fentry", "stock-kprobe"),
     "tracking-fentry",
 ]
 REVMAPS = {
     "lab": ("maple", False),
-    "plain": ("none", True),
+    "off": ("none", True),
     "stock": ("none", False),
     "tracking": ("tracking", False),
 }

@@ -15,9 +15,7 @@ from nvscope.probes.traces.tracefile import open_trace
 from tests.live.counts import NOT_RECORDED, by_trace
 
 
-@pytest.mark.parametrize(
-    ("kind", "tool"), [("lab", "ftrace"), ("plain", "ftrace"), ("lab", "perf")]
-)
+@pytest.mark.parametrize(("kind", "tool"), [("lab", "ftrace"), ("off", "ftrace"), ("lab", "perf")])
 def test_a_recording(request: pytest.FixtureRequest, kind: str, tool: str, tmp_path: Path) -> None:
     host: Lab = request.getfixturevalue(f"{kind}_host")
     host.run(f"nvscope convert --recipe {tool} > /tmp/record.sh")

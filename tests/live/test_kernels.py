@@ -79,7 +79,7 @@ def test_nothing_is_left_of_vms_that_have_ended(seen: Seen) -> None:
 
 def test_what_durations_include_is_said(seen: Seen) -> None:
     inlined = seen.hook == GUEST_ABORT
-    (attached,) = seen.metrics["plain"].select("nvscope_probe_attached", probe="s2_fault")
+    (attached,) = seen.metrics["off"].select("nvscope_probe_attached", probe="s2_fault")
     assert attached.labels["includes"] == ("l1_walk" if inlined else "")
     assert seen.probe["includes"] == ("l1_walk" if inlined else "")
     with open_trace(seen.trace) as reader:
@@ -88,7 +88,7 @@ def test_what_durations_include_is_said(seen: Seen) -> None:
 
 
 def test_what_is_foreseen_is_what_is_attached(seen: Seen) -> None:
-    samples = seen.metrics["plain"].select("nvscope_probe_attached")
+    samples = seen.metrics["off"].select("nvscope_probe_attached")
     assert {sample.value for sample in samples} == {1}
     labels = ("probe", "hook", "mechanism", "includes")
     attached = {tuple(sample.labels[name] for name in labels) for sample in samples}
@@ -151,7 +151,7 @@ def test_top_shows_the_same(seen: Seen) -> None:
     for frame in seen.top:
         for row in frame["vms"]:
             unmaps[row["vm"]] += round(row["unmaps_per_second"] * frame["seconds"])
-    assert unmaps["plain"] == UNMAPS
+    assert unmaps["off"] == UNMAPS
     for vm in VMS:
         assert unmaps[vm] == seen.expected(vm)["notifier_unmaps"]
 

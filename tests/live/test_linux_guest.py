@@ -46,7 +46,7 @@ def stormed(host: Lab, exporter: Exporter, beside: Beside) -> None:
     assert "none lost" in beside.top.text()
 
 
-@pytest.mark.parametrize("observed", ["lab-fentry", "plain-fentry"], indirect=True)
+@pytest.mark.parametrize("observed", ["lab-fentry", "off-fentry"], indirect=True)
 def test_a_linux_guest_under_reclaim(observed: Observed) -> None:
     host, exporter, _ = observed
     with ExitStack() as stack:

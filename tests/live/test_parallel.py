@@ -22,18 +22,18 @@ CPUS, VCPUS = 4, 8
 ROUNDS = int(os.environ.get("NVSCOPE_PARALLEL_ROUNDS", "8"))
 # Rounds before these with all vCPUs on one CPU: a task's counts may stay in the place that they had
 # at first, which all tasks then share.
-TOGETHER = {"lab": 4, "plain": 0, "tracking": 0}
+TOGETHER = {"lab": 4, "off": 0, "tracking": 0}
 # Of each vCPU. Without a reverse map a notifier unmaps all, which takes a tenth of a second.
-PAGES = {"lab": 60, "plain": 4, "tracking": 60}
+PAGES = {"lab": 60, "off": 4, "tracking": 60}
 WAYS = {"by_one", "by_all", "tlbi_page", "tlbi_context"}
 
 
 @pytest.fixture(scope="module")
 def wide_host(request: pytest.FixtureRequest) -> Iterator[tuple[str, Lab]]:
-    """A host with CPUS CPUs. The parameter: "lab", "tracking", or "plain" for no reverse map."""
+    """A host with CPUS CPUs. The parameter: "lab", "tracking", or "off" for no reverse map."""
     kind: str = request.param
-    kernel = "lab" if kind == "plain" else kind
-    for host in boot(kernel, cpus=CPUS, revmap=kind != "plain"):
+    kernel = "lab" if kind == "off" else kind
+    for host in boot(kernel, cpus=CPUS, revmap=kind != "off"):
         yield kind, host
 
 
@@ -57,7 +57,7 @@ def play(kind: str, host: Lab, exporter: Exporter | None) -> tuple[dict[str, Any
 
 @pytest.mark.parametrize(
     ("wide_host", "mechanism"),
-    [("lab", "fentry"), ("lab", "kprobe"), ("plain", "fentry"), ("tracking", "fentry")],
+    [("lab", "fentry"), ("lab", "kprobe"), ("off", "fentry"), ("tracking", "fentry")],
     indirect=["wide_host"],
 )
 def test_counts_of_vcpus_that_fault_at_once_are_exact(

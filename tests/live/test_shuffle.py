@@ -32,9 +32,7 @@ FAILURES = {"fallbacks_broken", "records_failed", "records_skipped", "broken_mmu
 
 
 # Seeds that do all that is asked of them at the end, with a reverse map and without.
-@pytest.mark.parametrize(
-    "observed", ["lab-fentry", "plain-fentry", "tracking-fentry"], indirect=True
-)
+@pytest.mark.parametrize("observed", ["lab-fentry", "off-fentry", "tracking-fentry"], indirect=True)
 @pytest.mark.parametrize(("seed", "el1"), [(1, False), (4, False), (5, False), (2, True)])
 def test_counts_of_random_operations_are_exact(observed: Observed, seed: int, el1: bool) -> None:
     """el1: L1's own EL1 takes part, on a shadow MMU with its stage 2 off."""

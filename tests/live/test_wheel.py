@@ -66,8 +66,8 @@ def run(folder: Path, *words: str | Path) -> str:
 
 def test_all_of_the_folders_is_in_it(wheel: Path, clone: Path) -> None:
     files = {path.relative_to(clone) for path in (clone / "nvscope").iterdir()}
-    for wing in ("probes", "exporter", "analysis", "lab"):
-        found = [path for path in (clone / wing).rglob("*") if path.is_file()]
+    for subpackage in ("probes", "exporter", "analysis", "lab"):
+        found = [path for path in (clone / subpackage).rglob("*") if path.is_file()]
         files |= {"nvscope" / path.relative_to(clone) for path in found}
     wanted = {path.as_posix() for path in files if not NOT_SHIPPED & set(path.parts)}
     assert {name for name in wheels.names(wheel) if name.startswith("nvscope/")} == wanted

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from nvscope.analysis.compiled.loop.jit import jit, part
-from nvscope.analysis.compiled.loop.names import find
+from nvscope.analysis.compiled.loop.dicts import find
+from nvscope.analysis.compiled.loop.jit import inlined, jit
 from nvscope.analysis.compiled.loop.state import (
     ADDRESS_BITS,
     AFTER,
@@ -94,7 +94,7 @@ def _least(slots: Array, mmus: Array, column: int, mmu: int, start: int, end: in
     return least
 
 
-@part
+@inlined
 def at_canonical(index: Any, mmu: int, address: int) -> int:
     """The slot of the MMU that starts there; NONE."""
     return find(index, _key(mmu, CANONICAL, address), NONE)
@@ -162,12 +162,12 @@ def unmap(slots: Array, index: Any, slot: int) -> None:
         slots[slot, MADE] = NONE
 
 
-@part
+@inlined
 def _key(mmu: int, column: int, address: int) -> int:
     return (mmu << 2 | column) << _PAGE_BITS | address >> SMALLEST_SHIFT
 
 
-@part
+@inlined
 def _region_key(mmu: int, column: int, address: int) -> int:
     return (mmu << 2 | column | _OF_REGION) << _PAGE_BITS | address >> REGION_SHIFT
 
@@ -192,7 +192,7 @@ def _delete(index: Any, mmu: int, column: int, address: int, shift: int) -> None
             index[region] = left
 
 
-@part
+@inlined
 def _use_shift(counts: Array, shift: int) -> None:
     used = counts[SHIFTS]
     is_used = False

@@ -1,11 +1,11 @@
-"""Faults on a shadow MMU: records, and mappings. What is plain is done, and True."""
+"""Faults on a shadow MMU: records, and mappings. What is regular is done, and True."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from nvscope.analysis.compiled.loop import entries
-from nvscope.analysis.compiled.loop.jit import jit, part
+from nvscope.analysis.compiled.loop.jit import inlined, jit
 from nvscope.analysis.compiled.loop.rows import Rows
 from nvscope.analysis.compiled.loop.state import (
     ADDRESS_BITS,
@@ -34,7 +34,7 @@ from nvscope.analysis.compiled.loop.state import (
 )
 
 
-@part
+@inlined
 def shift_of(nested: int, canonical: int, size: int) -> int:
     """log2 of the size, of what fits into a slot; else NONE."""
     for shift in range(SMALLEST_SHIFT, LARGEST_SHIFT + 1):
@@ -116,7 +116,7 @@ def maps_alone(
     canonical: int,
     size: int,
 ) -> bool:
-    """A mapping, in a world without entries. What it overlaps goes, whole."""
+    """A mapping, in a all_vms without entries. What it overlaps goes, whole."""
     shift = shift_of(nested, canonical, size)
     if shift == NONE:
         return False
@@ -162,7 +162,7 @@ def _gives_way(
     return True
 
 
-@part
+@inlined
 def remember(calls: Array, mmus: Array, mmu: int, rows: Rows, at: int, is_new: bool) -> None:
     """Keep a record, for those that overlap it in time."""
     place = mmus[mmu, CALLS] % REMEMBERED
@@ -177,7 +177,7 @@ def remember(calls: Array, mmus: Array, mmu: int, rows: Rows, at: int, is_new: b
     mmus[mmu, CALLS] += 1
 
 
-@part
+@inlined
 def _is(slots: Array, slot: int, nested: int, canonical: int, shift: int) -> bool:
     return bool(
         slots[slot, CANONICAL] == canonical

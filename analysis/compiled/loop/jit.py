@@ -28,8 +28,8 @@ def jit(function: F) -> F:
         return cast(F, numba.njit(function))
 
 
-def part(function: F) -> F:
-    """Compile it as a part of those that call it: such a call costs nothing."""
+def inlined(function: F) -> F:
+    """Compile it as a inlined of those that call it: such a call costs nothing."""
     return cast(F, numba.njit(inline="always")(function))
 
 

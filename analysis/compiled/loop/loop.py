@@ -1,12 +1,12 @@
-"""Runs through rows as long as they are plain."""
+"""Runs through rows as long as they are regular."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from nvscope.analysis.compiled.loop import faults, unmaps
+from nvscope.analysis.compiled.loop.dicts import find
 from nvscope.analysis.compiled.loop.jit import jit
-from nvscope.analysis.compiled.loop.names import find
 from nvscope.analysis.compiled.loop.rows import (
     MAP,
     NOTHING,
@@ -35,7 +35,7 @@ from nvscope.analysis.compiled.loop.state import (
 
 @jit
 def advance(state: State, rows: Rows, begin: int) -> tuple[int, int]:
-    """Go on at row number `begin` of these. Returns the first that is not plain, or how many
+    """Go on at row number `begin` of these. Returns the first that is not regular, or how many
 
     there are, and the first after that whose VM is held. There has to be a free slot for each row.
     """

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from nvscope.analysis.compiled.loop.state import Array
 
-# What a row is; OTHER is never plain, and NOTHING of no concern.
+# What a row is; OTHER is never regular, and NOTHING of no concern.
 NOTHING, RECORD, MAP, NOTIFIER_BEGIN, NOTIFIER_END, UNMAP_BEGIN, UNMAP_END, OTHER = range(8)
 # Its detail.
 STORED, UNCHANGED, NOTIFIER, ANOTHER = range(4)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nvscope.analysis.compiled.loop.names import new_names
+from nvscope.analysis.compiled.loop.dicts import new_names
 
 Array = np.ndarray[Any, np.dtype[np.int64]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nvscope.analysis.compiled.loop import entries
-from nvscope.analysis.compiled.loop.jit import jit, part
+from nvscope.analysis.compiled.loop.jit import inlined, jit
 from nvscope.analysis.compiled.loop.state import (
     BY_CANONICAL,
     BY_MADE,
@@ -105,7 +105,7 @@ def take(
         counts[WIDE] += 1
 
 
-@part
+@inlined
 def _next(
     slots: Array,
     mmus: Array,

@@ -1,11 +1,11 @@
-"""Shadow unmaps, and notifier unmaps. Each tells whether it is plain, and is done then."""
+"""Shadow unmaps, and notifier unmaps. Each tells whether it is regular, and is done then."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from nvscope.analysis.compiled.loop import entries, taken
-from nvscope.analysis.compiled.loop.jit import jit, part
+from nvscope.analysis.compiled.loop.jit import inlined, jit
 from nvscope.analysis.compiled.loop.state import (
     ACTED,
     ADDRESS_BITS,
@@ -52,7 +52,7 @@ from nvscope.analysis.compiled.loop.state import (
 )
 
 
-@part
+@inlined
 def _is_near(start: int, size: int) -> bool:
     """Whether a range is where addresses are; numbers of 64 bits may be negative here."""
     return start >> ADDRESS_BITS == 0 and 0 < size <= 1 << ADDRESS_BITS
@@ -227,7 +227,7 @@ def unmap_ends(
     return True
 
 
-@part
+@inlined
 def _comes_to(mmus: Array, vms: Array, vm: int, mmu: int) -> None:
     """The notifier does something to an MMU, the first time or again."""
     if mmus[mmu, OF] != vms[vm, BEGAN]:

@@ -66,7 +66,7 @@ class _Writer(pq.ParquetWriter):  # type: ignore[misc]
         pass
 
 
-class Source:
+class ParquetSource:
     """Reads such a file, as tracefile.Reader does. Raises TraceError.
 
     schema: the columns that it has to have. rows: how many it has; said: all of its metadata.

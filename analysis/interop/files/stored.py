@@ -117,10 +117,10 @@ def interleaved(ones: Iterator[Numbered], others: Iterator[Numbered]) -> Iterato
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[parquet.Source]:
+def opened(path: Path) -> Iterator[parquet.ParquetSource]:
     """A file of a share. Raises TraceError, whose message names the file."""
     try:
-        with contextlib.closing(parquet.Source(path, NUMBERED)) as source:
+        with contextlib.closing(parquet.ParquetSource(path, NUMBERED)) as source:
             yield source
     except TraceError as error:
         said = str(error)
@@ -134,7 +134,7 @@ def _is_of(batch: pa.RecordBatch, share: str) -> bool:
     return share == ALL or bool((batch["kvm"].to_numpy() == kvm).all())
 
 
-def _rows_said(head: parquet.Source) -> int:
+def _rows_said(head: parquet.ParquetSource) -> int:
     said = head.said.get(ROWS_KEY, b"")
     if not said.isdigit() or len(said) > 18:
         raise TraceError("it does not say how many rows the trace had")

@@ -25,7 +25,7 @@ _LANES = 512  # lanes of one line, as many as a VM has vCPUs; more overlap in th
 _Place = tuple[int, int]  # process and thread of the JSON
 
 
-class Unmap:
+class UnmapSlice:
     """A notifier's shadow unmap that arrows begin at."""
 
     def __init__(self, begin_ns: int) -> None:
@@ -44,9 +44,9 @@ class Converter:
         self._names: dict[int, str] = {}
         self._threads: dict[tuple[int, str, int], int] = {}
         self._lanes: dict[tuple[int, str], Lanes] = {}
-        self._refaults: Refaults[Unmap] = Refaults()
-        self._unmaps: dict[int, Unmap] = {}  # by task
-        self._back: dict[int, set[Unmap]] = {}  # by task: what its last map brought back
+        self._refaults: Refaults[UnmapSlice] = Refaults()
+        self._unmaps: dict[int, UnmapSlice] = {}  # by task
+        self._back: dict[int, set[UnmapSlice]] = {}  # by task: what its last map brought back
         self._mmus: dict[int, set[int]] = {}
         self._flow = 0
 
@@ -119,7 +119,7 @@ class Converter:
             for unmap in self._back.pop(row.tid, ()):
                 yield from self._arrow(unmap, begin_ns, place)
 
-    def _arrow(self, unmap: Unmap, to_ns: int, place: _Place) -> Iterator[dict[str, Any]]:
+    def _arrow(self, unmap: UnmapSlice, to_ns: int, place: _Place) -> Iterator[dict[str, Any]]:
         if unmap.place is None or unmap.flows >= MAX_FLOWS:
             return
         unmap.flows += 1
@@ -130,7 +130,7 @@ class Converter:
 
     def _unmap_begin(self, row: Event) -> None:
         size = (1 << 64) if row.full else row.size
-        unmap = Unmap(row.time_ns) if row.detail == "notifier" else None
+        unmap = UnmapSlice(row.time_ns) if row.detail == "notifier" else None
         self._refaults.unmapped(row.mmu, row.nested_ipa, size, unmap)
         if unmap is not None:
             self._unmaps[row.tid] = unmap

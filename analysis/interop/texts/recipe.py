@@ -38,7 +38,7 @@ class At:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RecipeEvent:
     """A probe on a function; point: the probe point that it serves; back: on its return, too;
     revmap: makes sense with this kind of reverse map alone.
     """
@@ -70,7 +70,7 @@ def _of_kvm(*to_kvm: tuple[str, str], parameter: str = "kvm") -> dict[str, At]:
 _RANGE = "struct kvm_gfn_range"
 
 WANTED = (
-    Wanted(
+    RecipeEvent(
         "notifier",
         "notifier_unmap",
         "kvm_unmap_gfn_range",
@@ -82,7 +82,7 @@ WANTED = (
         },
         back=True,
     ),
-    Wanted(
+    RecipeEvent(
         "fault",
         "s2_fault",
         "user_mem_abort",
@@ -96,7 +96,7 @@ WANTED = (
         back=True,
         result="s32",
     ),
-    Wanted(
+    RecipeEvent(
         "unmap",
         "shadow_unmap",
         "kvm_stage2_unmap_range",
@@ -108,7 +108,7 @@ WANTED = (
         },
         back=True,
     ),
-    Wanted(
+    RecipeEvent(
         "map",
         "shadow_map",
         "kvm_pgtable_stage2_map",
@@ -116,13 +116,13 @@ WANTED = (
         back=True,
         result="s32",
     ),
-    Wanted("tlbi_vmid", "tlbi_vmid", "kvm_s2_mmu_iterate_by_vmid", back=True),
-    Wanted("tlbi_all", "tlbi_all", "handle_alle1is", back=True),
-    Wanted("recycle", "mmu_recycle", "check_nested_vcpu_requests", back=True),
-    Wanted("mmu_init", "mmu_init", "kvm_init_stage2_mmu", _of_kvm() | {"mmu": At("mmu")}),
-    Wanted("mmu_free", "mmu_free", "kvm_free_stage2_pgd", _of_mmu()),
-    Wanted("vm_exit", "vm_exit", "kvm_arch_destroy_vm", _of_kvm()),
-    Wanted(
+    RecipeEvent("tlbi_vmid", "tlbi_vmid", "kvm_s2_mmu_iterate_by_vmid", back=True),
+    RecipeEvent("tlbi_all", "tlbi_all", "handle_alle1is", back=True),
+    RecipeEvent("recycle", "mmu_recycle", "check_nested_vcpu_requests", back=True),
+    RecipeEvent("mmu_init", "mmu_init", "kvm_init_stage2_mmu", _of_kvm() | {"mmu": At("mmu")}),
+    RecipeEvent("mmu_free", "mmu_free", "kvm_free_stage2_pgd", _of_mmu()),
+    RecipeEvent("vm_exit", "vm_exit", "kvm_arch_destroy_vm", _of_kvm()),
+    RecipeEvent(
         "record",
         "revmap_record",
         "kvm_nested_revmap_record",
@@ -132,8 +132,8 @@ WANTED = (
         result="u32",
         revmap="maple",
     ),
-    Wanted("broken", "revmap_broken", "kvm_nested_revmap_break", _of_mmu(), revmap="maple"),
-    Wanted(
+    RecipeEvent("broken", "revmap_broken", "kvm_nested_revmap_break", _of_mmu(), revmap="maple"),
+    RecipeEvent(
         "fallback",
         "revmap_fallback",
         "kvm_nested_revmap_fallback",
@@ -255,7 +255,7 @@ def recipe_here(roots: Roots | None = None, arch: str | None = None) -> Recipe:
     return replace(made, revmap="none") if host.revmap == "none" else made
 
 
-def _lines(btf: Btf, wanted: Wanted) -> list[str]:
+def _lines(btf: Btf, wanted: RecipeEvent) -> list[str]:
     if not btf.has_function(wanted.function):
         return []
     name = f"{GROUP}/{wanted.event}"

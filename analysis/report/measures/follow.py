@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from nvscope.analysis.interop.ranges import Range
 from nvscope.analysis.report.measures.timeline import Timeline
-from nvscope.analysis.report.measures.unmaps import Costs, Unmap
+from nvscope.analysis.report.measures.unmaps import Costs, MeasuredUnmap
 from nvscope.analysis.report.measures.vms import Shadow, Vm, Vms
 
 # Mappings followed at one time, over all VMs: some 300 bytes of memory each.
@@ -40,11 +40,11 @@ class Task:
 
     def __init__(self) -> None:
         self.notifier: Row | None = None
-        self.unmap: Unmap | None = None
+        self.unmap: MeasuredUnmap | None = None
         self.unmapping = False
         self.taken_bytes = 0
         self.reason = ""
-        self.returned: dict[Unmap, int] = {}  # bytes that its last map brought back of each
+        self.returned: dict[MeasuredUnmap, int] = {}  # bytes that its last map brought back of each
 
 
 class Follower:
@@ -134,7 +134,7 @@ class Follower:
         shadow.entries.clear()
         self._give_up(shadow.owed.clear())
 
-    def _give_up(self, lost: list[Range[Unmap]]) -> None:
+    def _give_up(self, lost: list[Range[MeasuredUnmap]]) -> None:
         for start, end, unmap in lost:
             unmap.owed_bytes -= end - start
             if unmap.owed_bytes <= 0:
@@ -198,7 +198,7 @@ class Follower:
             self._came_back(row, shadow)
 
     def _came_back(self, row: Row, shadow: Shadow) -> None:
-        returned: dict[Unmap, int] = {}
+        returned: dict[MeasuredUnmap, int] = {}
         for start, end, unmap in shadow.owed.cut(row.nested_ipa, row.nested_ipa + row.size):
             returned[unmap] = returned.get(unmap, 0) + end - start
             unmap.owed_bytes -= end - start
@@ -238,7 +238,7 @@ class Follower:
         task.unmapping, task.unmap, task.taken_bytes = False, None, 0
         vm.counts[f"unmap {_scope(row)} {row.detail}"] += 1
 
-    def _unmap(self, row: Row, vm: Vm, task: Task) -> Unmap | None:
+    def _unmap(self, row: Row, vm: Vm, task: Task) -> MeasuredUnmap | None:
         """Take out what an unmap takes; returns it if it is within a notifier unmap."""
         shadow = vm.mmu(row.mmu)
         if shadow is None:
@@ -260,8 +260,10 @@ class Follower:
         self._give_up(shadow.owed.clear() if row.full else shadow.owed.cut(start, end))
         return None
 
-    def _owe(self, row: Row, vm: Vm, shadow: Shadow, task: Task, taken: list[Range[int]]) -> Unmap:
-        unmap = Unmap(row.time_ns, vm.number, row.mmu, row.full, row.nested_ipa, row.size)
+    def _owe(
+        self, row: Row, vm: Vm, shadow: Shadow, task: Task, taken: list[Range[int]]
+    ) -> MeasuredUnmap:
+        unmap = MeasuredUnmap(row.time_ns, vm.number, row.mmu, row.full, row.nested_ipa, row.size)
         unmap.reason, task.reason = task.reason, ""
         unmap.taken = len(taken)
         unmap.taken_bytes = unmap.owed_bytes = sum(r.end - r.start for r in taken)

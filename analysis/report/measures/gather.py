@@ -18,7 +18,7 @@ from nvscope.analysis.report.measures.timeline import Timeline
 from nvscope.analysis.report.measures.unmaps import Costs
 from nvscope.analysis.report.measures.vms import MAX_VMS, Vms
 from nvscope.probes.traces.events import DETAILS, KINDS, About
-from nvscope.probes.traces.tracefile import Source
+from nvscope.probes.traces.tracefile import TraceSource
 
 _KINDS = tuple(KINDS)
 _DETAILS = frozenset(word for words in DETAILS.values() for word in words) | {""}
@@ -57,7 +57,7 @@ class Findings:
         )
 
 
-def gather(reader: Source, costs: Costs | None = None) -> Findings:
+def gather(reader: TraceSource, costs: Costs | None = None) -> Findings:
     """Read all of a trace. costs: what is told of each unmap. Raises TraceError."""
     vms, cutter = Vms(), _Cutter()
     gathered: tuple[Timeline, Tally, Follower] | None = None

@@ -14,7 +14,7 @@ _CHUNK = 4096
 
 
 @dataclass(eq=False, slots=True)
-class Unmap:
+class MeasuredUnmap:
     """One shadow unmap within a notifier unmap of [canonical_ipa, +canonical_size).
 
     vm: its number; taken_bytes: of mappings that it took, needed_bytes: of those among them that
@@ -68,12 +68,12 @@ class Costs:
     def __init__(self) -> None:
         self.scopes = {"full": Cost(), "ranged": Cost()}
         self.refaults = {"full": Latency(), "ranged": Latency()}
-        self._open: set[Unmap] = set()
-        self._worst: list[tuple[int, int, Unmap]] = []
+        self._open: set[MeasuredUnmap] = set()
+        self._worst: list[tuple[int, int, MeasuredUnmap]] = []
         self._chunks: dict[str, list[int]] = {"full": [], "ranged": []}
         self._closed = 0
 
-    def opened(self, unmap: Unmap) -> None:
+    def opened(self, unmap: MeasuredUnmap) -> None:
         """All that it took is known."""
         cost = self.scopes[unmap.scope]
         cost.unmaps += 1
@@ -84,14 +84,14 @@ class Costs:
         else:
             cost.took_nothing += 1
 
-    def refaulted(self, unmap: Unmap, cost_ns: int) -> None:
+    def refaulted(self, unmap: MeasuredUnmap, cost_ns: int) -> None:
         """A fault has brought back some of it."""
         unmap.refaults += 1
         unmap.refault_ns += cost_ns
         if unmap.owed_bytes <= 0:
             self.close(unmap)
 
-    def close(self, unmap: Unmap) -> None:
+    def close(self, unmap: MeasuredUnmap) -> None:
         """No more of it is going to come back; for those still open: finish()."""
         if unmap not in self._open:
             return
@@ -120,7 +120,7 @@ class Costs:
         for scope in self.scopes:
             self._flush(scope)
 
-    def worst(self) -> list[Unmap]:
+    def worst(self) -> list[MeasuredUnmap]:
         """The dearest first; those that cost nothing are not there."""
         ordered = sorted(self._worst, key=lambda item: item[:2], reverse=True)
         return [unmap for _, _, unmap in ordered if unmap.refault_ns]

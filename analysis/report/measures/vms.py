@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from nvscope.analysis.interop.ranges import Ranges
 from nvscope.analysis.report.measures.latency import Latency
 from nvscope.analysis.report.measures.picture import Picture, draw
-from nvscope.analysis.report.measures.unmaps import Unmap
+from nvscope.analysis.report.measures.unmaps import MeasuredUnmap
 
 # Beyond these, rows are in the totals only, and the page says so.
 MAX_VMS = 64
@@ -29,7 +29,7 @@ class Shadow:
 
     address: int
     live: Ranges[int] = field(default_factory=Ranges)
-    owed: Ranges[Unmap] = field(default_factory=Ranges)
+    owed: Ranges[MeasuredUnmap] = field(default_factory=Ranges)
     entries: Ranges[int | None] = field(default_factory=Ranges)
     counts: Counter[str] = field(default_factory=Counter)
     peak_bytes: int = 0

@@ -18,7 +18,7 @@ from nvscope.analysis.model.variants import OF_KERNEL, VARIANTS, Variant
 from nvscope.analysis.validate.engine import Engine
 from nvscope.analysis.validate.subtrace import Traced, sub_traces
 from nvscope.probes.traces.events import About
-from nvscope.probes.traces.tracefile import Source, TraceError
+from nvscope.probes.traces.tracefile import TraceError, TraceSource
 
 CUT_SHORT = "the trace is not whole: {}"
 
@@ -45,7 +45,7 @@ class Part:
     rows: int = 0
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[Source]:
+    def opened(self) -> Iterator[TraceSource]:
         """Its rows. Raises TraceError."""
         if self.stored:
             yield stored.Share(self.path, self.stored)
@@ -74,7 +74,7 @@ def trace_part(part: Part, findings: Sequence[Finding]) -> list[Traced] | TraceE
 
 
 def judge(
-    source: Source, variant: Variant, share: Share = ALL, progress: Progress = silent
+    source: TraceSource, variant: Variant, share: Share = ALL, progress: Progress = silent
 ) -> Result:
     """Run a trace through the model once. Raises TraceError."""
     engine = Engine(source.about, variant, share)
@@ -88,7 +88,7 @@ def judge(
     return result
 
 
-def note_ending(result: Result, source: Source) -> None:
+def note_ending(result: Result, source: TraceSource) -> None:
     """Take in what the end of the file says: once all batches are read."""
     if not source.complete:
         why = CUT_SHORT.format(source.ending)
@@ -96,7 +96,7 @@ def note_ending(result: Result, source: Source) -> None:
         result.unknown.update((subject, why) for subject in SUBJECTS)
 
 
-def numbered(source: Source) -> Iterator[Numbered]:
+def numbered(source: TraceSource) -> Iterator[Numbered]:
     """A trace's batches, and where their rows are in it. Raises TraceError."""
     if isinstance(source, stored.Share):
         yield from source.numbered()

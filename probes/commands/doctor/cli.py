@@ -23,7 +23,7 @@ from nvscope.probes.errors import LackError
 from nvscope.probes.kernel.btf import KERNEL_BTF, Btf
 from nvscope.probes.kernel.features import ARCH, Roots
 from nvscope.probes.points.modes import COUNTS, MECHANISMS, TRACES
-from nvscope.probes.points.planning import Wanted as Planned
+from nvscope.probes.points.planning import PlanRequest as Planned
 from nvscope.probes.points.pointsfile import check
 from nvscope.probes.points.pointsfile.read import PointsFile
 
@@ -75,7 +75,7 @@ def doctor(
     if suggest:
         click.echo(suggesting.told(as_object), nl=False)
         return
-    wanted = Wanted(mechanisms or MECHANISMS, symbols, attach, strict, points_file)
+    wanted = DoctorOptions(mechanisms or MECHANISMS, symbols, attach, strict, points_file)
     named = [hook.symbol for hook in points_file.hooks.values()] if points_file else []
     facts = read_facts(symbols=[*symbols.values(), *named])
     found = diagnose(replace(facts, host=check.applied(points_file, facts.host)), wanted)
@@ -87,7 +87,7 @@ def doctor(
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DoctorOptions:
     """What the user asked for."""
 
     mechanisms: tuple[str, ...]
@@ -97,7 +97,7 @@ class Wanted:
     points_file: PointsFile | None = None
 
 
-def diagnose(facts: Facts, wanted: Wanted, roots: Roots | None = None) -> Diagnosis:
+def diagnose(facts: Facts, wanted: DoctorOptions, roots: Roots | None = None) -> Diagnosis:
     """What the facts mean for the exporter; where that is wanted and can work, by attaching."""
     told = [*checks(facts), *_points(facts, wanted, roots)]
     if wanted.attach and not any(check.state is State.LACK for check in told):
@@ -112,7 +112,7 @@ def diagnose(facts: Facts, wanted: Wanted, roots: Roots | None = None) -> Diagno
     return Diagnosis(facts.host, told, foreseen, strict=wanted.strict)
 
 
-def _points(facts: Facts, wanted: Wanted, roots: Roots | None) -> list[Check]:
+def _points(facts: Facts, wanted: DoctorOptions, roots: Roots | None) -> list[Check]:
     """Whether this kernel has what the points file names."""
     points = wanted.points_file
     if points is None or facts.host.btf_problem or facts.host.arch != ARCH:
@@ -127,7 +127,7 @@ def _points(facts: Facts, wanted: Wanted, roots: Roots | None) -> list[Check]:
     return [Check("points file", f"{points.name} {points.digest[:19]}", state, remedy)]
 
 
-def _attach(wanted: Wanted) -> tuple[tuple[Attachment, ...], list[Check]]:
+def _attach(wanted: DoctorOptions) -> tuple[tuple[Attachment, ...], list[Check]]:
     from nvscope.probes.points import loader  # bcc: only where it is asked for
 
     try:

@@ -12,7 +12,7 @@ from nvscope.probes.kernel.features import Roots
 from nvscope.probes.kernel.symbols import variants_in
 from nvscope.probes.points.catalog import BY_NAME, PROBE_POINTS, applicable
 from nvscope.probes.points.modes import COUNTS, FENTRY, TRACES
-from nvscope.probes.points.planning import Plans, Wanted
+from nvscope.probes.points.planning import PlanRequest, Plans
 from nvscope.probes.points.pointsfile import check
 from nvscope.probes.points.pointsfile.read import PointsFile
 from nvscope.probes.points.programs import Program
@@ -89,7 +89,7 @@ def forecast(
     for mode in (COUNTS, TRACES):
         found = applicable(kind, trace=mode.trace, has=btf.has_function)
         asked = (*found, *check.counted(points_file, mode), *symbols)
-        wanted = Wanted(list(dict.fromkeys(asked)), mechanisms, symbols, mode, catalog)
+        wanted = PlanRequest(list(dict.fromkeys(asked)), mechanisms, symbols, mode, catalog)
         plans = Plans(wanted, btf, lambda function: list(tracing.variants.get(function, ())))
         foreseen = {a.point: a for a in _foreseen(plans, tracing)} | foreseen
     return list(foreseen.values())

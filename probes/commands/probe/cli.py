@@ -133,10 +133,10 @@ def probe(
     require_apart(points_file, symbols)
     asked = Asked(_kind(name), _axes(name, by), vms)
     threshold_ns = max(1, round(threshold * 1e9)) if threshold else 0
-    from nvscope.probes.commands.probe.run import Wanted, run  # the help needs none of it
+    from nvscope.probes.commands.probe.run import ProbeOptions, run  # the help needs none of it
 
     run(
-        Wanted(
+        ProbeOptions(
             asked,
             duration,
             interval,

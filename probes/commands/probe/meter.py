@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from nvscope.probes.commands.probe.kinds import Kind
 from nvscope.probes.counts import durations
 from nvscope.probes.counts.snapshot import Durations, Snapshot, VmKey
-from nvscope.probes.vms.changes import Changes, Source
-from nvscope.probes.vms.vmnames import VmNames, matches
+from nvscope.probes.vms.changes import Changes, SnapshotSource
+from nvscope.probes.vms.names_seen import VmNames, matches
 
 # Values of the axes asked for, in their order -> durations.
 Groups = dict[tuple[str, ...], Durations]
@@ -49,7 +49,7 @@ class Meter:
     """Measures from now on. total: all intervals so far. Not for two threads."""
 
     def __init__(
-        self, source: Source, asked: Asked, revmap: str, names: VmNames | None = None
+        self, source: SnapshotSource, asked: Asked, revmap: str, names: VmNames | None = None
     ) -> None:
         self.asked = asked
         self.total = Interval()

@@ -18,7 +18,7 @@ from nvscope.probes.commands import session
 from nvscope.probes.commands.probe import result, running, text
 from nvscope.probes.commands.probe.meter import Asked, Interval, Meter
 from nvscope.probes.commands.probe.slow import SHOWN, Slow, SlowCalls, calls, key_of
-from nvscope.probes.commands.probe.view import LineView, LiveView, View, plain
+from nvscope.probes.commands.probe.view import LineView, LiveView, View, as_text
 from nvscope.probes.counts.snapshot import Attachment
 from nvscope.probes.errors import LackError
 from nvscope.probes.kernel import features
@@ -27,7 +27,7 @@ from nvscope.probes.points.catalog import BY_NAME, applicable, makes_sense
 from nvscope.probes.points.modes import Probing
 from nvscope.probes.points.pointsfile import check
 from nvscope.probes.points.pointsfile.read import PointsFile
-from nvscope.probes.vms.changes import Source
+from nvscope.probes.vms.changes import SnapshotSource
 from nvscope.probes.vms.identity import require_initial_pid_namespace
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ DRAIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ProbeOptions:
     """What the user asked for. duration, interval: seconds, duration None: until Ctrl-C;
     threshold_ns: 0: no slow calls; json_to, csv_to: a file, STDOUT, or None.
     """
@@ -61,7 +61,7 @@ class Wanted:
         return STDOUT in (self.json_to, self.csv_to)
 
 
-def run(wanted: Wanted) -> None:
+def run(wanted: ProbeOptions) -> None:
     """Measure, show it, write it. Raises LackError."""
     require_initial_pid_namespace()
     host = check.applied(wanted.points_file, features.read_host())
@@ -105,7 +105,7 @@ def _require_writable(path: str | None) -> None:
         raise LackError(f"cannot write {path}: no such folder, or no right to")
 
 
-def _load(wanted: Wanted, host: features.Host, has: Callable[[str], bool]) -> Loaded:
+def _load(wanted: ProbeOptions, host: features.Host, has: Callable[[str], bool]) -> Loaded:
     from nvscope.probes.points import loader  # the help and the errors above need no bcc
 
     kind = wanted.asked.kind
@@ -132,7 +132,7 @@ def _load(wanted: Wanted, host: features.Host, has: Callable[[str], bool]) -> Lo
     return loaded
 
 
-class Probed(Source, Protocol):
+class Probed(SnapshotSource, Protocol):
     """What is measured: probes.points.loader.Loaded."""
 
     attachments: tuple[Attachment, ...]
@@ -147,7 +147,7 @@ class Probed(Source, Protocol):
 class Run:
     """One run of an attached probe."""
 
-    def __init__(self, loaded: Probed, wanted: Wanted, host: features.Host) -> None:
+    def __init__(self, loaded: Probed, wanted: ProbeOptions, host: features.Host) -> None:
         self._loaded = loaded
         self._wanted = wanted
         self._host = host
@@ -236,7 +236,7 @@ class Run:
         return self._slow.take(new, self._meter.names, self._unix_ahead_ns)
 
     def _summary(self) -> None:
-        shown = plain(self._console, text.summary(self._wanted.asked, self._meter.total))
+        shown = as_text(self._console, text.summary(self._wanted.asked, self._meter.total))
         click.echo(shown, err=self._wanted.stdout_taken, nl=False)
 
     def _write(self, path: str) -> None:

@@ -14,7 +14,7 @@ from nvscope.probes.counts import decode
 from nvscope.probes.counts.decode import SlowCall
 from nvscope.probes.counts.snapshot import VmKey
 from nvscope.probes.vms.names import clean
-from nvscope.probes.vms.vmnames import VmNames, matches
+from nvscope.probes.vms.names_seen import VmNames, matches
 
 _HEXADECIMAL = frozenset({"canonical_ipa", "nested_ipa", "mmu", "size"})
 _ADDRESS_BYTES = 8

@@ -71,7 +71,7 @@ class LineView:
         pass
 
 
-def plain(console: Console, shown: RenderableType) -> str:
+def as_text(console: Console, shown: RenderableType) -> str:
     """As the console would print it: to be written by other means, that know of closed pipes."""
     with console.capture() as captured:
         console.print(shown)

@@ -59,7 +59,7 @@ def size_bytes(text: str) -> int:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RecordOptions:
     """What the user asked for. output: None is standard output; force: overwrite files."""
 
     output: Path | None
@@ -145,7 +145,9 @@ def record(
     require_apart(points_file, symbols)
     buffer_bytes = int(buffer) << 20
     by = mechanisms or MECHANISMS
-    run(Wanted(path, force, duration, limits, by, symbols, strict, buffer_bytes, points_file))
+    run(
+        RecordOptions(path, force, duration, limits, by, symbols, strict, buffer_bytes, points_file)
+    )
 
 
 def _limits(count: int | None, file_bytes: int | None, file_seconds: float | None) -> Limits:
@@ -170,7 +172,7 @@ def _check_output(path: Path | None, limits: Limits, force: bool) -> None:
         raise LackError(f"cannot write {first}: no such folder, or no right to")
 
 
-def run(wanted: Wanted) -> None:
+def run(wanted: RecordOptions) -> None:
     """Attach, record until it is time to stop, detach."""
     require_initial_pid_namespace()
     console = Console(stderr=True)
@@ -193,7 +195,7 @@ def run(wanted: Wanted) -> None:
             _summary(recorder.progress, wanted, console)
 
 
-def _load(wanted: Wanted) -> Loaded:
+def _load(wanted: RecordOptions) -> Loaded:
     from nvscope.probes.points import loader  # the help and the errors above need no bcc
 
     return loader.load(
@@ -205,7 +207,7 @@ def _load(wanted: Wanted) -> Loaded:
     )
 
 
-def _recorder(loaded: Loaded, host: features.Host, wanted: Wanted) -> Recorder:
+def _recorder(loaded: Loaded, host: features.Host, wanted: RecordOptions) -> Recorder:
     from nvscope.probes.commands.record.recorder import Recorder
 
     def open_next(number: int) -> IO[bytes]:
@@ -216,7 +218,7 @@ def _recorder(loaded: Loaded, host: features.Host, wanted: Wanted) -> Recorder:
     )
 
 
-def open_output(wanted: Wanted, number: int) -> IO[bytes]:
+def open_output(wanted: RecordOptions, number: int) -> IO[bytes]:
     """The stream for the file of that number, from 1 on. Raises LackError."""
     from nvscope.probes.commands.record.recorder import rotated
 
@@ -292,7 +294,7 @@ def _lost(progress: Progress) -> str:
     return f"{sum(progress.lost.values()):,} lost ({causes})"
 
 
-def _summary(progress: Progress, wanted: Wanted, console: Console) -> None:
+def _summary(progress: Progress, wanted: RecordOptions, console: Console) -> None:
     where = "standard output" if wanted.output is None else str(wanted.output)
     files = f" ({progress.files} files)" if progress.files > 1 else ""
     notice(
@@ -303,6 +305,6 @@ def _summary(progress: Progress, wanted: Wanted, console: Console) -> None:
         click.echo("nvscope: a larger --buffer loses less", err=True)
 
 
-def _cut_short(error: OSError, progress: Progress, wanted: Wanted) -> str:
+def _cut_short(error: OSError, progress: Progress, wanted: RecordOptions) -> str:
     where = "standard output" if wanted.output is None else str(wanted.output)
     return f"{where}: {error.strerror}; what was written before that is readable"

@@ -21,7 +21,7 @@ FLUSH_SECONDS = 1.0  # what a crash can cost
 FLUSH_ROWS = 1 << 16
 
 
-class Source(Protocol):
+class EventSource(Protocol):
     """What is recorded: probes.points.loader.Loaded."""
 
     armed_ns: int
@@ -87,7 +87,7 @@ class Recorder:
 
     def __init__(
         self,
-        source: Source,
+        source: EventSource,
         open_next: Callable[[int], IO[bytes]],
         about: About,
         limits: Limits,

@@ -28,7 +28,7 @@ WAYS = ("pageout", "reclaim", "ksm")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class StormOptions:
     """What the user asked for. rate: calls per second; duration: seconds, None: until Ctrl-C."""
 
     vm: str
@@ -83,10 +83,10 @@ def command(yes: bool, dry_run: bool, as_object: bool, **wanted: object) -> None
 
     Exit codes: 0 done, 2 wrong usage, 3 the host lacks something (root, swap, a cgroup, KSM).
     """
-    run(Wanted(**wanted), yes=yes, dry_run=dry_run, as_object=as_object)  # type: ignore[arg-type]
+    run(StormOptions(**wanted), yes=yes, dry_run=dry_run, as_object=as_object)  # type: ignore[arg-type]
 
 
-def run(wanted: Wanted, *, yes: bool, dry_run: bool, as_object: bool) -> None:
+def run(wanted: StormOptions, *, yes: bool, dry_run: bool, as_object: bool) -> None:
     """Find the VM, say what will be done, ask, do it, and tell what came of it."""
     if os.geteuid() != 0:
         raise LackError("only root may take memory from other processes: run as root")
@@ -105,7 +105,7 @@ def run(wanted: Wanted, *, yes: bool, dry_run: bool, as_object: bool) -> None:
         _tell(wanted, vm, tally, as_object)
 
 
-def _tell(wanted: Wanted, vm: Vm, tally: Tally, as_object: bool) -> None:
+def _tell(wanted: StormOptions, vm: Vm, tally: Tally, as_object: bool) -> None:
     if tally.ended:
         click.echo("nvscope: the VM has ended", err=True)
     said = {"vm": vm.label, "pid": vm.pid, "way": wanted.way, **tally.as_json()}
@@ -125,7 +125,7 @@ def _while_somebody_reads() -> Iterator[None]:
             os.dup2(nowhere, stream.fileno())
 
 
-def make(wanted: Wanted, vm: Vm) -> Way:
+def make(wanted: StormOptions, vm: Vm) -> Way:
     """The way that was asked for. Raises LackError where it cannot work here."""
     if wanted.way == "reclaim":
         return Reclaim(vm.pid, wanted.pages)
@@ -135,7 +135,7 @@ def make(wanted: Wanted, vm: Vm) -> Way:
     return Pageout(vm.pid, memory, wanted.pages, wanted.seed)
 
 
-def plan(wanted: Wanted, vm: Vm, way: Way) -> Iterator[str]:
+def plan(wanted: StormOptions, vm: Vm, way: Way) -> Iterator[str]:
     """What will be done, in lines."""
     uuid = f", uuid {vm.uuid}" if vm.uuid else ""
     yield f"VM {vm.label} (pid {vm.pid}{uuid})"

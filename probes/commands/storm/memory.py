@@ -27,7 +27,7 @@ _ENTRY_BYTES, _PRESENT = 8, 63
 
 
 @dataclass(frozen=True)
-class Mapping:
+class GuestMapping:
     """A mapping of a process; name: its file, "" for anonymous memory; flags: of VmFlags."""
 
     start: int
@@ -41,7 +41,7 @@ class Mapping:
         return self.size_bytes // PAGE_BYTES
 
 
-def guest_memory(smaps: str) -> list[Mapping]:
+def guest_memory(smaps: str) -> list[GuestMapping]:
     """Those mappings of a VMM that are its guest's RAM, largest first; none if none looks like it.
 
     Large and writable, and no file's: where there are some that a fork leaves out, those alone.
@@ -52,7 +52,7 @@ def guest_memory(smaps: str) -> list[Mapping]:
     return [m for m in found if m.size_bytes * _SMALLEST_PART >= found[0].size_bytes]
 
 
-def read_guest_memory(pid: int, proc: Path = Path("/proc")) -> list[Mapping]:
+def read_guest_memory(pid: int, proc: Path = Path("/proc")) -> list[GuestMapping]:
     """The guest's RAM in a process. Raises LackError where it cannot be told."""
     try:
         found = guest_memory((proc / str(pid) / "smaps").read_text(errors="replace"))
@@ -71,8 +71,8 @@ def present(pagemap: Path, start: int, pages: int) -> int:
     return sum(entry >> _PRESENT for entry in entries)
 
 
-def _mappings(smaps: str) -> list[Mapping]:
-    found: list[Mapping] = []
+def _mappings(smaps: str) -> list[GuestMapping]:
+    found: list[GuestMapping] = []
     head: re.Match[str] | None = None
     for line in smaps.splitlines():
         if line.startswith("VmFlags:") and head:
@@ -82,7 +82,7 @@ def _mappings(smaps: str) -> list[Mapping]:
     return found
 
 
-def _mapping(head: re.Match[str], flags: frozenset[str]) -> list[Mapping]:
+def _mapping(head: re.Match[str], flags: frozenset[str]) -> list[GuestMapping]:
     start, end, permissions, inode, name = head.groups()
     anonymous = inode == "0" and not name.startswith("[")
     named = name.startswith("[anon:")
@@ -91,4 +91,4 @@ def _mapping(head: re.Match[str], flags: frozenset[str]) -> list[Mapping]:
     if not (anonymous or named or name.startswith(_MEMORY_FILES) or HUGETLB in flags):
         return []
     first = int(start, 16)
-    return [Mapping(first, int(end, 16) - first, name, flags)]
+    return [GuestMapping(first, int(end, 16) - first, name, flags)]

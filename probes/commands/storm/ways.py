@@ -15,7 +15,7 @@ from nvscope.probes.commands.storm.memory import (
     LOCKED,
     MERGEABLE,
     PAGE_BYTES,
-    Mapping,
+    GuestMapping,
     present,
 )
 from nvscope.probes.commands.storm.switch import Switch
@@ -45,7 +45,12 @@ class Pageout:
     """
 
     def __init__(
-        self, pid: int, memory: Sequence[Mapping], pages: int, seed: int | None, proc: Path = PROC
+        self,
+        pid: int,
+        memory: Sequence[GuestMapping],
+        pages: int,
+        seed: int | None,
+        proc: Path = PROC,
     ) -> None:
         _require_swap(proc / "swaps")
         self._memory = [m for m in memory if not {LOCKED, HUGETLB} & m.flags]
@@ -126,7 +131,7 @@ class Ksm:
     """
 
     def __init__(
-        self, pid: int, memory: Sequence[Mapping], proc: Path = PROC, ksm: Path = KSM
+        self, pid: int, memory: Sequence[GuestMapping], proc: Path = PROC, ksm: Path = KSM
     ) -> None:
         if not (ksm / "run").is_file():
             raise LackError("this kernel has no KSM: it needs CONFIG_KSM, or use another --way")
@@ -185,6 +190,6 @@ def _members(folder: Path) -> int:
     return len(pids)
 
 
-def _described(mapping: Mapping) -> str:
+def _described(mapping: GuestMapping) -> str:
     what = mapping.name or "anonymous"
     return f"{mapping.size_bytes >> 20} MiB at {mapping.start:#x} ({what})"

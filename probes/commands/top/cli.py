@@ -23,10 +23,10 @@ from nvscope.probes.commands.options import (
     symbols_option,
 )
 from nvscope.probes.commands.points_option import points_option, require_apart
-from nvscope.probes.commands.probe.view import plain
+from nvscope.probes.commands.probe.view import as_text
 from nvscope.probes.commands.top.rates import SORTS, cells, rates
-from nvscope.probes.commands.top.topscreen import Screen
-from nvscope.probes.commands.top.topview import Frame, State, screen, visible
+from nvscope.probes.commands.top.screen import Screen
+from nvscope.probes.commands.top.view import Frame, State, screen, visible
 from nvscope.probes.kernel import features
 from nvscope.probes.points.modes import MECHANISMS
 from nvscope.probes.points.pointsfile import check
@@ -35,7 +35,7 @@ from nvscope.probes.vms.changes import Changes
 from nvscope.probes.vms.identity import require_initial_pid_namespace
 
 if TYPE_CHECKING:
-    from nvscope.probes.vms.changes import Source
+    from nvscope.probes.vms.changes import SnapshotSource
 
 _EXAMPLES = """\b
 Examples:
@@ -48,7 +48,7 @@ Examples:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TopOptions:
     """What the user asked for. interval: seconds; count: of frames, None: until told to stop."""
 
     state: State
@@ -110,12 +110,12 @@ def top(
         raise click.UsageError("--once is --count 1: give one of them")
     require_apart(points_file, symbols)
     state = State(sort=sort, reverse=reverse, filter=wanted)
-    shown = Wanted(state, interval, 1 if once else count, as_json)
+    shown = TopOptions(state, interval, 1 if once else count, as_json)
     run(shown, mechanisms or MECHANISMS, symbols, strict, points_file)
 
 
 def run(
-    wanted: Wanted,
+    wanted: TopOptions,
     mechanisms: tuple[str, ...],
     symbols: dict[str, str],
     strict: bool,
@@ -136,7 +136,7 @@ def run(
         show(loaded, host, wanted)
 
 
-def show(source: Source, host: features.Host, wanted: Wanted) -> None:
+def show(source: SnapshotSource, host: features.Host, wanted: TopOptions) -> None:
     """Frame after frame, on a screen of its own if there is a terminal."""
     console = Console()
     look = frames(Changes(source, cells(host.revmap)))
@@ -152,7 +152,7 @@ def show(source: Source, host: features.Host, wanted: Wanted) -> None:
             if wanted.json:
                 click.echo(json.dumps(as_dict(frame, host, wanted.state)))
             else:
-                click.echo(plain(console, screen(frame, wanted.state, keys=False)), nl=False)
+                click.echo(as_text(console, screen(frame, wanted.state, keys=False)), nl=False)
 
 
 def as_dict(frame: Frame, host: features.Host, state: State) -> dict[str, Any]:

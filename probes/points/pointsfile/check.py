@@ -13,11 +13,11 @@ from nvscope.probes.kernel.features import Host
 from nvscope.probes.points import programs
 from nvscope.probes.points.catalog import BY_NAME
 from nvscope.probes.points.modes import Mode
-from nvscope.probes.points.planning import Wanted
+from nvscope.probes.points.planning import PlanRequest
 from nvscope.probes.points.pointsfile.read import PointsFile
 
 
-def problems(points: PointsFile, btf: Btf, wanted: Wanted) -> Iterator[str]:
+def problems(points: PointsFile, btf: Btf, wanted: PlanRequest) -> Iterator[str]:
     """Why hooks of the file cannot be had here: a line each, with what there is instead."""
     if points.broken and not btf.has_member("kvm_s2_mmu", points.broken):
         yield (
@@ -35,7 +35,7 @@ def problems(points: PointsFile, btf: Btf, wanted: Wanted) -> Iterator[str]:
             yield why if f"[{name}]" in why else f"{hook.where}: {why}"
 
 
-def require(points: PointsFile | None, btf: Btf, wanted: Wanted) -> None:
+def require(points: PointsFile | None, btf: Btf, wanted: PlanRequest) -> None:
     """Raise LackError, one line, unless this kernel has all that the file names and is wanted."""
     for problem in problems(points, btf, wanted) if points else ():
         raise LackError(problem)

@@ -15,7 +15,7 @@ from typing import Any
 
 from nvscope.probes.config import file
 from nvscope.probes.errors import InputError
-from nvscope.probes.kernel.symbols import plain
+from nvscope.probes.kernel.symbols import without_suffix
 from nvscope.probes.points.catalog import BY_NAME, Case, Hook, Member, ProbePoint
 from nvscope.probes.points.pointsfile.keys import BASES, CASES, ENDS, KEYS, KINDS, SWITCHES, Key
 from nvscope.probes.points.reach import RETURN, Given, parsed
@@ -123,7 +123,7 @@ class _Table:
         symbol = self._symbol()
         self._require_known()
         known = {hook.symbol: hook for hook in BY_NAME[self._point].hooks}
-        base = known.get(plain(symbol), BY_NAME[self._point].hooks[0])
+        base = known.get(without_suffix(symbol), BY_NAME[self._point].hooks[0])
         given = {self._keys[key].name: self._given(key) for key in self._said if key in self._keys}
         flags = {**base.flags, **self._flags()}
         if "REASON" in base.values and "REASON" not in given and symbol not in known:

@@ -1,4 +1,4 @@
-"""`nvscope completion`: real shells complete with what it prints, and without importing a wing."""
+"""`nvscope completion`: real shells complete with what it prints, and import no subpackage."""
 
 from __future__ import annotations
 
@@ -106,8 +106,8 @@ def test_commands_are_completed_without_importing_them(folder: Path) -> None:
     )
     *offered, modules = done.stdout.splitlines()
     assert offered == [f"plain,{name}" for name in sorted(SUBCOMMANDS)]
-    wings = ("nvscope.analysis", "nvscope.exporter", "nvscope.lab", "nvscope.probes.")
-    ours = {name for name in modules.split() if name.startswith(wings)}
+    subpackages = ("nvscope.analysis", "nvscope.exporter", "nvscope.lab", "nvscope.probes.")
+    ours = {name for name in modules.split() if name.startswith(subpackages)}
     assert ours <= {"nvscope.probes.errors"}
 
 

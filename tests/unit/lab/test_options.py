@@ -107,7 +107,7 @@ def test_options_that_do_not_go_together(options: list[str], said: str, tmp_path
 
 
 def test_a_word_is_a_whole_subject(tmp_path: Path) -> None:
-    assert Subject().plain
-    assert not Subject(source=tmp_path).plain
+    assert Subject().is_named
+    assert not Subject(source=tmp_path).is_named
     with pytest.raises(InputError):
         Subject("6.18", source=tmp_path)

@@ -1,4 +1,4 @@
-"""The arrows between the wings run one way."""
+"""The arrows between the subpackages run one way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# Wing -> the wings that it may import; what is not named here it may not.
+# Subpackage -> the subpackages that it may import; what is not named here it may not.
 MAY_USE = {
     "probes": set(),
     "exporter": {"probes"},
@@ -28,30 +28,30 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def wings_used(path: Path) -> set[str]:
+def subpackages_used(path: Path) -> set[str]:
     parts = (name.split(".") for name in imports(path))
     return {part[1] for part in parts if part[0] == "nvscope" and len(part) > 1} & set(MAY_USE)
 
 
-@pytest.mark.parametrize("wing", MAY_USE)
-def test_a_wing_uses_only_what_it_may(wing: str) -> None:
-    files = sorted((ROOT / wing).rglob("*.py"))
+@pytest.mark.parametrize("subpackage", MAY_USE)
+def test_a_subpackage_uses_only_what_it_may(subpackage: str) -> None:
+    files = sorted((ROOT / subpackage).rglob("*.py"))
     assert files
     for path in files:
-        assert wings_used(path) <= MAY_USE[wing] | {wing}, path
+        assert subpackages_used(path) <= MAY_USE[subpackage] | {subpackage}, path
 
 
-def test_the_command_knows_the_wings_by_name_only() -> None:
+def test_the_command_knows_the_subpackages_by_name_only() -> None:
     for path in sorted((ROOT / "nvscope").glob("*.py")):
-        assert wings_used(path) <= {"probes"}, path
+        assert subpackages_used(path) <= {"probes"}, path
         used = {name for name in imports(path) if name.startswith("nvscope.probes")}
         assert all(name.startswith("nvscope.probes.errors") for name in used), path
 
 
-@pytest.mark.parametrize("wing", ["nvscope", *MAY_USE])
-def test_a_folder_of_modules_is_a_package(wing: str) -> None:
+@pytest.mark.parametrize("subpackage", ["nvscope", *MAY_USE])
+def test_a_folder_of_modules_is_a_package(subpackage: str) -> None:
     """setup.py finds it by that; the editable install would do without."""
-    folders = {path.parent for path in (ROOT / wing).rglob("*.py")}
+    folders = {path.parent for path in (ROOT / subpackage).rglob("*.py")}
     assert folders
     assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
 
@@ -87,26 +87,26 @@ FOLDERS = [
 ]
 
 
-@pytest.mark.parametrize(("wing", "folder", "may_use"), FOLDERS)
-def test_a_folder_uses_only_what_it_may(wing: str, folder: str, may_use: set[str]) -> None:
-    files = sorted((ROOT / wing / folder).rglob("*.py"))
+@pytest.mark.parametrize(("subpackage", "folder", "may_use"), FOLDERS)
+def test_a_folder_uses_only_what_it_may(subpackage: str, folder: str, may_use: set[str]) -> None:
+    files = sorted((ROOT / subpackage / folder).rglob("*.py"))
     assert files
     for path in files:
         parts = (name.split(".") for name in imports(path))
-        used = {part[2] for part in parts if part[:2] == ["nvscope", wing] and part[2:]}
+        used = {part[2] for part in parts if part[:2] == ["nvscope", subpackage] and part[2:]}
         assert used <= may_use | {folder}, path
 
 
-@pytest.mark.parametrize(("wing", "uses"), [("analysis", OF_ANALYSIS), ("probes", OF_PROBES)])
-def test_every_folder_is_among_them(wing: str, uses: dict[str, set[str]]) -> None:
-    assert {path.parent.name for path in (ROOT / wing).glob("*/__init__.py")} == set(uses)
+@pytest.mark.parametrize(("subpackage", "uses"), [("analysis", OF_ANALYSIS), ("probes", OF_PROBES)])
+def test_every_folder_is_among_them(subpackage: str, uses: dict[str, set[str]]) -> None:
+    assert {path.parent.name for path in (ROOT / subpackage).glob("*/__init__.py")} == set(uses)
 
 
 def test_bcc_is_imported_in_one_file_only() -> None:
     users = [
         path.relative_to(ROOT).as_posix()
-        for wing in MAY_USE
-        for path in (ROOT / wing).rglob("*.py")
+        for subpackage in MAY_USE
+        for path in (ROOT / subpackage).rglob("*.py")
         if any(name.split(".")[0] == "bcc" for name in imports(path))
     ]
     assert users == ["probes/points/module.py"]

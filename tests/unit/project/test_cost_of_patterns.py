@@ -53,8 +53,8 @@ AFTER = ["", "!"]
 
 def patterns() -> Iterator[tuple[str, Callable[[str], object]]]:
     """Each pattern's name, and the way in which it is used."""
-    for wing in ("analysis", "probes"):
-        sources = {path: path.read_text() for path in sorted((ROOT / wing).rglob("*.py"))}
+    for subpackage in ("analysis", "probes"):
+        sources = {path: path.read_text() for path in sorted((ROOT / subpackage).rglob("*.py"))}
         for path in (path for path, source in sources.items() if "re.compile(" in source):
             name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
             for key, value in vars(importlib.import_module(f"nvscope.{name}")).items():

@@ -17,13 +17,13 @@ import nvscope.lab
 import nvscope.probes
 
 COMMAND = Path(nvscope.cli.__file__).parent
-WINGS = (nvscope.probes, nvscope.exporter, nvscope.analysis, nvscope.lab)
+SUBPACKAGES = (nvscope.probes, nvscope.exporter, nvscope.analysis, nvscope.lab)
 
 
 def modules() -> Iterator[str]:
     yield from (f"nvscope.{path.stem}" for path in COMMAND.glob("*.py") if path.stem[0] != "_")
-    for wing in WINGS:
-        for found in pkgutil.walk_packages(wing.__path__, f"{wing.__name__}."):
+    for subpackage in SUBPACKAGES:
+        for found in pkgutil.walk_packages(subpackage.__path__, f"{subpackage.__name__}."):
             yield found.name
 
 

@@ -99,12 +99,12 @@ def test_one_group_is_its_own_total(tmp_path: Path) -> None:
         (["lost > 0"], 0),
         (["lost > 1x", "count > 1x", "count < 1x"], 0),
         (["vm=beta: p99 > 0.9x"], 0),  # in doubt
-        (["vm=beta: p99 > 0.9x", "--strict"], 1),
-        (["vm=beta: p99 > 1.1x", "--strict"], 0),
+        (["vm=beta: p99 > 0.9x", "--by-estimate"], 1),
+        (["vm=beta: p99 > 1.1x", "--by-estimate"], 0),
     ],
 )
 def test_conditions(off: Path, on: Path, conditions: list[str], code: int) -> None:
-    words = [w for c in conditions for w in ([c] if c == "--strict" else ["--fail-if", c])]
+    words = [w for c in conditions for w in ([c] if c == "--by-estimate" else ["--fail-if", c])]
     result = invoke(off, on, *words)
     assert result.exit_code == code, result.output
     assert ("FAILED: " in result.stdout) == bool(code)
@@ -112,13 +112,13 @@ def test_conditions(off: Path, on: Path, conditions: list[str], code: int) -> No
     assert found["failed"] == bool(code) == any(each["failed"] for each in found["conditions"])
 
 
-def test_no_calls_prove_nothing_unless_strict(tmp_path: Path) -> None:
+def test_no_calls_prove_nothing_unless_by_estimate(tmp_path: Path) -> None:
     a, b = write(tmp_path / "a", {}), write(tmp_path / "b", {})
     assert invoke(a, b, "--fail-if", "p99 > 1.1x").exit_code == 0
-    strict = invoke(a, b, "--fail-if", "p99 > 1.1x", "--strict")
-    assert strict.exit_code == 1
-    assert "FAILED: p99 > 1.1x, total: - (0 … ∞), in doubt" in strict.stdout
-    assert f"{a}: no calls" in strict.stderr
+    by_estimate = invoke(a, b, "--fail-if", "p99 > 1.1x", "--by-estimate")
+    assert by_estimate.exit_code == 1
+    assert "FAILED: p99 > 1.1x, total: - (0 … ∞), in doubt" in by_estimate.stdout
+    assert f"{a}: no calls" in by_estimate.stderr
 
 
 def test_groups_of_one_run_only_are_said(off: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nvscope.analysis.compare.conditions import DOUBT, NO, YES, Condition, parse
-from nvscope.analysis.compare.metrics import UNITS, Estimate, Row
+from nvscope.analysis.compare.metrics import UNITS, Estimate, MetricRow
 from tests.unit.analysis.profiles import PROFILE
 
 
@@ -104,9 +104,9 @@ def test_what_is_written_is_read(
     assert found.limit == float(str(limit))
 
 
-def row(value: float, low: float, high: float) -> Row:
+def row(value: float, low: float, high: float) -> MetricRow:
     nothing = Estimate(math.nan, 0, math.inf)
-    return Row("p99", nothing, nothing, nothing, Estimate(value, low, high))
+    return MetricRow("p99", nothing, nothing, nothing, Estimate(value, low, high))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nvscope.analysis.compare.measure import compare
-from nvscope.analysis.compare.metrics import QUANTILES, UNITS, Estimate, Plan, Row
+from nvscope.analysis.compare.metrics import QUANTILES, UNITS, Estimate, MetricRow, Plan
 from nvscope.analysis.compare.resample import Resamples, rate, ratio
 from nvscope.analysis.compare.runs import Group, Run
 from nvscope.probes.counts.snapshot import SLOTS, Durations
@@ -68,7 +68,7 @@ FEW_CALLS = {
 }
 
 
-def experiments(a: Known, b: Known, calls: int) -> list[tuple[Row, ...]]:
+def experiments(a: Known, b: Known, calls: int) -> list[tuple[MetricRow, ...]]:
     rng = np.random.default_rng(20261126)
     return [
         compare(group(a.sample(rng, calls)), group(b.sample(rng, calls)), (RUN, RUN), PLAN)
@@ -76,7 +76,9 @@ def experiments(a: Known, b: Known, calls: int) -> list[tuple[Row, ...]]:
     ]
 
 
-def covered(found: list[tuple[Row, ...]], metric: str, a: float, b: float) -> dict[str, float]:
+def covered(
+    found: list[tuple[MetricRow, ...]], metric: str, a: float, b: float
+) -> dict[str, float]:
     """The share of experiments whose interval holds the truth, of each part of a row."""
     rows = [row for rows in found for row in rows if row.metric == metric]
     truths = {"a": a, "b": b, "difference": b - a, "ratio": b / a}

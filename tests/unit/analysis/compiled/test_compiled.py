@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nvscope.analysis.compiled.held import Holder
+from nvscope.analysis.compiled.migration import Migration
 from nvscope.analysis.model.variants import OF_KERNEL, VARIANTS
 from nvscope.analysis.validate import engine as engines
 from nvscope.analysis.validate.engine import Engine
@@ -33,7 +33,7 @@ PERIODS = settings(PROFILE, max_examples=PROFILE.max_examples // 4)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """VMs are held at the first occasion, and again at once."""
     monkeypatch.setattr("nvscope.analysis.compiled.compiled.PIECE", 1)
-    monkeypatch.setattr("nvscope.analysis.compiled.held._REST", 1)
+    monkeypatch.setattr("nvscope.analysis.compiled.migration._REST", 1)
 
 
 def state_of(engine: Engine) -> Any:
@@ -351,14 +351,14 @@ def test_states_that_are_not_plain_stay(monkeypatch: pytest.MonkeyPatch) -> None
     odd[1].fault(VM, M1, BLOCK + PAGE, BLOCK + PAGE, BLOCK)
     odd[2].fault(VM, M1, BLOCK, BLOCK, PAGE, fails=True)
     held = 0
-    real = Holder._hold
+    real = Migration._hold
 
-    def counted(self: Holder, vm: Any, moved: Any) -> None:
+    def counted(self: Migration, vm: Any, moved: Any) -> None:
         nonlocal held
         held += any(map(len, moved))
         real(self, vm, moved)
 
-    monkeypatch.setattr(Holder, "_hold", counted)
+    monkeypatch.setattr(Migration, "_hold", counted)
     for kernel in odd:
         for page in PAGES[:3]:
             kernel.fault(VM, M2, page, page, PAGE)

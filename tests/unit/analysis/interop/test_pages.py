@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from nvscope.analysis.interop.files import pages, thrift
 from nvscope.analysis.interop.files.pages import Footer, PageError
-from nvscope.analysis.interop.files.parquet import Source, said_of
+from nvscope.analysis.interop.files.parquet import ParquetSource, said_of
 from nvscope.analysis.interop.files.thrift import Cursor, ThriftError
 from nvscope.probes.traces import tracefile
 from nvscope.probes.traces.events import About, Event
@@ -72,7 +72,7 @@ def one_page(word: str, rows: int, **how: Any) -> bytes:
 
 
 def read(path: Path) -> int:
-    source = Source(path)
+    source = ParquetSource(path)
     try:
         return sum(batch.num_rows for batch in source.batches())
     finally:
@@ -155,14 +155,14 @@ def test_what_other_tools_write_is_read(tmp_path: Path) -> None:
         stream, made = io.BytesIO(), there.replace_schema_metadata(SAID)
         pq.write_table(made, stream, row_group_size=300, **{"compression": "zstd"} | how)
         (tmp_path / "in").write_bytes(stream.getvalue())
-        source = Source(tmp_path / "in")
+        source = ParquetSource(tmp_path / "in")
         assert [row for batch in source.batches() for row in events(batch)] == rows, how
         source.close()
 
 
 def test_long_words_are_cut(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(file(table(9, "é" * 5000)))
-    source = Source(tmp_path / "in")
+    source = ParquetSource(tmp_path / "in")
     (batch,) = source.batches()
     assert batch["vm"][8].as_py() == "é" * tracefile.MAX_WORD
     source.close()

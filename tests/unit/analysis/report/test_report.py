@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from nvscope.analysis.interop.sources import open_source
 from nvscope.analysis.judging.findings import Finding, Result, StateView
-from nvscope.analysis.judging.watched import Book
+from nvscope.analysis.judging.vm_state import ResultSink
 from nvscope.analysis.report import verdicts
 from nvscope.analysis.report.cli import report
 from nvscope.analysis.report.measures.gather import Findings, gather
@@ -268,7 +268,7 @@ def test_verdicts_of_the_validator() -> None:
     assert said[3].text.endswith("no <model> knows it")
     for _ in range(9):
         result.take(Finding("safety", 6, event, 0x7, "none left", "<1> left", StateView()))
-    Book(result, lambda row: event).unjudged("events were lost", "safety", "fallback")
+    ResultSink(result, lambda row: event).unjudged("events were lost", "safety", "fallback")
     said = verdicts.verdicts(result)
     answers = ["violation", "unknown", "pass", "not judged", "2", "unknown"]
     assert [v.answer for v in said] == answers

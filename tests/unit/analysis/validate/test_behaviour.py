@@ -45,7 +45,7 @@ HIDDEN = About(revmap="tracking", probes={"shadow_map": "fentry f", "shadow_unma
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """VMs are held by the compiled loop at the first occasion, and again at once."""
     monkeypatch.setattr("nvscope.analysis.compiled.compiled.PIECE", 1)
-    monkeypatch.setattr("nvscope.analysis.compiled.held._REST", 1)
+    monkeypatch.setattr("nvscope.analysis.compiled.migration._REST", 1)
 
 
 def modelled(rows: Events, revmap: str) -> Result:

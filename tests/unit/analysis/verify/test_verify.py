@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nvscope.analysis.interop.sources import batched
-from nvscope.analysis.judging.watched import AFTER_LOSS, OTHER_MMUS
+from nvscope.analysis.judging.vm_state import AFTER_LOSS, OTHER_MMUS
 from nvscope.analysis.verify import compared as words
 from nvscope.analysis.verify.compared import CHANGING, DIFFERS, EQUAL, UNKNOWN, VmResult, compared
 from nvscope.analysis.verify.debugfs import NO_PTDUMP, Shown

@@ -9,11 +9,11 @@ import pytest
 from nvscope.lab import complaints
 from nvscope.lab.kernel import build, config, tools
 from nvscope.lab.kernel import selftests as programs
-from nvscope.lab.kernel.source import Source
+from nvscope.lab.kernel.source import SourceTree
 from nvscope.lab.remote import GuestError
 from nvscope.lab.runs import selftests
 
-SOURCE = Source(Path("/nowhere"), "7.3.4")
+SOURCE = SourceTree(Path("/nowhere"), "7.3.4")
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from nvscope.cli import main
 from nvscope.lab import assets, running
 from nvscope.lab.kernel import archive, initramfs, names, packaged, unpack
-from nvscope.lab.kernel.names import Release, Wanted
+from nvscope.lab.kernel.names import Release, WantedRelease
 from nvscope.lab.machine import Machine
 from nvscope.lab.runs import demo
 from nvscope.lab.setup import host
@@ -107,14 +107,14 @@ def lab(*arguments: str) -> Result:
 @pytest.mark.parametrize(
     ("word", "expected"),
     [
-        ("stock", Wanted(())),
-        ("6.18", Wanted((6, 18))),
-        ("6.18-16k", Wanted((6, 18), "16k")),
-        ("7.0.13-rt", Wanted((7, 0, 13), "rt")),
-        ("7.3-cloud", Wanted((7, 3), "cloud")),
+        ("stock", WantedRelease(())),
+        ("6.18", WantedRelease((6, 18))),
+        ("6.18-16k", WantedRelease((6, 18), "16k")),
+        ("7.0.13-rt", WantedRelease((7, 0, 13), "rt")),
+        ("7.3-cloud", WantedRelease((7, 3), "cloud")),
     ],
 )
-def test_words(word: str, expected: Wanted) -> None:
+def test_words(word: str, expected: WantedRelease) -> None:
     assert names.wanted(word) == expected
     assert str(expected) == word
 

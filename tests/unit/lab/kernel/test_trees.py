@@ -320,7 +320,7 @@ def test_a_patch_does_not_leave_the_tree(linux: Path, patch: Path, tmp_path: Pat
 
 
 def test_our_patches_are_for_our_source_alone(linux: Path, patch: Path) -> None:
-    ours = source.Source(Path("/nowhere"), "7.3.4")
+    ours = source.SourceTree(Path("/nowhere"), "7.3.4")
     assert build._patches(ours, "lab", Extras((patch,))) == [*build.patches("lab"), patch]
     assert build._patches(source.given(linux), "lab", Extras((patch,))) == [patch]
 
@@ -349,7 +349,7 @@ def test_objects_are_a_trees_and_a_flavours_own(linux: Path, tmp_path: Path) -> 
     assert not lab.objects.is_relative_to(linux) and not lab.tree.is_relative_to(linux)
     given = source.given(linux)
     assert work.needed_bytes(given, "lab") < work.needed_bytes(
-        source.Source(patch_of(), "x"), "lab"
+        source.SourceTree(patch_of(), "x"), "lab"
     )
 
 

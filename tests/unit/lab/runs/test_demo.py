@@ -22,8 +22,8 @@ from nvscope.lab.services import Metrics
 from nvscope.probes.errors import LackError
 
 NOWHERE = Path("/nowhere")
-STOCK_ROW = view.Row("demo", 3, 3, 0, 1, 71, 2.1, 4.2)
-LAB_ROW = view.Row("demo", 55, 0, 55, 1, 120, 0.000247, 0.003)
+STOCK_ROW = view.ViewRow("demo", 3, 3, 0, 1, 71, 2.1, 4.2)
+LAB_ROW = view.ViewRow("demo", 55, 0, 55, 1, 120, 0.000247, 0.003)
 
 
 class FakeBuild:
@@ -81,7 +81,7 @@ class Stage:
 
     def _show(
         self, part: demos.Part, _span: Span, counting: Callable[[], None] = lambda: None
-    ) -> tuple[list[view.Row], bool]:
+    ) -> tuple[list[view.ViewRow], bool]:
         kernel = part.assets.kernel
         self.happened.append(f"{kernel} shown")
         counting()

@@ -44,7 +44,7 @@ def test_no_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1 << 30))
     monkeypatch.setattr(build, "key", lambda *_: "key")
     with pytest.raises(LackError, match=r"needs 6 GiB .* 1 GiB are free.*NVSCOPE_CACHE"):
-        build.build(source.Source(tmp_path, "none"))
+        build.build(source.SourceTree(tmp_path, "none"))
 
 
 def test_no_network(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from nvscope.probes.commands.probe import run
 from nvscope.probes.commands.probe.kinds import KINDS
 from nvscope.probes.commands.probe.meter import Asked
 from nvscope.probes.commands.top import cli as top
-from nvscope.probes.commands.top.topview import State
+from nvscope.probes.commands.top.view import State
 from nvscope.probes.counts.snapshot import Attachment, Snapshot, VmKey
 from tests.unit.exporter.fakes import FakeProc
 from tests.unit.probes.commands.probe_fakes import ALPHA, BETA, HOST, busy
@@ -62,10 +62,10 @@ def main(command: str) -> None:
         proc.start(77, b"qemu\0-name\0alpha\0")
         proc.start(88, b"qemu\0-name\0beta\0")
         if command == "top":
-            top.show(Growing(), HOST, top.Wanted(State(), 0.2, None, False))
+            top.show(Growing(), HOST, top.TopOptions(State(), 0.2, None, False))
         else:
             asked = Asked(KINDS["notifier_unmap"])
-            wanted = run.Wanted(asked, None, 0.2, 0, None, None, (), {}, False)
+            wanted = run.ProbeOptions(asked, None, 0.2, 0, None, None, (), {}, False)
             run.Run(Growing(), wanted, HOST).run()
     print("ended in order")
 

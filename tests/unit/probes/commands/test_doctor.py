@@ -13,7 +13,7 @@ from rich.console import Console
 import nvscope
 from nvscope.probes.commands.doctor import cli, view
 from nvscope.probes.commands.doctor.checks import Check, State
-from nvscope.probes.commands.doctor.cli import Wanted, diagnose
+from nvscope.probes.commands.doctor.cli import DoctorOptions, diagnose
 from nvscope.probes.commands.doctor.diagnosis import Diagnosis, as_json
 from nvscope.probes.commands.doctor.facts import Facts, read_facts
 from nvscope.probes.commands.doctor.tracing import read_tracing
@@ -34,7 +34,7 @@ def host(tmp_path: Path) -> FakeHost:
 
 
 def diagnosed(host: FakeHost, facts: Facts | None = None, *, strict: bool = False) -> Diagnosis:
-    return diagnose(facts or host.facts(), Wanted(MECHANISMS, strict=strict), host.roots)
+    return diagnose(facts or host.facts(), DoctorOptions(MECHANISMS, strict=strict), host.roots)
 
 
 def text_of(found: Diagnosis) -> str:
@@ -214,7 +214,7 @@ def test_another_symbol(tmp_path: Path) -> None:
     named = {"revmap_record": "s2_rmap_record", "s2_fault": "no_such_function"}
     host.symbols(SYMBOLS | {"s2_rmap_record", "ftrace_find_rec_direct", "register_kprobe"})
     host.traceable(SYMBOLS | {"s2_rmap_record"})
-    wanted = Wanted(MECHANISMS, symbols=named)
+    wanted = DoctorOptions(MECHANISMS, symbols=named)
     found = diagnose(host.facts(symbols=named.values()), wanted, host.roots)
     assert attached(found)["revmap_record"] == "fentry s2_rmap_record"
     (fault,) = (a for a in found.attachments if a.point == "s2_fault")
@@ -261,12 +261,12 @@ def test_another_bcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_attaching_is_the_truth(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
     real = (Attachment("notifier_unmap", "kvm_unmap_gfn_range", "kprobe"),)
     monkeypatch.setattr(cli, "_attach", lambda wanted: (real, []))
-    found = diagnose(host.facts(), Wanted(MECHANISMS, attach=True), host.roots)
+    found = diagnose(host.facts(), DoctorOptions(MECHANISMS, attach=True), host.roots)
     assert (found.attached, found.attachments, found.metrics) == (True, real, True)
     assert "attached now, and detached again" in text_of(found)
     failed = [Check("attach", "failed", State.LACK, "bcc cannot compile")]
     monkeypatch.setattr(cli, "_attach", lambda wanted: ((), failed))
-    found = diagnose(host.facts(), Wanted(MECHANISMS, attach=True), host.roots)
+    found = diagnose(host.facts(), DoctorOptions(MECHANISMS, attach=True), host.roots)
     assert not found.metrics
     assert "bcc cannot compile" in text_of(found)
 
@@ -275,7 +275,7 @@ def test_a_host_that_cannot_is_not_attached_to(
     host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cli, "_attach", lambda wanted: pytest.fail("tried"))
-    found = diagnose(host.facts(nv2=False), Wanted(MECHANISMS, attach=True), host.roots)
+    found = diagnose(host.facts(nv2=False), DoctorOptions(MECHANISMS, attach=True), host.roots)
     assert not found.attached
 
 

@@ -15,7 +15,7 @@ from nvscope.probes.commands.finite import Finite
 from tests.unit.command.examples import LEAVES
 
 ROOT = Path(__file__).resolve().parents[4]
-WINGS = ("analysis", "bench", "exporter", "lab", "nvscope", "probes")
+SUBPACKAGES = ("analysis", "bench", "exporter", "lab", "nvscope", "probes")
 NO_NUMBERS = ("nan", "NaN", "-nan", "inf", "-inf", "Infinity", "1e400", "1e300", "", "0x10", "1,5")
 
 
@@ -45,7 +45,9 @@ def test_there_are_such_options() -> None:
 
 
 def test_click_s_own_kinds_of_such_numbers_are_used_nowhere() -> None:
-    files = [path for wing in WINGS for path in sorted((ROOT / wing).rglob("*.py"))]
+    files = [
+        path for subpackage in SUBPACKAGES for path in sorted((ROOT / subpackage).rglob("*.py"))
+    ]
     users = {path.relative_to(ROOT).as_posix() for path in files if _takes_any_float(path)}
     assert users == {"probes/commands/finite.py"}
 

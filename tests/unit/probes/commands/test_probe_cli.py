@@ -83,7 +83,7 @@ def test_where_results_go(
     json_to: str | None,
     csv_to: str | None,
 ) -> None:
-    asked: list[run.Wanted] = []
+    asked: list[run.ProbeOptions] = []
     monkeypatch.setattr(run, "run", asked.append)
     done = CliRunner().invoke(probe, words.split(), catch_exceptions=False)
     assert done.exit_code == 0, done.output
@@ -92,7 +92,7 @@ def test_where_results_go(
 
 
 def test_axes_are_kept_in_order_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[run.Wanted] = []
+    asked: list[run.ProbeOptions] = []
     monkeypatch.setattr(run, "run", asked.append)
     options = ["shadow_unmap", "--by", "reason", "--by", "vm", "--by", "reason"]
     CliRunner().invoke(probe, [*options, "--threshold", "1us"], catch_exceptions=False)

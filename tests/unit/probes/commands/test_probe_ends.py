@@ -22,9 +22,9 @@ from nvscope.probes.commands import session
 from nvscope.probes.commands.probe import run
 from nvscope.probes.commands.probe.kinds import KINDS
 from nvscope.probes.commands.probe.meter import Asked
-from nvscope.probes.commands.probe.run import Run, Wanted
+from nvscope.probes.commands.probe.run import ProbeOptions, Run
 from nvscope.probes.commands.top import cli as top
-from nvscope.probes.commands.top.topview import State
+from nvscope.probes.commands.top.view import State
 from nvscope.probes.counts import decode
 from nvscope.probes.counts.snapshot import Snapshot
 from nvscope.probes.errors import LackError
@@ -54,7 +54,9 @@ def measure(
 ) -> None:
     where = str(json_to) if json_to else None
     asked = Asked(KINDS["notifier_unmap"])
-    Run(Growing(), Wanted(asked, duration, interval, 0, where, csv_to, (), {}, False), HOST).run()
+    Run(
+        Growing(), ProbeOptions(asked, duration, interval, 0, where, csv_to, (), {}, False), HOST
+    ).run()
 
 
 def test_a_time_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,7 +86,7 @@ def test_rows_to_standard_output_alone(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def show(capsys: pytest.CaptureFixture[str], count: int, as_json: bool) -> str:
-    top.show(Growing(), HOST, top.Wanted(State(), 0.05, count, as_json))
+    top.show(Growing(), HOST, top.TopOptions(State(), 0.05, count, as_json))
     return capsys.readouterr().out
 
 
@@ -147,7 +149,7 @@ def test_a_full_disk_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_slow_calls_as_they_come(capsys: pytest.CaptureFixture[str]) -> None:
     source = Slow()
     asked = Asked(KINDS["notifier_unmap"])
-    Run(source, Wanted(asked, 0.1, 0.1, 1, "-", None, (), {}, False), HOST).run()
+    Run(source, ProbeOptions(asked, 0.1, 0.1, 1, "-", None, (), {}, False), HOST).run()
     said = capsys.readouterr()
     assert said.err.count("alpha: 5 ns, canonical_ipa 0x1000 size 0x0, by ") == 10
     assert "(2 more slow calls in this interval)" in said.err
@@ -158,7 +160,7 @@ def test_the_last_look_is_at_what_no_longer_moves() -> None:
     """Else a call could be counted, and missing among the slow ones, or the other way round."""
     source = Slow()
     asked = Asked(KINDS["notifier_unmap"])
-    Run(source, Wanted(asked, 0.1, 0.03, 1, None, None, (), {}, False), HOST).run()
+    Run(source, ProbeOptions(asked, 0.1, 0.03, 1, None, None, (), {}, False), HOST).run()
     assert source.done.count("detach") == 1
     assert source.done[source.done.index("detach") :] == ["detach", "drain", "snapshot"]
 

@@ -16,13 +16,13 @@ from nvscope.probes.commands.probe.meter import Asked, Interval
 from nvscope.probes.commands.probe.slow import SlowCalls
 from nvscope.probes.commands.top import cli as top
 from nvscope.probes.commands.top.rates import cells
-from nvscope.probes.commands.top.topview import State
+from nvscope.probes.commands.top.view import State
 from nvscope.probes.counts import decode
 from nvscope.probes.counts.durations import total
 from nvscope.probes.counts.snapshot import SLOTS, Attachment, VmKey
 from nvscope.probes.errors import shown
 from nvscope.probes.vms.changes import Changes
-from nvscope.probes.vms.vmnames import VmNames
+from nvscope.probes.vms.names_seen import VmNames
 from tests.unit.exporter.fakes import FakeProc
 from tests.unit.probes.commands.probe_fakes import ALPHA, BETA, HOST, Script, busy, calls, unmaps
 

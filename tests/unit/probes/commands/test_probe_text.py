@@ -12,7 +12,7 @@ from nvscope.probes.commands.probe import text
 from nvscope.probes.commands.probe.kinds import KINDS
 from nvscope.probes.commands.probe.meter import Asked, Interval
 from nvscope.probes.commands.top.rates import Rates
-from nvscope.probes.commands.top.topview import Frame, State, screen, visible
+from nvscope.probes.commands.top.view import Frame, State, screen, visible
 from nvscope.probes.counts.durations import total
 from nvscope.probes.vms.identity import Vm
 from tests.unit.probes.commands.probe_fakes import calls

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from nvscope.probes.commands.record.cli import Wanted, open_output, record
+from nvscope.probes.commands.record.cli import RecordOptions, open_output, record
 from nvscope.probes.commands.record.recorder import Limits
 from nvscope.probes.errors import LackError
 
@@ -63,10 +63,12 @@ def test_traces_are_for_their_owner_alone(tmp_path: Path) -> None:
     try:
         for name, force in (("new", False), ("old", True)):
             output = tmp_path / name
-            wanted = Wanted(output, force, None, Limits(), (), {}, False, 0)
+            wanted = RecordOptions(output, force, None, Limits(), (), {}, False, 0)
             open_output(wanted, 1).close()
             assert output.stat().st_mode & 0o777 == 0o600
-        open_output(Wanted(Path(os.devnull), True, None, Limits(), (), {}, False, 0), 1).close()
+        open_output(
+            RecordOptions(Path(os.devnull), True, None, Limits(), (), {}, False, 0), 1
+        ).close()
     finally:
         os.umask(before)
     assert Path(os.devnull).stat().st_mode & 0o777 == 0o666
@@ -76,7 +78,8 @@ def test_a_later_file_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "a-00002").write_text("precious")
     limits = Limits(file_bytes=1)
     careful, forced = (
-        Wanted(tmp_path / "a", force, None, limits, (), {}, False, 0) for force in (False, True)
+        RecordOptions(tmp_path / "a", force, None, limits, (), {}, False, 0)
+        for force in (False, True)
     )
     open_output(careful, 1).close()
     with pytest.raises(LackError, match="a-00002: File exists"):

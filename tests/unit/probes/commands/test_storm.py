@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from nvscope.probes.commands.storm import cli
-from nvscope.probes.commands.storm.memory import PAGE_BYTES, Mapping, guest_memory, present
+from nvscope.probes.commands.storm.memory import PAGE_BYTES, GuestMapping, guest_memory, present
 from nvscope.probes.commands.storm.run import Tally, storm
 from nvscope.probes.commands.storm.ways import Ksm, Pageout, Reclaim
 from nvscope.probes.errors import LackError
@@ -84,8 +84,8 @@ def proc(tmp_path: Path) -> Path:
     return tmp_path / "proc"
 
 
-def memory(*flags: str) -> list[Mapping]:
-    return [Mapping(0, 64 * PAGE_BYTES, "", SMALL | {*flags})]
+def memory(*flags: str) -> list[GuestMapping]:
+    return [GuestMapping(0, 64 * PAGE_BYTES, "", SMALL | {*flags})]
 
 
 @pytest.fixture

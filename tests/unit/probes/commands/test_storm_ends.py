@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from nvscope.probes.commands.storm import cli
-from nvscope.probes.commands.storm.memory import PAGE_BYTES, Mapping
+from nvscope.probes.commands.storm.memory import PAGE_BYTES, GuestMapping
 from nvscope.probes.commands.storm.switch import Switch
 from nvscope.probes.commands.storm.ways import Ksm
 from nvscope.probes.errors import LackError
@@ -28,7 +28,7 @@ from nvscope.probes.vms.identity import Vm
 from tests.unit.probes.commands import storm_on_a_fake
 
 SECONDS = 60  # for one program to start, or to end
-MERGEABLE = [Mapping(0, PAGE_BYTES, "", frozenset({"mg"}))]
+MERGEABLE = [GuestMapping(0, PAGE_BYTES, "", frozenset({"mg"}))]
 
 
 class Storms:

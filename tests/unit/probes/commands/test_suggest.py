@@ -14,7 +14,7 @@ from nvscope.probes.commands.doctor.candidates import telling
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.kernel.features import Roots
 from nvscope.probes.points.modes import TRACES
-from nvscope.probes.points.planning import Wanted
+from nvscope.probes.points.planning import PlanRequest
 from nvscope.probes.points.pointsfile import check
 from nvscope.probes.points.pointsfile.read import PointsFile, read
 from tests.unit.probes.kernel.btfs import Blob, kernel
@@ -38,7 +38,7 @@ def accepted(text: str, folder: Path) -> PointsFile:
 
 
 def problems(file: PointsFile, btf: Btf) -> list[str]:
-    wanted = Wanted(check.counted(file, TRACES), mode=TRACES, catalog=file.catalog())
+    wanted = PlanRequest(check.counted(file, TRACES), mode=TRACES, catalog=file.catalog())
     return list(check.problems(file, btf, wanted))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from nvscope.probes.counts import decode, pools
-from nvscope.probes.counts.decode import STRIPE_SHIFT, Heads, Key, Mmu, Row
+from nvscope.probes.counts.decode import STRIPE_SHIFT, Heads, Key, Mmu, NvRow
 from nvscope.probes.counts.snapshot import VmKey
 from nvscope.probes.kernel import libbpf
 from nvscope.probes.kernel.libbpf import F_MMAPABLE, F_NO_PREALLOC, MapKind
@@ -57,9 +57,9 @@ class Counted:
     sum_ns: int = 0
     size_bytes: int = 0
 
-    def row(self, vm: VmKey, labels: int) -> Row:
+    def row(self, vm: VmKey, labels: int) -> NvRow:
         """As it lies in the array."""
-        row = Row(vm.kvm, labels << 32 | vm.pid, self.size_bytes, self.sum_ns)
+        row = NvRow(vm.kvm, labels << 32 | vm.pid, self.size_bytes, self.sum_ns)
         for slot, count in self.slots.items():
             row.slots[slot] = count
         return row

@@ -8,7 +8,7 @@ import pytest
 
 from nvscope.probes.counts import decode, pools
 from nvscope.probes.counts.counters import Counters
-from nvscope.probes.counts.decode import LABELS, Key, Mmu, Row
+from nvscope.probes.counts.decode import LABELS, Key, Mmu, NvRow
 from nvscope.probes.counts.mapped import MappedArray
 from nvscope.probes.counts.snapshot import NotifierUnmaps, Room, VmKey
 from nvscope.probes.kernel import libbpf
@@ -217,8 +217,8 @@ def test_what_comes_while_it_is_read_is_in_the_next_one(
     assert unmaps(counters) == {VM: 1, OTHER: 2}
 
 
-@pytest.mark.parametrize("torn", [Row(kvm=OTHER.kvm), Row(who=OTHER.pid), Row(sum_ns=5)])
-def test_a_row_that_is_being_made_is_skipped(maps: Maps, counters: Counters, torn: Row) -> None:
+@pytest.mark.parametrize("torn", [NvRow(kvm=OTHER.kvm), NvRow(who=OTHER.pid), NvRow(sum_ns=5)])
+def test_a_row_that_is_being_made_is_skipped(maps: Maps, counters: Counters, torn: NvRow) -> None:
     first = maps.count(VM, UNMAP, Counted({3: 1}))
     index = maps.take("free_striped")
     assert index == first + 1

@@ -102,7 +102,7 @@ def test_constants(tmp_path: Path) -> None:
     ("name", "mirror"),
     [
         ("nv_key", decode.Key),
-        ("nv_row", decode.Row),
+        ("nv_row", decode.NvRow),
         ("nv_mmu", decode.Mmu),
         ("nv_heads", decode.Heads),
         ("nv_range", Range),

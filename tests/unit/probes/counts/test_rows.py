@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from nvscope.probes.counts import decode
-from nvscope.probes.counts.decode import Mmu, Row
+from nvscope.probes.counts.decode import Mmu, NvRow
 from nvscope.probes.counts.rows import labels_of, mmu_keys, snapshot
 from nvscope.probes.counts.snapshot import (
     SLOTS,
@@ -30,7 +30,7 @@ def row(point: int, bits: int = 0, sum_ns: int = 0, size_bytes: int = 0, **slots
 
 
 def row_of(vm: VmKey, labels: int, sum_ns: int = 0, size_bytes: int = 0, **slots: int) -> bytes:
-    values = Row(vm.kvm, labels << 32 | vm.pid, size_bytes, sum_ns)
+    values = NvRow(vm.kvm, labels << 32 | vm.pid, size_bytes, sum_ns)
     for name, count in slots.items():
         values.slots[int(name[1:])] = count
     return bytes(values)
@@ -55,7 +55,7 @@ def test_all_rows_of_a_key_are_added_up() -> None:
         row(1, sum_ns=7, s2=5),
         row_of(other, 0, 40, s4=1),
         row(0),
-        bytes(Row()),
+        bytes(NvRow()),
         row(0, sum_ns=11, s3=1),
     ]
     found = snapshot(b"".join(rows), {}, notifier_seen=True)
@@ -75,8 +75,10 @@ def test_sums_do_not_spill_into_their_neighbours() -> None:
     assert found.durations == durations(most, s0=most, s20=most, s21=5)
 
 
-@pytest.mark.parametrize("torn", [Row(kvm=VM.kvm), Row(who=VM.pid), Row(who=5 << 40), Row()])
-def test_a_row_that_is_being_made_is_nobodys(torn: Row) -> None:
+@pytest.mark.parametrize(
+    "torn", [NvRow(kvm=VM.kvm), NvRow(who=VM.pid), NvRow(who=5 << 40), NvRow()]
+)
+def test_a_row_that_is_being_made_is_nobodys(torn: NvRow) -> None:
     torn.slots[3] = 9  # what another left, perhaps
     found = snapshot(row(0, s1=1) + bytes(torn), {}, notifier_seen=True, capacity={"rows": 4})
     assert [unmaps.durations.count for unmaps in found.notifier_unmaps] == [1]

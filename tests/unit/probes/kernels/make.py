@@ -16,7 +16,7 @@ from pathlib import Path
 from nvscope.lab.kernel import archive, names, packaged
 from nvscope.lab.kernel.names import Release
 from nvscope.probes.kernel.btf import Btf
-from nvscope.probes.kernel.symbols import plain
+from nvscope.probes.kernel.symbols import without_suffix
 from tests.unit.probes.kernels import asked, btftypes, image, prune
 
 FOLDER = Path(__file__).parent
@@ -50,7 +50,7 @@ def fixture(full: bytes) -> bytes:
 def hooked(symbols: list[str]) -> list[str]:
     """Those that are a function of the catalog, whatever a compiler has put behind its name."""
     functions = set(asked.functions())
-    return sorted({symbol for symbol in symbols if plain(symbol) in functions})
+    return sorted({symbol for symbol in symbols if without_suffix(symbol) in functions})
 
 
 def _release(version: str) -> Release:

@@ -9,7 +9,7 @@ import pytest
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.kernel.symbols import Kallsyms, Variants
 from nvscope.probes.points.modes import TRACES
-from nvscope.probes.points.planning import Plans, Wanted
+from nvscope.probes.points.planning import PlanRequest, Plans
 from tests.unit.probes.kernel.btfs import kernel
 
 
@@ -24,7 +24,7 @@ def inlined(tmp_path: Path) -> Btf:
 
 
 def plans(btf: Btf, *points: str, variants: Variants = none, traces: bool = False) -> Plans:
-    wanted = Wanted(points, mode=TRACES) if traces else Wanted(points)
+    wanted = PlanRequest(points, mode=TRACES) if traces else PlanRequest(points)
     return Plans(wanted, btf, variants)
 
 
@@ -80,7 +80,7 @@ def test_a_needed_point_that_was_asked_for_is_one_plan(inlined: Btf) -> None:
 
 def test_a_needed_point_that_was_named_and_is_not_there(inlined: Btf) -> None:
     """Faults would all go uncounted: none of them would be marked."""
-    made = Plans(Wanted(["s2_fault", "s2_map"], symbols={"s2_map": "no_such"}), inlined, none)
+    made = Plans(PlanRequest(["s2_fault", "s2_map"], symbols={"s2_map": "no_such"}), inlined, none)
     assert chosen(made) == {}
     assert made.attachments()[0].refused[-1].why == (
         "needs s2_map: this kernel has no function no_such"

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nvscope.cli import main
-from nvscope.probes.commands.doctor.cli import Wanted as Asked
+from nvscope.probes.commands.doctor.cli import DoctorOptions as Asked
 from nvscope.probes.commands.doctor.cli import diagnose
 from nvscope.probes.commands.points_option import require_apart
 from nvscope.probes.counts.snapshot import Refusal
@@ -22,7 +22,7 @@ from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.points import reach
 from nvscope.probes.points.catalog import BY_NAME
 from nvscope.probes.points.modes import COUNTS, MECHANISMS, TRACES, Mode
-from nvscope.probes.points.planning import Plans, Wanted
+from nvscope.probes.points.planning import PlanRequest, Plans
 from nvscope.probes.points.pointsfile import check
 from nvscope.probes.points.pointsfile.keys import KEYS
 from nvscope.probes.points.pointsfile.read import MOST_BYTES, PointsFile, bundled, read
@@ -77,7 +77,7 @@ Write = Callable[[str], PointsFile]
 
 
 def chosen(file: PointsFile, btf: Btf, mode: Mode = COUNTS, *by: str) -> dict[str, Program]:
-    wanted = Wanted(check.counted(file, mode), by or MECHANISMS, {}, mode, file.catalog())
+    wanted = PlanRequest(check.counted(file, mode), by or MECHANISMS, {}, mode, file.catalog())
     return {program.point: program for program in Plans(wanted, btf, lambda _: []).chosen()}
 
 
@@ -128,7 +128,7 @@ def test_what_a_kprobe_does_not_keep(tmp_path: Path, written: Write) -> None:
     btf = Btf(blob.write(tmp_path / "many"))
     file = written('[revmap_record]\nfunction = "f"\nmmu = "mmu"\n')
     assert chosen(file, btf)["revmap_record"].mechanism == "fentry"
-    wanted = Wanted(["revmap_record"], ("kprobe",), {}, COUNTS, file.catalog())
+    wanted = PlanRequest(["revmap_record"], ("kprobe",), {}, COUNTS, file.catalog())
     (why,) = check.problems(file, btf, wanted)
     assert "line 1: [revmap_record]: f() takes mmu as parameter 5: a kprobe keeps 4" in why
 
@@ -139,14 +139,14 @@ def test_what_is_not_said_is_looked_up_by_the_catalogs_names(
     """A function alone is what --symbol does."""
     btf = Btf(kernel(tmp_path / "btf", revmap="maple"))
     file = written('[revmap_record]\nfunction = "kvm_nested_revmap_record"\n')
-    plain = Plans(Wanted(["revmap_record"], mode=TRACES), btf, lambda _: []).chosen()
+    plain = Plans(PlanRequest(["revmap_record"], mode=TRACES), btf, lambda _: []).chosen()
     assert chosen(file, btf, TRACES)["revmap_record"].flags == plain[0].flags
 
 
 def test_the_catalog_comes_behind(tmp_path: Path, written: Write) -> None:
     btf = Btf(kernel(tmp_path / "btf"))
     file = written('[shadow_unmap]\nfunction = "kvm_free_stage2_pgd"\nstart = 0\nsize = 0\n')
-    plans = Plans(Wanted(["shadow_unmap"], catalog=file.catalog()), btf, lambda _: [])
+    plans = Plans(PlanRequest(["shadow_unmap"], catalog=file.catalog()), btf, lambda _: [])
     assert [p.symbol for p in plans.chosen()] == ["kvm_free_stage2_pgd"]
     for _ in MECHANISMS:
         plans.reject("shadow_unmap", "no")
@@ -282,7 +282,7 @@ def test_what_this_kernel_lacks_is_one_line(
     text: str, words: str, foreign: Btf, written: Write
 ) -> None:
     file = written(text)
-    wanted = Wanted(check.counted(file, TRACES), mode=TRACES, catalog=file.catalog())
+    wanted = PlanRequest(check.counted(file, TRACES), mode=TRACES, catalog=file.catalog())
     with pytest.raises(LackError) as raised:
         check.require(file, foreign, wanted)
     assert words in raised.value.message, raised.value.message
@@ -291,8 +291,8 @@ def test_what_this_kernel_lacks_is_one_line(
 
 def test_what_is_not_wanted_is_not_missed(foreign: Btf, written: Write) -> None:
     file = written('[revmap_record]\nfunction = "gone"\n')
-    check.require(file, foreign, Wanted(["s2_fault"]))
-    check.require(None, foreign, Wanted(["s2_fault"]))
+    check.require(file, foreign, PlanRequest(["s2_fault"]))
+    check.require(None, foreign, PlanRequest(["s2_fault"]))
 
 
 def test_the_files_in_the_package(tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ def test_the_files_in_the_package(tmp_path: Path) -> None:
     assert (file.name, file.kind, file.broken) == ("lab-maple", "maple", "nested_revmap_broken")
     assert file.digest == f"sha256:{hashlib.sha256(file.text.encode()).hexdigest()}"
     for mode in (COUNTS, TRACES):
-        wanted = Wanted(check.counted(file, mode), mode=mode)
+        wanted = PlanRequest(check.counted(file, mode), mode=mode)
         assert list(check.problems(file, btf, wanted)) == []
     cases = [defines(p)["CASES"] for p in chosen(file, btf).values() if "CASES" in defines(p)]
     names = (("OUTCOME", RECORD_ENUM), ("REASON", FALLBACK_ENUM))

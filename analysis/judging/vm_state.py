@@ -23,7 +23,7 @@ _SHOWN = 8  # entries and mappings of a state; the rest is counted
 
 
 @dataclass(eq=False, slots=True)
-class Watched:
+class MmuState:
     """A shadow MMU. since: the row where it was last known to be empty."""
 
     vm: Vm
@@ -65,13 +65,13 @@ class Vm:
     kvm: int
     pid: int
     doubt: str
-    mmus: dict[int, Watched] = field(default_factory=dict)
+    mmus: dict[int, MmuState] = field(default_factory=dict)
     lookup: Lookup | None = None
     since: int = 0
     barrier: int = NEVER
 
 
-class Book:
+class ResultSink:
     """Where judgements go. event: row number -> the row, whole, of the rows at hand."""
 
     def __init__(self, result: Result, event: Callable[[int], Event]) -> None:
@@ -99,13 +99,13 @@ class Book:
             self.result.unknown[subject, why] += 1
 
     def found(
-        self, invariant: str, row: int, mmu: Watched, expected: str, seen: str, around: Around
+        self, invariant: str, row: int, mmu: MmuState, expected: str, seen: str, around: Region
     ) -> None:
         """A violation; what the MMU decides until its next full unmap follows from it."""
         state = view(mmu.shadow, around)
         self.report(mmu, Finding(invariant, row, self.event(row), 0, expected, seen, state))
 
-    def report(self, mmu: Watched, finding: Finding) -> None:
+    def report(self, mmu: MmuState, finding: Finding) -> None:
         """The same, with a finding that was made out before."""
         finding.mmu, finding.since = mmu.shadow.mmu, mmu.since
         self.judged(finding.invariant)
@@ -117,14 +117,14 @@ class Book:
 
 
 @dataclass(frozen=True)
-class Around:
+class Region:
     """What of an MMU's state concerns a finding: a canonical range, a nested one, or both."""
 
     canonical: tuple[int, int] = (0, 0)
     nested: tuple[int, int] = (0, 0)
 
 
-def view(shadow: Shadow, around: Around) -> StateView:
+def view(shadow: Shadow, around: Region) -> StateView:
     """The state around there."""
     entries = shadow.entries.overlapping(*around.canonical) + tracked(shadow, *around.canonical)
     mappings = {m.nested: m for m in shadow.mappings.leading_into(*around.canonical)}

@@ -11,16 +11,16 @@ from nvscope.analysis.compiled.loop.state import (
     SMALLEST_SHIFT,
     Array,
 )
-from nvscope.analysis.judging.watched import Vm, Watched
-from nvscope.analysis.judging.world import World
+from nvscope.analysis.judging.all_vms import AllVms
+from nvscope.analysis.judging.vm_state import MmuState, Vm
 from nvscope.analysis.model.rules import VALID_ENTRY, nested_ipa
 
 _SHIFTS = {1 << shift: shift for shift in range(SMALLEST_SHIFT, LARGEST_SHIFT + 1)}
 
 
-def entries_of(world: World, vm: Vm) -> list[Array] | None:
+def entries_of(all_vms: AllVms, vm: Vm) -> list[Array] | None:
     """Of each of its MMUs, what moves.put takes; None: it has to stay with the model."""
-    if not all(_is_known(world, mmu) for mmu in vm.mmus.values()):
+    if not all(_is_known(all_vms, mmu) for mmu in vm.mmus.values()):
         return None
     moved = []
     for mmu in vm.mmus.values():
@@ -31,9 +31,9 @@ def entries_of(world: World, vm: Vm) -> list[Array] | None:
     return moved
 
 
-def mappings_of(world: World, vm: Vm) -> list[Array] | None:
+def mappings_of(all_vms: AllVms, vm: Vm) -> list[Array] | None:
     """The same where there are no entries: the mappings, none of which leads where another does."""
-    if not all(_is_known(world, mmu) for mmu in vm.mmus.values()):
+    if not all(_is_known(all_vms, mmu) for mmu in vm.mmus.values()):
         return None
     moved = []
     for mmu in vm.mmus.values():
@@ -44,7 +44,7 @@ def mappings_of(world: World, vm: Vm) -> list[Array] | None:
     return moved
 
 
-def _mappings(mmu: Watched) -> Array | None:
+def _mappings(mmu: MmuState) -> Array | None:
     """(n, 4), by canonical IPA."""
     mappings = sorted(mmu.shadow.mappings, key=lambda mapping: mapping.canonical)
     moved, end = np.empty((len(mappings), 4), np.int64), 0
@@ -65,12 +65,12 @@ def _shift(canonical: int, nested: int, size: int) -> int | None:
     return shift
 
 
-def _is_known(world: World, mmu: Watched) -> bool:
+def _is_known(all_vms: AllVms, mmu: MmuState) -> bool:
     shadow = mmu.shadow
-    return not (shadow.doubt or shadow.broken or shadow.unmaps or world.is_puzzled(mmu))
+    return not (shadow.doubt or shadow.broken or shadow.unmaps or all_vms.has_deferred(mmu))
 
 
-def _entries(mmu: Watched) -> Array | None:
+def _entries(mmu: MmuState) -> Array | None:
     """(n, 4); each mapping has to be of just one entry."""
     entries, made = mmu.shadow.entries, {}
     for mapping in mmu.shadow.mappings:

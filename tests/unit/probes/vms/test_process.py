@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nvscope.probes.vms import vmprocess
+from nvscope.probes.vms import process as vmprocess
 from tests.unit.exporter.fakes import FakeProc
 
 

@@ -13,7 +13,7 @@ from rich.live import Live
 
 from nvscope.probes.commands.session import STOP_SIGNALS
 from nvscope.probes.commands.top.keyboard import Keyboard
-from nvscope.probes.commands.top.topview import Frame, State, screen
+from nvscope.probes.commands.top.view import Frame, State, screen
 
 _KEY_SECONDS = 0.1  # how long a signal may have to wait
 # What would end or stop us in the middle of the screen: waited for, like the others.

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from nvscope.analysis.compiled.loop import moves, names
+from nvscope.analysis.compiled.eligibility import entries_of, mappings_of
+from nvscope.analysis.compiled.loop import dicts, moves
 from nvscope.analysis.compiled.loop import state as at
-from nvscope.analysis.compiled.plainness import entries_of, mappings_of
-from nvscope.analysis.judging.findings import MappingView, Unmap
+from nvscope.analysis.judging.all_vms import AllVms
+from nvscope.analysis.judging.findings import MappingView, WideUnmap
 from nvscope.analysis.judging.notifiers import Notifier, Progress
 from nvscope.analysis.judging.rows import Row
 from nvscope.analysis.judging.unmapping import Task, Unmapped
-from nvscope.analysis.judging.watched import Vm, Watched
-from nvscope.analysis.judging.world import World
+from nvscope.analysis.judging.vm_state import MmuState, Vm
 from nvscope.analysis.model import shadow as shadows
 from nvscope.analysis.model.mappings import Mapping
 from nvscope.analysis.model.ranges import Entry
@@ -26,13 +26,13 @@ _REST = 4096
 _MOST_MMUS = 1 << at.MMU_BITS
 
 
-class Holder:
+class Migration:
     """Who is held. state: the loop's."""
 
-    def __init__(self, world: World, unmapped: Unmapped, mode: int) -> None:
+    def __init__(self, all_vms: AllVms, unmapped: Unmapped, mode: int) -> None:
         self.state = at.new_state(mode)
         self._has_entries = mode == at.HAS_ENTRIES
-        self._world = world
+        self._all_vms = all_vms
         self._unmapped = unmapped
         self._held: dict[int, int] = {}  # kvm -> row of state.vms
         self._due: dict[int, int] = {}  # kvm -> the row from which on it may be held
@@ -51,16 +51,16 @@ class Holder:
         self.state = at.with_room(self.state, rows, 0, 0)
         elsewhere = set(self._unmapped.open_tasks())
         for tid in self._elsewhere - elsewhere:
-            names.drop(self.state.tasks, tid)
+            dicts.drop(self.state.tasks, tid)
         for tid in elsewhere - self._elsewhere:
-            names.put(self.state.tasks, tid, at.ELSEWHERE)
+            dicts.put(self.state.tasks, tid, at.ELSEWHERE)
         self._elsewhere = elsewhere
 
     def hold(self, row: int) -> None:
         """Hold what can be held, from that row on."""
         busy = {_vm_of(task) for task in self._unmapped.open_tasks().values()}
-        self._due = {kvm: due for kvm, due in self._due.items() if kvm in self._world.vms}
-        for kvm, vm in self._world.vms.items():
+        self._due = {kvm: due for kvm, due in self._due.items() if kvm in self._all_vms.vms}
+        for kvm, vm in self._all_vms.vms.items():
             if kvm not in self._held and self._due.get(kvm, 0) <= row and vm not in busy:
                 moved = None if self._clashes(vm) else self._moved(vm)
                 if moved is not None:
@@ -70,9 +70,9 @@ class Holder:
 
     def _moved(self, vm: Vm) -> list[at.Array] | None:
         of = entries_of if self._has_entries else mappings_of
-        return of(self._world, vm)
+        return of(self._all_vms, vm)
 
-    def _size(self, mmu: Watched) -> int:
+    def _size(self, mmu: MmuState) -> int:
         return len(mmu.shadow.entries if self._has_entries else mmu.shadow.mappings)
 
     def release(self, kvm: int, row: int) -> bool:
@@ -80,7 +80,7 @@ class Holder:
         number = self._held.pop(kvm, None)
         if number is None:
             return False
-        vm = self._world.vms[kvm]
+        vm = self._all_vms.vms[kvm]
         known = self.state.vms[number]
         self._count_doubts(vm, known)
         vm.barrier = max(vm.barrier, int(known[at.BARRIER]))
@@ -88,7 +88,7 @@ class Holder:
         self._give_task(vm, known, of)
         entries = sum([self._give(vm, watched, mmu) for mmu, watched in of.items()])
         known[at.TASK] = at.IDLE
-        names.drop(self.state.vm_of, _signed(kvm))
+        dicts.drop(self.state.vm_of, _signed(kvm))
         self._free_vms.append(number)
         self._rest(vm, row, entries)
         return True
@@ -109,18 +109,18 @@ class Holder:
     def count_doubts(self) -> None:
         """Of VMs that may have MMUs which are not known, no notifier unmap is judged whole."""
         for kvm, number in self._held.items():
-            vm = self._world.vms[kvm]
+            vm = self._all_vms.vms[kvm]
             if vm.doubt:
                 self._count_doubts(vm, self.state.vms[number])
 
-    def wide(self) -> Iterator[Unmap]:
+    def wide(self) -> Iterator[WideUnmap]:
         """The unmaps that took more than had to go, since they were last counted."""
         kvms = {number: kvm for kvm, number in self._held.items()}
         for known in self.state.wide[: self.state.counts[at.WIDE]].tolist():
-            vm = self._world.vms[kvms[known[at.WIDE_VM]]]
+            vm = self._all_vms.vms[kvms[known[at.WIDE_VM]]]
             of = dict(zip(self._mmus_of(self.state.vms[known[at.WIDE_VM]]), vm.mmus, strict=True))
             by = MappingView(*known[at.BY_NESTED : at.BY_MADE + 1])
-            yield Unmap(
+            yield WideUnmap(
                 known[at.WIDE_AT],
                 vm.kvm,
                 of[known[at.WIDE_MMU]],
@@ -136,7 +136,7 @@ class Holder:
 
     def _count_doubts(self, vm: Vm, known: at.Array) -> None:
         if vm.doubt and known[at.ENDS]:
-            self._world.book.unjudged_ends(vm.doubt, int(known[at.ENDS]))
+            self._all_vms.sink.unjudged_ends(vm.doubt, int(known[at.ENDS]))
         known[at.ENDS] = 0
 
     def _rest(self, vm: Vm, row: int, entries: int) -> None:
@@ -151,7 +151,7 @@ class Holder:
         self.state = at.with_room(self.state, sum(map(len, moved)), mmus, vms)
         number = self._free_vms.pop() if self._free_vms else vms - 1
         self._held[vm.kvm] = number
-        names.put(self.state.vm_of, _signed(vm.kvm), number)
+        dicts.put(self.state.vm_of, _signed(vm.kvm), number)
         known = self.state.vms[number]
         known[:] = 0
         known[at.TASK], known[at.FIRST_MMU] = at.IDLE, at.NONE
@@ -160,11 +160,11 @@ class Holder:
         for watched, entries in reversed(list(zip(vm.mmus.values(), moved, strict=True))):
             known[at.FIRST_MMU] = self._take(watched, entries, number, int(known[at.FIRST_MMU]))
 
-    def _take(self, watched: Watched, entries: at.Array, vm: int, after: int) -> int:
+    def _take(self, watched: MmuState, entries: at.Array, vm: int, after: int) -> int:
         shadow = watched.shadow
         used = len(self._mmus)
         mmu = self._free_mmus.pop() if self._free_mmus else used
-        names.put(self.state.mmu_of, _signed(shadow.mmu), mmu)
+        dicts.put(self.state.mmu_of, _signed(shadow.mmu), mmu)
         self._mmus.add(shadow.mmu)
         known = self.state.mmus[mmu]
         known[:] = 0
@@ -183,7 +183,7 @@ class Holder:
             yield mmu
             mmu = int(self.state.mmus[mmu, at.NEXT_MMU])
 
-    def _give(self, vm: Vm, watched: Watched, mmu: int) -> int:
+    def _give(self, vm: Vm, watched: MmuState, mmu: int) -> int:
         """Returns how many entries there were."""
         shadow, known = watched.shadow, self.state.mmus[mmu]
         is_emptied = any(unmap.full for unmap in shadow.unmaps)
@@ -201,12 +201,12 @@ class Holder:
         if known[at.RANGED]:
             shadow.unmaps_doubt = ""
         self._give_calls(vm, watched, mmu, int(known[at.CALLS]))
-        names.drop(self.state.mmu_of, _signed(shadow.mmu))
+        dicts.drop(self.state.mmu_of, _signed(shadow.mmu))
         self._mmus.remove(shadow.mmu)
         self._free_mmus.append(mmu)
         return len(entries)
 
-    def _give_calls(self, vm: Vm, watched: Watched, mmu: int, calls: int) -> None:
+    def _give_calls(self, vm: Vm, watched: MmuState, mmu: int, calls: int) -> None:
         for number in range(max(0, calls - at.REMEMBERED), calls):
             call = self.state.calls[mmu, number % at.REMEMBERED].tolist()
             row, time_ns, tid, canonical, nested, size, duration_ns, is_new = call
@@ -216,7 +216,7 @@ class Holder:
             said = Row(row, "record", time_ns, tid, *where, detail, 0, False, duration_ns)
             watched.records.calls.append((said, detail, (), entry, False))
 
-    def _give_task(self, vm: Vm, known: at.Array, of: dict[int, Watched]) -> None:
+    def _give_task(self, vm: Vm, known: at.Array, of: dict[int, MmuState]) -> None:
         """The calls that are under way."""
         calls = int(known[at.TASK])
         if calls == at.IDLE:
@@ -233,10 +233,10 @@ class Holder:
                     task.notifier.progress[watched] = progress
         if calls != at.IN_NOTIFIER:
             self._give_unmap(known, task, of)
-        names.drop(self.state.tasks, tid)
+        dicts.drop(self.state.tasks, tid)
         self._unmapped.put_task(tid, task)
 
-    def _give_unmap(self, known: at.Array, task: Task, of: dict[int, Watched]) -> None:
+    def _give_unmap(self, known: at.Array, task: Task, of: dict[int, MmuState]) -> None:
         task.of = of[int(known[at.UNMAP_OF])]
         began, start, end = (int(known[c]) for c in (at.UNMAP_BEGAN, at.UNMAP_START, at.UNMAP_END))
         task.unmap = shadows.Unmap(began, start, end, bool(known[at.UNMAP_FULL]))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from nvscope.analysis.judging import records
 from nvscope.analysis.judging.findings import SUBJECTS
 from nvscope.analysis.judging.rows import Row
-from nvscope.analysis.judging.watched import (
+from nvscope.analysis.judging.vm_state import (
     AFTER_LOSS,
     BEFORE,
     NOT_NESTED,
     OTHER_MMUS,
-    Book,
+    MmuState,
+    ResultSink,
     Vm,
-    Watched,
 )
 from nvscope.analysis.model.lookup import Lookup
 from nvscope.analysis.model.shadow import Shadow
@@ -20,15 +20,15 @@ from nvscope.analysis.model.tracked import Tracked
 from nvscope.analysis.model.variants import Variant
 
 
-class World:
+class AllVms:
     """The VMs by `struct kvm`. broke: task -> whose map broke, in the record that it is in."""
 
-    def __init__(self, variant: Variant, book: Book) -> None:
+    def __init__(self, variant: Variant, sink: ResultSink) -> None:
         self.variant = variant
-        self.book = book
+        self.sink = sink
         self.vms: dict[int, Vm] = {}
-        self.broke: dict[int, Watched] = {}
-        self._puzzled: set[Watched] = set()
+        self.broke: dict[int, MmuState] = {}
+        self._with_deferred: set[MmuState] = set()
 
     def vm(self, row: Row) -> Vm:
         """The row's VM; one not seen so far ran before the trace."""
@@ -45,10 +45,10 @@ class World:
         """It is gone; None: it was not known."""
         vm = self.vms.pop(row.kvm, None)
         if vm is not None:
-            self.solve_all(vm)
+            self.settle_all(vm)
         return vm
 
-    def mmu(self, row: Row) -> Watched:
+    def mmu(self, row: Row) -> MmuState:
         """The row's shadow MMU; one not seen so far is empty, if the VM began in the trace."""
         try:
             return self.vms[row.kvm].mmus[row.mmu]
@@ -56,63 +56,63 @@ class World:
             vm = self.vm(row)
             return self.begin_mmu(vm, row, BEFORE if vm.doubt == OTHER_MMUS else vm.doubt)
 
-    def begin_mmu(self, vm: Vm, row: Row, doubt: str) -> Watched:
+    def begin_mmu(self, vm: Vm, row: Row, doubt: str) -> MmuState:
         """An MMU, new or newly seen."""
         tracked = Tracked() if self.variant.tracks and self.variant.modelled else None
         shadow = Shadow(row.mmu, tracked=tracked)
-        mmu = vm.mmus[row.mmu] = Watched(vm, shadow, vm.since if not doubt else row.at)
+        mmu = vm.mmus[row.mmu] = MmuState(vm, shadow, vm.since if not doubt else row.at)
         if doubt:
             mmu.lose_track(doubt, row.at)
         return mmu
 
     def lose_all(self, row: Row) -> None:
         """Events are missing: of all VMs, perhaps."""
-        self._puzzled.clear()
+        self._with_deferred.clear()
         self.broke.clear()
         for vm in self.vms.values():
             vm.doubt = AFTER_LOSS
             for mmu in vm.mmus.values():
                 mmu.lose_track(AFTER_LOSS, row.at)
 
-    def lose(self, row: Row, mmu: Watched) -> None:
+    def lose(self, row: Row, mmu: MmuState) -> None:
         """The rows of an MMU make no sense: some are missing."""
-        self.book.unjudged(NOT_NESTED, *SUBJECTS)
-        self._puzzled.discard(mmu)
+        self.sink.unjudged(NOT_NESTED, *SUBJECTS)
+        self._with_deferred.discard(mmu)
         mmu.lose_track(NOT_NESTED, row.at)
 
     def write_locked(self, row: Row, vm: Vm) -> None:
         """mmu_lock is held for write: all records before are over, and their rows are here."""
-        if self._puzzled:
-            self.solve_all(vm)
+        if self._with_deferred:
+            self.settle_all(vm)
         vm.barrier = row.at
 
     # Records whose outcome is yet to be explained.
 
-    def is_puzzled(self, mmu: Watched) -> bool:
+    def has_deferred(self, mmu: MmuState) -> bool:
         """Whether it has one."""
-        return mmu in self._puzzled
+        return mmu in self._with_deferred
 
-    def puzzle(self, mmu: Watched) -> None:
+    def defer(self, mmu: MmuState) -> None:
         """It has one now."""
-        self._puzzled.add(mmu)
+        self._with_deferred.add(mmu)
 
-    def solve_all(self, vm: Vm | None = None) -> None:
+    def settle_all(self, vm: Vm | None = None) -> None:
         """No more rows will come that could explain them. vm: of this one; else of all."""
-        mmus = [mmu for mmu in self._puzzled if vm is None or mmu.vm is vm]
-        for mmu in sorted(mmus, key=lambda mmu: mmu.records.puzzled_row):
-            self.solve(mmu)
+        mmus = [mmu for mmu in self._with_deferred if vm is None or mmu.vm is vm]
+        for mmu in sorted(mmus, key=lambda mmu: mmu.records.deferred_row):
+            self.settle(mmu)
 
-    def solve(self, mmu: Watched) -> None:
+    def settle(self, mmu: MmuState) -> None:
         """The same for one MMU."""
-        self._puzzled.discard(mmu)
-        finding = mmu.records.puzzle
+        self._with_deferred.discard(mmu)
+        finding = mmu.records.deferred
         if finding is None:
             return
-        why = mmu.records.solve(mmu.shadow, mmu.vm.barrier)
+        why = mmu.records.settle(mmu.shadow, mmu.vm.barrier)
         if not why:
-            self.book.judged("conformance")
+            self.sink.judged("conformance")
         elif why == records.TOO_MANY:
-            self.book.unjudged(why, "conformance", "fallback", "precision")
+            self.sink.unjudged(why, "conformance", "fallback", "precision")
             mmu.distrust_entries(why)
         else:
-            self.book.report(mmu, finding)
+            self.sink.report(mmu, finding)

@@ -7,7 +7,7 @@ from typing import Any
 from numba import types
 from numba.typed import Dict
 
-from nvscope.analysis.compiled.loop.jit import jit, part
+from nvscope.analysis.compiled.loop.jit import inlined, jit
 
 
 @jit
@@ -28,7 +28,7 @@ def drop(names: Any, name: int) -> None:
     del names[name]
 
 
-@part
+@inlined
 def find(names: Any, name: int, default: int) -> int:
     """As dict.get, whose result Numba takes for one that may be None."""
     found = default
