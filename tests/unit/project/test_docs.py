@@ -135,3 +135,32 @@ def test_links_of_the_notebook_lead_somewhere() -> None:
 
 def test_the_readme_is_a_page() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 100
+
+
+SUBPACKAGES = ("probes", "exporter", "analysis", "lab")
+
+
+def rooms() -> set[str]:
+    """The packages below the top folders: "probes/kernel"."""
+    found = (path.parent for name in SUBPACKAGES for path in (ROOT / name).glob("*/__init__.py"))
+    return {path.relative_to(ROOT).as_posix() for path in found}
+
+
+def test_the_architecture_names_every_folder_and_no_other() -> None:
+    page = (ROOT / "docs/architecture.md").read_text()
+    table = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    named = [each.strip("`/") for cell in table for each in re.findall(r"`[^`]+`", cell)]
+    named = [f"exporter/{name}" if name == "dashboards" else name for name in named]
+    assert not [name for name in named if not (ROOT / name).exists()]
+    assert rooms() <= set(named)
+
+
+def test_the_picture_names_folders_that_are_there() -> None:
+    picture = (ROOT / "docs/architecture.svg").read_text()
+    shown = re.findall(r'class="t"[^>]*>(\w+)/<', picture)
+    assert {name for name in shown if name != "lab"} <= {
+        path.name for name in SUBPACKAGES for path in (ROOT / name).iterdir()
+    }
+    left_out = {"analysis/api", "analysis/verify", "exporter/dashboards"}  # in another's words
+    of_lab = {room for room in rooms() if room.startswith("lab/")}
+    assert {room.rpartition("/")[2] for room in rooms() - left_out - of_lab} <= set(shown)
