@@ -1,4 +1,4 @@
-"""What VMs may come to do, as rows with no calls, before it happens.
+"""Series that start at 0: rows without calls, for all that a VM can do and has not done yet.
 
 A rate() knows nothing of what a series begins with: where a VM's first unmaps make its series,
 they are in no rate, and they may well be its worst.

@@ -10,7 +10,7 @@ import nvscope
 from nvscope.exporter.web.message import Answer, Application, Request, line
 from nvscope.exporter.web.scrapes import Scrapes
 
-# Whoever may connect may ask for it; it says nothing of VMs.
+# No password is asked for this page: it says nothing of VMs.
 HEALTH = "/healthz"
 
 _LANDING = f"""<!doctype html>

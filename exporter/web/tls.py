@@ -143,7 +143,7 @@ class Contexts:
         self._context = context(tls)
 
     def current(self) -> ssl.SSLContext:
-        """Return the context for a new connection; files that will not do are said, once."""
+        """Return the context for a new connection; invalid files are logged, once."""
         stamp = self._stamp()
         if stamp != self._seen:
             self._seen = stamp

@@ -26,7 +26,7 @@ POLL_SECONDS = 0.2
 
 
 class _Live(Protocol):
-    """What is being recorded. is_cut: not its end was reached, but somebody's patience."""
+    """What is being recorded. is_cut: stopped by a signal before the recorder finished."""
 
     is_cut: bool
 
