@@ -1,4 +1,4 @@
-"""The fuzz target of traces that lie can fail (project/test_fuzz.py runs it)."""
+"""The fuzz target of traces that lie can fail (tests/unit/project/test_fuzz.py runs it)."""
 
 from __future__ import annotations
 

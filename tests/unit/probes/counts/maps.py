@@ -23,7 +23,7 @@ def _array(value_bytes: int) -> MapKind:
     return MapKind(libbpf.MAP_TYPE_ARRAY, 4, value_bytes, F_MMAPABLE)
 
 
-# As nvscope.h and rows.h declare them (probes/counts/test_layout.py).
+# As nvscope.h and rows.h declare them (tests/unit/probes/counts/test_layout.py).
 KINDS = {
     "lost": _array(8),
     "missed": _array(8),

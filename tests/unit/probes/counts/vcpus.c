@@ -1,4 +1,4 @@
-/* bpf/vcpus.h in user space, for probes/counts/test_vcpus.py: prints "what number" for each thing asked. */
+/* bpf/vcpus.h in user space, for tests/unit/probes/counts/test_vcpus.py: prints "what number" for each thing asked. */
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
