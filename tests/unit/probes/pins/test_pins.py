@@ -23,8 +23,8 @@ from tests.unit.probes.pins.fakes import FakeLoaded, folders, make_loaded
 
 @pytest.fixture(autouse=True)
 def not_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests write to maps that are pinned, in place of programs; tests/unit/probes/pins/test_access.py does
-    without.
+    """Tests write to maps that are pinned, in place of programs; test_access.py does not need
+    that.
     """
     monkeypatch.setattr(libbpf, "freeze", lambda fd: None)
 
