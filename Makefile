@@ -56,7 +56,7 @@ test-matrix: $(STAMP) ## every kernel of the field from 6.16 on, two hours (make
 	@NVSCOPE_KERNELS="$(NVSCOPE_KERNELS)" $(BIN)/pytest tests/live/test_kernels.py -n 2 --dist loadgroup --timeout=3600
 	@$(BIN)/python -m tests.live.tables
 
-docs: $(STAMP) ## the tables and the picture of the documentation, from code and samples
+docs: $(STAMP) ## tables, picture and notebook of the documentation, from code and samples
 	@$(BIN)/python docs/make.py
 	@$(BIN)/nvscope report analysis/samples/linux.arrows -o build/report.html
 	@chromium --headless --no-sandbox --hide-scrollbars --window-size=1000,860 \
