@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nvscope.lab.series.bounds import CHEAPER, DEARER
+from nvscope.lab.series.facts import ON, UNKNOWN
 from nvscope.lab.series.report import MEASURES
 
 OVER_UNMAP = "unmapped by notifiers, for each byte that had to go"
@@ -25,8 +26,8 @@ def rows(data: Mapping[str, Any]) -> list[tuple[str, ...]]:
     subjects = data["subjects"]
     names = [subject["name"] for subject in subjects]
     found = [("", *names)]
-    for title, key in (("kernel", "kernel"), ("reverse map", "revmap")):
-        found.append((title, *(subject[key] or "-" for subject in subjects)))
+    found.append(("kernel", *(subject["kernel"] or "-" for subject in subjects)))
+    found.append(("reverse map", *map(revmap, subjects)))
     for check in data["checks"]:
         if check["name"] != "cost":
             cells = (subject["cells"].get(check["name"], "-") for subject in subjects)
@@ -41,6 +42,19 @@ def rows(data: Mapping[str, Any]) -> list[tuple[str, ...]]:
             cells = (costs.get(name, "-") for name in names)
             found.append((f"{title}, instructions", *cells))
     return found
+
+
+def revmap(subject: Mapping[str, Any]) -> str:
+    """What a subject's reverse map is.
+
+    >>> revmap({"revmap": "on", "kind": "tracking"}), revmap({"revmap": "off", "kind": "maple"})
+    ('on (tracking)', 'off')
+    >>> revmap({"revmap": "unknown", "kind": "none"}), revmap({"revmap": "", "kind": ""})
+    ('unknown (none seen)', '-')
+    """
+    how, kind = subject["revmap"], subject["kind"]
+    said = {ON: f"{how} ({kind})", UNKNOWN: f"{how} ({kind} seen)"}
+    return said.get(how, how) or "-"
 
 
 def cost(row: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from nvscope.lab.series.junit import plain
-from nvscope.lab.series.markdown import OVER_UNMAP, cost
+from nvscope.lab.series.markdown import OVER_UNMAP, cost, revmap
 from nvscope.lab.series.report import EXIT_NOT_TRIED, EXIT_RIGHT, MEASURES, TITLES
 
 VERDICTS = {EXIT_RIGHT: "Nothing is wrong", EXIT_NOT_TRIED: "Not everything could be tried"}
@@ -32,12 +32,14 @@ def page(data: Mapping[str, Any]) -> str:
         (row["subject"], row["measure"]): row.get("change", {}).get("said", "")
         for row in data["costs"]
     }
+    measured = {row["measure"] for row in data["costs"]}
     words = {
         **data,
         "style": Markup(_text("style.css")),  # our own file
         "verdict": VERDICTS.get(data["exit_code"], "Something is wrong"),
         "titles": TITLES,
-        "measures": MEASURES,
+        "measures": {name: title for name, title in MEASURES.items() if name in measured},
+        "revmap": revmap,
         "over_unmap": OVER_UNMAP,
         "costs": costs,
         "said": said,

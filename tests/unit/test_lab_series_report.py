@@ -202,6 +202,8 @@ def test_the_page_says_all_and_loads_nothing() -> None:
         "cheaper",
     ):
         assert word in words, word
+    assert "a notifier unmap of one page" in words
+    assert "writing 64 pages" not in words  # nothing of it was measured
 
 
 def test_hostile_words_do_not_leave_their_place() -> None:
