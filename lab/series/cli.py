@@ -98,7 +98,7 @@ def series(
     from nvscope.lab.series.report import report
     from nvscope.lab.series.run import Run
     from nvscope.lab.series.store import Store
-    from nvscope.lab.series.written import show, write
+    from nvscope.lab.series.written import HTML, show, write
 
     store = Store(out)
     kept = store.asked() if resume and not subjects else None
@@ -114,10 +114,11 @@ def series(
         try:
             run.all()
         except KeyboardInterrupt:
-            console.print(f"what is done is in {out}: --resume goes on", markup=False)
+            write(store, report(chosen, run.done))
+            console.print(f"{out / HTML} has what is done: --resume goes on", markup=False)
             raise
         data = report(chosen, run.done)
         write(store, data)
     show(data)
-    click.echo(out / "report.html")
+    click.echo(out / HTML)
     raise SystemExit(data["exit_code"])

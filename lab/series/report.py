@@ -29,7 +29,10 @@ Done = Mapping[tuple[int, str], Step]
 
 
 def report(plan: Plan, done: Done) -> dict[str, Any]:
-    """JSON's types only. done: the steps that there are, by (number of the candidate, check)."""
+    """JSON's types only. done: the steps that there are, by (number of the candidate, check).
+
+    left: how many there are not yet; an interrupted series has a report, too.
+    """
     subjects = [_subject(plan, done, number) for number in range(len(plan.candidates))]
     data = {
         "nvscope": nvscope.__version__,
@@ -42,6 +45,7 @@ def report(plan: Plan, done: Done) -> dict[str, Any]:
         "wrong": list(_wrong(plan, done)),
         "costs": list(_costs(plan, done)),
         "not_tried": list(_not_tried(plan, done)),
+        "left": sum(key not in done for key in plan.steps()),
         "steps": [
             {"subject": plan.candidates[number].name, **as_json(done[number, check])}
             for number, check in plan.steps()
@@ -58,7 +62,8 @@ def exit_code(data: Mapping[str, Any]) -> int:
         outcomes[subject["role"]].update(subject["outcomes"])
     if FAILED in outcomes[SERIES]:
         return EXIT_WRONG
-    return EXIT_NOT_TRIED if NOT_TRIED in outcomes[SERIES] | outcomes[BASE] else EXIT_RIGHT
+    whole = not data["left"] and NOT_TRIED not in outcomes[SERIES] | outcomes[BASE]
+    return EXIT_RIGHT if whole else EXIT_NOT_TRIED
 
 
 def _subject(plan: Plan, done: Done, number: int) -> dict[str, Any]:

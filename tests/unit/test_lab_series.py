@@ -298,6 +298,23 @@ def test_what_was_interrupted_goes_on_where_it_was(
     assert len(tried) == 6
 
 
+def test_what_was_interrupted_has_a_report(
+    tried: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: Trial) -> Step:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(checks.CHECKS, "cost", Check("cost", "", interrupted, True))
+    out = tmp_path / "out"
+    words = ["--only", "cases", "--only", "cost", "lab", "lab:revmap=off"]
+    done = CliRunner().invoke(main, ["lab", "series", "--out", str(out), *words])
+    assert done.exit_code == 130
+    assert f"{out}/report.html has what is done: --resume goes on" in done.stderr
+    data = json.loads((out / "report.json").read_text())
+    assert data["left"] == 4  # of 6, the host and the cases of one are done
+    assert tried == ["lab cases"]
+
+
 def test_subjects_and_checks_can_be_added(tried: list[str], store: Store) -> None:
     go(plan(["lab", "lab:revmap=off"], ["cases"]), store)
     tried.clear()

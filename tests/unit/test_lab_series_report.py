@@ -48,6 +48,8 @@ def ending(*outcomes: str, base: str = PASSED) -> object:
         Item(f"{n}", outcome, why=why.get(outcome, "")) for n, outcome in enumerate(outcomes)
     )
     done = {
+        (0, "host"): Step("host", (Item("host", PASSED),)),
+        (1, "host"): Step("host", (Item("host", PASSED),)),
         (0, "cases"): Step("cases", (Item("0", base),)),
         (1, "cases"): Step("cases", items),
     }
@@ -61,6 +63,15 @@ def test_exit_codes() -> None:
     # What is wrong with the base is told, and is not the series'.
     assert ending(PASSED, base=FAILED) == 0
     assert ending(PASSED, base=NOT_TRIED) == 3
+
+
+def test_a_report_before_the_end_says_what_is_left() -> None:
+    asked = plan(["lab", "debug"], ["cases"])
+    done = {(0, "host"): Step("host", (Item("host", PASSED),))}
+    found = report(asked, done)
+    assert (found["left"], found["exit_code"]) == (3, 3)
+    words = Text(page(found)).said
+    assert "3 steps are left" in words and "Everything was tried" not in words
 
 
 def test_what_is_wrong_on_the_base_too_says_so() -> None:
