@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from nvscope.lab.series.junit import plain
-from nvscope.lab.series.markdown import OVER_UNMAP, cost, revmap
+from nvscope.lab.series.markdown import cost, revmap, taken
 from nvscope.lab.series.report import EXIT_NOT_TRIED, EXIT_RIGHT, MEASURES, TITLES
 
 VERDICTS = {EXIT_RIGHT: "Nothing is wrong", EXIT_NOT_TRIED: "Not everything could be tried"}
@@ -40,7 +40,7 @@ def page(data: Mapping[str, Any]) -> str:
         "titles": TITLES,
         "measures": {name: title for name, title in MEASURES.items() if name in measured},
         "revmap": revmap,
-        "over_unmap": OVER_UNMAP,
+        "taken": taken(data["subjects"]),
         "costs": costs,
         "said": said,
     }

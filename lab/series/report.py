@@ -10,6 +10,7 @@ from typing import Any
 import nvscope
 from nvscope.lab.series import bounds
 from nvscope.lab.series.checks import CHECKS
+from nvscope.lab.series.judge import FIGURES
 from nvscope.lab.series.outcome import FAILED, NOT_TRIED, PASSED, Item, Step, as_json, worst
 from nvscope.lab.series.plan import HOST, Plan
 
@@ -79,17 +80,16 @@ def _subject(plan: Plan, done: Done, number: int) -> dict[str, Any]:
         "page_bytes": facts.get("page_bytes"),
         "outcome": worst(outcomes),
         "outcomes": outcomes,
-        "over_unmap": _over_unmap(steps.values()),
+        "figures": _figures(steps.values()),
         "seconds": round(sum(step.seconds for step in steps.values()), 1),
         "cells": {name: cell(step) for name, step in steps.items()},
     }
 
 
-def _over_unmap(steps: Iterable[Step]) -> float | None:
-    """Bytes of shadow mappings that notifiers unmapped, over those that had to go."""
-    figures = [step.figures for step in steps if step.figures]
-    needed = sum(each["needed_bytes"] for each in figures)
-    return round(sum(each["unmapped_bytes"] for each in figures) / needed, 3) if needed else None
+def _figures(steps: Iterable[Step]) -> dict[str, int]:
+    """judge.FIGURES of all traces of a kernel; {} where there is none."""
+    found = [step.figures for step in steps if step.figures.keys() >= set(FIGURES)]
+    return {name: sum(each[name] for each in found) for name in FIGURES} if found else {}
 
 
 def cell(step: Step) -> str:
