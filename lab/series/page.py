@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any
 
@@ -41,10 +41,26 @@ def page(data: Mapping[str, Any]) -> str:
         "measures": {name: title for name, title in MEASURES.items() if name in measured},
         "revmap": revmap,
         "taken": taken(data["subjects"]),
+        "not_tried": _together(data["not_tried"]),
         "costs": costs,
         "said": said,
     }
     return environment.get_template("page.html").render(words)
+
+
+def _together(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of what was not tried that differ in their subject alone, as one.
+
+    >>> row = {"check": "linux", "items": ["linux"], "outcome": "left out", "why": "--quick"}
+    >>> [each["subjects"] for each in _together([{"subject": "a", **row}, {"subject": "b", **row}])]
+    [['a', 'b']]
+    """
+    found: dict[tuple[str, tuple[str, ...], str, str], list[str]] = {}
+    for row in rows:
+        key = (row["check"], tuple(row["items"]), row["outcome"], row["why"])
+        found.setdefault(key, []).append(row["subject"])
+    names = ("check", "items", "outcome", "why")
+    return [{**dict(zip(names, key, strict=True)), "subjects": on} for key, on in found.items()]
 
 
 def _text(file: str) -> str:

@@ -18,7 +18,16 @@ from nvscope.lab.series.bounds import ALIKE, CHEAPER, DEARER, UNSURE, change, me
 from nvscope.lab.series.judge import FIGURES, judge, judgement
 from nvscope.lab.series.junit import junit
 from nvscope.lab.series.markdown import table
-from nvscope.lab.series.outcome import FAILED, NOT_TRIED, PASSED, Item, Problem, Step
+from nvscope.lab.series.outcome import (
+    FAILED,
+    LEFT_OUT,
+    NOT_TRIED,
+    PASSED,
+    Item,
+    Problem,
+    Step,
+    not_tried,
+)
 from nvscope.lab.series.page import page
 from nvscope.lab.series.plan import plan
 from nvscope.lab.series.report import report
@@ -215,6 +224,18 @@ def test_the_page_says_all_and_loads_nothing() -> None:
         assert word in words, word
     assert "a notifier unmap of one page" in words
     assert "writing 64 pages" not in words  # nothing of it was measured
+
+
+def test_what_was_not_tried_for_one_reason_has_one_row() -> None:
+    asked = plan(["lab", "debug", "stock"], ["linux"])
+    done = {(n, "linux"): not_tried("linux", "--quick", LEFT_OUT) for n in range(3)}
+    done[1, "linux"] = not_tried("linux", "too little memory")
+    (section,) = re.findall('(?s)id="not-tried".*?</section>', page(report(asked, done)))
+    rows = re.findall(r"<tr>(<th scope=\"row\">.*?)</tr>", section)
+    assert [re.sub("<[^>]+>", "|", row) for row in rows] == [
+        "|lab, stock||linux||linux||left out||--quick|",
+        "|debug||linux||linux||not tried||too little memory|",
+    ]
 
 
 def test_hostile_words_do_not_leave_their_place() -> None:
