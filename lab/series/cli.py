@@ -8,7 +8,7 @@ import click
 
 from nvscope.lab.ending import errors, terminated_cleanly
 from nvscope.lab.series.checks import CHECKS
-from nvscope.lab.series.plan import plan, plan_of
+from nvscope.lab.series.plan import joined, plan, plan_of
 from nvscope.lab.setup.steps import console
 from nvscope.lab.workloads.cases import CASES
 from nvscope.probes.errors import InputError
@@ -39,6 +39,7 @@ Examples:
   nvscope lab series --only cases --only cost lab lab:patch=my.patch
   nvscope lab series lab lab:bug=lost-record
   nvscope lab series --resume
+  nvscope lab series --resume stock lab v2.Image    # one more, behind those that are there
 """
 
 
@@ -51,7 +52,11 @@ Examples:
     show_default=True,
     help="folder of the results and the report",
 )
-@click.option("--resume", is_flag=True, help="go on with what --out has; done steps stay")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="go on with what --out has; done steps stay, and subjects and checks may be added",
+)
 @click.option("--quick", is_flag=True, help="less of each check: 10 minutes for two kernels")
 @click.option(
     "--only",
@@ -93,7 +98,7 @@ def series(
     from nvscope.lab.series.report import report
     from nvscope.lab.series.run import Run
     from nvscope.lab.series.store import Store
-    from nvscope.lab.series.written import show, write
+    from nvscope.lab.series.written import HTML, show, write
 
     store = Store(out)
     kept = store.asked() if resume and not subjects else None
@@ -102,15 +107,18 @@ def series(
     if resume and not subjects and not kept:
         raise InputError(f"{out} has nothing to go on with")
     chosen = plan_of(kept) if kept else plan(subjects, only, quick, seeds, cases)
+    if resume and subjects and (before := store.asked()):
+        chosen = joined(plan_of(before), chosen)
     with errors(), terminated_cleanly(), store.open(chosen.asked(), resume=resume):
         run = Run(chosen, store)
         try:
             run.all()
         except KeyboardInterrupt:
-            console.print(f"what is done is in {out}: --resume goes on", markup=False)
+            write(store, report(chosen, run.done))
+            console.print(f"{out / HTML} has what is done: --resume goes on", markup=False)
             raise
         data = report(chosen, run.done)
         write(store, data)
     show(data)
-    click.echo(out / "report.html")
+    click.echo(out / HTML)
     raise SystemExit(data["exit_code"])

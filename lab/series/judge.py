@@ -19,9 +19,10 @@ _ANY_KERNEL = ("--variant", "behaviour")
 SAFETY = "safety"
 
 
-# Of a trace's result: bytes of shadow mappings that notifiers unmapped in all, and of those that
-# led into their ranges; which unmaps were of whole MMUs, and of these the ones without a need.
-FIGURES = ("unmapped_bytes", "needed_bytes", "full_unmaps", "needless_unmaps")
+# Of a trace's result: notifier unmaps; whole shadow MMUs that they unmapped; shadow mappings that
+# they took in all, and those of them that led into their ranges. Not bytes: a single block mapping
+# outweighs all pages.
+FIGURES = ("notifiers", "full_unmaps", "unmapped", "needed")
 
 
 @dataclass(frozen=True)

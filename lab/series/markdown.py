@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nvscope.lab.series.bounds import CHEAPER, DEARER
+from nvscope.lab.series.facts import ON, UNKNOWN
 from nvscope.lab.series.report import MEASURES
 
-OVER_UNMAP = "unmapped by notifiers, for each byte that had to go"
+FULL_UNMAPS = "whole shadow MMUs unmapped by notifiers"
+OVER_UNMAP = "shadow mappings unmapped by notifiers, for each that had to go"
 
 
 def table(data: Mapping[str, Any]) -> str:
@@ -25,22 +27,57 @@ def rows(data: Mapping[str, Any]) -> list[tuple[str, ...]]:
     subjects = data["subjects"]
     names = [subject["name"] for subject in subjects]
     found = [("", *names)]
-    for title, key in (("kernel", "kernel"), ("reverse map", "revmap")):
-        found.append((title, *(subject[key] or "-" for subject in subjects)))
+    found.append(("kernel", *(subject["kernel"] or "-" for subject in subjects)))
+    found.append(("reverse map", *map(revmap, subjects)))
     for check in data["checks"]:
         if check["name"] != "cost":
             cells = (subject["cells"].get(check["name"], "-") for subject in subjects)
             found.append((check["title"], *cells))
-    ratios = [subject["over_unmap"] for subject in subjects]
-    if any(ratio is not None for ratio in ratios):
-        cells = ("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios)
-        found.append((OVER_UNMAP, *cells))
+    found += taken(subjects)
     for measure, title in MEASURES.items():
         costs = {row["subject"]: cost(row) for row in data["costs"] if row["measure"] == measure}
         if costs:
             cells = (costs.get(name, "-") for name in names)
             found.append((f"{title}, instructions", *cells))
     return found
+
+
+def taken(subjects: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Rows of what notifiers took, in all traces of a subject; none where there is no trace."""
+    figures = [subject["figures"] for subject in subjects]
+    if not any(figures):
+        return []
+    return [(FULL_UNMAPS, *map(_full_unmaps, figures)), (OVER_UNMAP, *map(_over_unmap, figures))]
+
+
+def _full_unmaps(figures: Mapping[str, int]) -> str:
+    """
+    >>> _full_unmaps({"notifiers": 1300, "full_unmaps": 12, "unmapped": 36, "needed": 15})
+    '12, in 1,300 notifiers'
+    """
+    return f"{figures['full_unmaps']:,}, in {figures['notifiers']:,} notifiers" if figures else "-"
+
+
+def _over_unmap(figures: Mapping[str, int]) -> str:
+    """
+    >>> _over_unmap({"notifiers": 13, "full_unmaps": 12, "unmapped": 36, "needed": 15})
+    '2.40'
+    """
+    needed = figures.get("needed")
+    return f"{figures['unmapped'] / needed:.2f}" if needed else "-"
+
+
+def revmap(subject: Mapping[str, Any]) -> str:
+    """What a subject's reverse map is.
+
+    >>> revmap({"revmap": "on", "kind": "tracking"}), revmap({"revmap": "off", "kind": "maple"})
+    ('on (tracking)', 'off')
+    >>> revmap({"revmap": "unknown", "kind": "none"}), revmap({"revmap": "", "kind": ""})
+    ('unknown (none seen)', '-')
+    """
+    how, kind = subject["revmap"], subject["kind"]
+    said = {ON: f"{how} ({kind})", UNKNOWN: f"{how} ({kind} seen)"}
+    return said.get(how, how) or "-"
 
 
 def cost(row: Mapping[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Any
 
@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup
 
 from nvscope.lab.series.junit import printable
-from nvscope.lab.series.markdown import OVER_UNMAP, cost
+from nvscope.lab.series.markdown import cost, revmap, taken
 from nvscope.lab.series.report import EXIT_NOT_TRIED, EXIT_RIGHT, MEASURES, TITLES
 
 VERDICTS = {EXIT_RIGHT: "Nothing is wrong", EXIT_NOT_TRIED: "Not everything could be tried"}
@@ -32,17 +32,35 @@ def page(data: Mapping[str, Any]) -> str:
         (row["subject"], row["measure"]): row.get("change", {}).get("said", "")
         for row in data["costs"]
     }
+    measured = {row["measure"] for row in data["costs"]}
     words = {
         **data,
         "style": Markup(_text("style.css")),  # our own file
         "verdict": VERDICTS.get(data["exit_code"], "Something is wrong"),
         "titles": TITLES,
-        "measures": MEASURES,
-        "over_unmap": OVER_UNMAP,
+        "measures": {name: title for name, title in MEASURES.items() if name in measured},
+        "revmap": revmap,
+        "taken": taken(data["subjects"]),
+        "not_tried": _together(data["not_tried"]),
         "costs": costs,
         "said": said,
     }
     return environment.get_template("page.html").render(words)
+
+
+def _together(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of what was not tried that differ in their subject alone, as one.
+
+    >>> row = {"check": "linux", "items": ["linux"], "outcome": "left out", "why": "--quick"}
+    >>> [each["subjects"] for each in _together([{"subject": "a", **row}, {"subject": "b", **row}])]
+    [['a', 'b']]
+    """
+    found: dict[tuple[str, tuple[str, ...], str, str], list[str]] = {}
+    for row in rows:
+        key = (row["check"], tuple(row["items"]), row["outcome"], row["why"])
+        found.setdefault(key, []).append(row["subject"])
+    names = ("check", "items", "outcome", "why")
+    return [{**dict(zip(names, key, strict=True)), "subjects": on} for key, on in found.items()]
 
 
 def _text(file: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nvscope.lab.series.candidate import Candidate, parse
@@ -27,6 +27,7 @@ _SECONDS = {
     "cost": (60, 60),
 }
 FORMAT = 1  # of the words that are kept
+_MAY_GROW = ("subjects", "checks")  # results that are there stay what they are
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,30 @@ def plan(
     checks = tuple(name for name in CHECKS if name in only or not only)
     sizes = Sizes(quick, tuple(range(1, many + 1)), tuple(name for name in CASES if name in cases))
     return Plan(tuple(map(parse, words)), checks, sizes)
+
+
+def joined(kept: Plan, asked: Plan) -> Plan:
+    """What is asked for, and the checks of the series that is kept."""
+    checks = {*kept.checks, *asked.checks}
+    return replace(asked, checks=tuple(name for name in CHECKS if name in checks))
+
+
+def extends(kept: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Whether these words only add to those that are kept: subjects behind them, or checks.
+
+    >>> words = plan(["stock", "lab"], ["cases"]).asked()
+    >>> extends(words, plan(["stock", "lab", "6.18"], ["cases", "cost"]).asked())
+    True
+    >>> extends(words, plan(["stock", "6.18", "lab"], ["cases"]).asked())
+    False
+    """
+    same = all(kept.get(key) == value for key, value in asked.items() if key not in _MAY_GROW)
+    subjects, checks = (list(kept.get(key, ())) for key in _MAY_GROW)
+    return (
+        same
+        and subjects == asked["subjects"][: len(subjects)]
+        and set(checks) <= set(asked["checks"])
+    )
 
 
 def plan_of(asked: Mapping[str, Any]) -> Plan:

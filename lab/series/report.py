@@ -10,6 +10,7 @@ from typing import Any
 import nvscope
 from nvscope.lab.series import bounds
 from nvscope.lab.series.checks import CHECKS
+from nvscope.lab.series.judge import FIGURES
 from nvscope.lab.series.outcome import FAILED, NOT_TRIED, PASSED, Item, Step, as_json, worst
 from nvscope.lab.series.plan import HOST, Plan
 
@@ -29,7 +30,10 @@ Done = Mapping[tuple[int, str], Step]
 
 
 def report(plan: Plan, done: Done) -> dict[str, Any]:
-    """JSON's types only. done: the steps that there are, by (number of the candidate, check)."""
+    """JSON's types only. done: the steps that there are, by (number of the candidate, check).
+
+    left: how many there are not yet; an interrupted series has a report, too.
+    """
     subjects = [_subject(plan, done, number) for number in range(len(plan.candidates))]
     data = {
         "nvscope": nvscope.__version__,
@@ -42,6 +46,7 @@ def report(plan: Plan, done: Done) -> dict[str, Any]:
         "wrong": list(_wrong(plan, done)),
         "costs": list(_costs(plan, done)),
         "not_tried": list(_not_tried(plan, done)),
+        "left": sum(key not in done for key in plan.steps()),
         "steps": [
             {"subject": plan.candidates[number].name, **as_json(done[number, check])}
             for number, check in plan.steps()
@@ -58,7 +63,8 @@ def exit_code(data: Mapping[str, Any]) -> int:
         outcomes[subject["role"]].update(subject["outcomes"])
     if FAILED in outcomes[SERIES]:
         return EXIT_WRONG
-    return EXIT_NOT_TRIED if NOT_TRIED in outcomes[SERIES] | outcomes[BASE] else EXIT_RIGHT
+    whole = not data["left"] and NOT_TRIED not in outcomes[SERIES] | outcomes[BASE]
+    return EXIT_RIGHT if whole else EXIT_NOT_TRIED
 
 
 def _subject(plan: Plan, done: Done, number: int) -> dict[str, Any]:
@@ -74,17 +80,16 @@ def _subject(plan: Plan, done: Done, number: int) -> dict[str, Any]:
         "page_bytes": facts.get("page_bytes"),
         "outcome": worst(outcomes),
         "outcomes": outcomes,
-        "over_unmap": _over_unmap(steps.values()),
+        "figures": _figures(steps.values()),
         "seconds": round(sum(step.seconds for step in steps.values()), 1),
         "cells": {name: cell(step) for name, step in steps.items()},
     }
 
 
-def _over_unmap(steps: Iterable[Step]) -> float | None:
-    """Bytes of shadow mappings that notifiers unmapped, over those that had to go."""
-    figures = [step.figures for step in steps if step.figures]
-    needed = sum(each["needed_bytes"] for each in figures)
-    return round(sum(each["unmapped_bytes"] for each in figures) / needed, 3) if needed else None
+def _figures(steps: Iterable[Step]) -> dict[str, int]:
+    """judge.FIGURES of all traces of a kernel; {} where there is none."""
+    found = [step.figures for step in steps if step.figures.keys() >= set(FIGURES)]
+    return {name: sum(each[name] for each in found) for name in FIGURES} if found else {}
 
 
 def cell(step: Step) -> str:

@@ -81,7 +81,7 @@ class Run:
         """What the kernel is, kept or found out; None where it does not boot."""
         kept = self.done.get((number, HOST))
         if kept is None:
-            with steps.step(self._title(number, HOST, "boot, and what the kernel is")):
+            with steps.step(*self._title(number, HOST, "boot, and what the kernel is")):
                 kept = self._looked(candidate, hosts)
             self._keep(number, kept)
         if not kept.facts:
@@ -114,7 +114,7 @@ class Run:
 
     def _check(self, number: int, name: str, hosts: Hosts, facts: Facts, tested: bool) -> None:
         check, started = CHECKS[name], time.monotonic()
-        with steps.step(self._title(number, name, check.title)):
+        with steps.step(*self._title(number, name, check.title)):
             try:
                 host = hosts.get(icount=check.icount)
                 trace = self._store.trace(number, name)
@@ -141,7 +141,8 @@ class Run:
         name = self._plan.candidates[number].name
         steps.console.print(f"         not tried: {name}: {why}", markup=False)
 
-    def _title(self, number: int, check: str, title: str) -> str:
+    def _title(self, number: int, check: str, title: str) -> tuple[str, str]:
+        """What is done, and how long all takes from now on."""
         keys = self._plan.steps()
         known = {
             n: kernels.of_json(step.facts)
@@ -151,7 +152,7 @@ class Run:
         left = self._plan.seconds((key for key in keys if key not in self.done), known)
         at = keys.index((number, check)) + 1
         name = escape(self._plan.candidates[number].name)
-        return f"[{at}/{len(keys)}] {name}: {title} (about {_minutes(left)} left)"
+        return f"[{at}/{len(keys)}] {name}: {title}", f"(about {_minutes(left)} left)"
 
 
 def _lost(name: str, error: GuestError) -> Item:

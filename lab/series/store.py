@@ -12,6 +12,7 @@ from typing import Any
 
 from nvscope.lab.series import outcome
 from nvscope.lab.series.outcome import Step
+from nvscope.lab.series.plan import extends
 from nvscope.probes.errors import InputError, LackError
 
 PLAN, STEPS, TRACES = "plan.json", "steps", "traces"
@@ -27,8 +28,9 @@ class Store:
     def open(self, asked: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
         """Take the folder for this block, for a series that was asked for in these words.
 
-        Raises InputError where it has results and `resume` was not asked for, or those of another
-        series; LackError where another process has it, or it cannot be written.
+        With `resume` they may add to those that it has results of. Raises InputError where it has
+        results and `resume` was not asked for, or those of another series; LackError where another
+        process has it, or it cannot be written.
         """
         try:
             for folder in (self.folder, self.folder / STEPS, self.folder / TRACES):
@@ -83,17 +85,18 @@ class Store:
 
     def _begin(self, asked: dict[str, Any], resume: bool) -> None:
         before = self.asked()
-        if before is None:
-            self.write(self.folder / PLAN, json.dumps(asked, indent=1))
-        elif not resume:
+        if before is not None and not resume:
             raise InputError(
                 f"{self.folder} has results: --resume goes on with them, --out chooses another"
             )
-        elif before != asked:
+        if before is not None and not extends(before, asked):
             raise InputError(
                 f"{self.folder} has results of another series ({_shown(before)}): --resume alone"
-                " goes on with it, --out chooses another folder"
+                " goes on with it, subjects can only be added behind these, --out chooses another"
+                " folder"
             )
+        if before != asked:
+            self.write(self.folder / PLAN, json.dumps(asked, indent=1))
 
     def _path(self, subject: int, check: str) -> Path:
         return self.folder / STEPS / f"{_name(subject, check)}.json"
@@ -113,4 +116,5 @@ def _name(subject: int, check: str) -> str:
 
 
 def _shown(asked: Mapping[str, Any]) -> str:
-    return " ".join(map(str, asked.get("subjects", ()))) or "unknown"
+    quick = ["--quick"] if asked.get("quick") else []
+    return " ".join([*quick, *map(str, asked.get("subjects", ()))]) or "unknown"

@@ -19,18 +19,20 @@ Tell = Callable[[str], None]
 
 
 @contextmanager
-def step(title: str) -> Iterator[Tell]:
+def step(title: str, note: str = "") -> Iterator[Tell]:
     """Show that `title` is under way, and at its end how long it took.
+
+    note: what holds only while it is under way, behind the title.
 
     Yields a function that says how far it is; without a terminal that is said every 20 s. Steps of
     several threads may be under way at once.
     """
     started = time.monotonic()
     if console.is_terminal:
-        with _board.line(title) as tell:
+        with _board.line(f"{title} {note}".rstrip()) as tell:
             yield tell
     else:
-        console.print(f"  … {title}")
+        console.print(f"  … {title} {note}".rstrip())
         yield _sparse(title)
     console.print(f"[green]made[/]   {title} ({time.monotonic() - started:.0f} s)")
     sys.stderr.flush()

@@ -58,7 +58,7 @@ def told() -> tuple[Plan, dict[tuple[int, str], Step]]:
             "cases",
             (ranged, Item("pollution", PASSED), trace),
             60.0,
-            figures={"unmapped_bytes": 12288, "needed_bytes": 8192},
+            figures={"notifiers": 2, "full_unmaps": 1, "unmapped": 3, "needed": 2},
         ),
         (2, "cases"): Step(
             "cases", (broken, Item("pollution", NOT_TRIED, why="the guest was gone")), 60.0

@@ -14,10 +14,19 @@ import pytest
 
 import nvscope
 from nvscope.lab.series.bounds import ALIKE, CHEAPER, DEARER, UNSURE, change, mean
-from nvscope.lab.series.judge import judge, judgement
+from nvscope.lab.series.judge import FIGURES, judge, judgement
 from nvscope.lab.series.junit import junit
 from nvscope.lab.series.markdown import table
-from nvscope.lab.series.outcome import FAILED, NOT_TRIED, PASSED, Item, Problem, Step
+from nvscope.lab.series.outcome import (
+    FAILED,
+    LEFT_OUT,
+    NOT_TRIED,
+    PASSED,
+    Item,
+    Problem,
+    Step,
+    not_tried,
+)
 from nvscope.lab.series.page import page
 from nvscope.lab.series.plan import plan
 from nvscope.lab.series.report import report
@@ -48,6 +57,8 @@ def ending(*outcomes: str, base: str = PASSED) -> object:
         Item(f"{n}", outcome, why=why.get(outcome, "")) for n, outcome in enumerate(outcomes)
     )
     done = {
+        (0, "host"): Step("host", (Item("host", PASSED),)),
+        (1, "host"): Step("host", (Item("host", PASSED),)),
         (0, "cases"): Step("cases", (Item("0", base),)),
         (1, "cases"): Step("cases", items),
     }
@@ -61,6 +72,15 @@ def test_exit_codes() -> None:
     # What is wrong with the base is told, and is not the series'.
     assert ending(PASSED, base=FAILED) == 0
     assert ending(PASSED, base=NOT_TRIED) == 3
+
+
+def test_a_report_before_the_end_says_what_is_left() -> None:
+    asked = plan(["lab", "debug"], ["cases"])
+    done = {(0, "host"): Step("host", (Item("host", PASSED),))}
+    found = report(asked, done)
+    assert (found["left"], found["exit_code"]) == (3, 3)
+    words = Text(page(found)).said
+    assert "3 steps are left" in words and "Everything was tried" not in words
 
 
 def test_what_is_wrong_on_the_base_too_says_so() -> None:
@@ -140,7 +160,7 @@ def test_a_survivor_is_found_whatever_is_known_of_the_reverse_map(revmap: str) -
     (problems,) = found.problems.values()
     assert problems[0].said.startswith("safety: ")
     assert any("notifier_end" in line for line in problems[0].lines)
-    assert set(found.figures) >= {"unmapped_bytes", "needed_bytes"}
+    assert set(found.figures) == set(FIGURES)
 
 
 def test_decisions_of_another_reverse_map_are_not_judged() -> None:
@@ -202,6 +222,20 @@ def test_the_page_says_all_and_loads_nothing() -> None:
         "cheaper",
     ):
         assert word in words, word
+    assert "a notifier unmap of one page" in words
+    assert "writing 64 pages" not in words  # nothing of it was measured
+
+
+def test_what_was_not_tried_for_one_reason_has_one_row() -> None:
+    asked = plan(["lab", "debug", "stock"], ["linux"])
+    done = {(n, "linux"): not_tried("linux", "--quick", LEFT_OUT) for n in range(3)}
+    done[1, "linux"] = not_tried("linux", "too little memory")
+    (section,) = re.findall('(?s)id="not-tried".*?</section>', page(report(asked, done)))
+    rows = re.findall(r"<tr>(<th scope=\"row\">.*?)</tr>", section)
+    assert [re.sub("<[^>]+>", "|", row) for row in rows] == [
+        "|lab, stock||linux||linux||left out||--quick|",
+        "|debug||linux||linux||not tried||too little memory|",
+    ]
 
 
 def test_hostile_words_do_not_leave_their_place() -> None:

@@ -18,7 +18,7 @@ from nvscope.lab.series import facts as kernels
 from nvscope.lab.series.candidate import Candidate, parse
 from nvscope.lab.series.checks import Check, Trial
 from nvscope.lab.series.outcome import FAILED, NOT_TRIED, PASSED, Item, Step, as_json, step_of
-from nvscope.lab.series.plan import HOST, Plan, plan, plan_of
+from nvscope.lab.series.plan import HOST, Plan, joined, plan, plan_of
 from nvscope.lab.series.run import Run
 from nvscope.lab.series.store import Store
 from nvscope.lab.workloads.bugs import bugs_of
@@ -194,6 +194,11 @@ def test_results_of_another_series_are_not_taken(store: Store) -> None:
         pass
     with pytest.raises(InputError, match="--resume goes on"), store.open(asked, resume=False):
         pass
+    with (
+        pytest.raises(InputError, match="another series"),
+        store.open(plan(WORDS, quick=True).asked(), resume=True),
+    ):
+        pass
     other = plan(["lab", "stock"]).asked()
     with (
         pytest.raises(InputError, match=r"another series.*stock lab"),
@@ -291,6 +296,38 @@ def test_what_was_interrupted_goes_on_where_it_was(
     assert set(found.done) == set(asked.steps())
     go(asked, store, resume=True)
     assert len(tried) == 6
+
+
+def test_what_was_interrupted_has_a_report(
+    tried: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: Trial) -> Step:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(checks.CHECKS, "cost", Check("cost", "", interrupted, True))
+    out = tmp_path / "out"
+    words = ["--only", "cases", "--only", "cost", "lab", "lab:revmap=off"]
+    done = CliRunner().invoke(main, ["lab", "series", "--out", str(out), *words])
+    assert done.exit_code == 130
+    assert f"{out}/report.html has what is done: --resume goes on" in done.stderr
+    data = json.loads((out / "report.json").read_text())
+    assert data["left"] == 4  # of 6, the host and the cases of one are done
+    assert tried == ["lab cases"]
+
+
+def test_subjects_and_checks_can_be_added(tried: list[str], store: Store) -> None:
+    go(plan(["lab", "lab:revmap=off"], ["cases"]), store)
+    tried.clear()
+    more = joined(plan_of(store.asked() or {}), plan(["lab", "lab:revmap=off", "stock"], ["cost"]))
+    assert more.checks == ("cases", "cost")
+    words = ["--resume", "--only", "cost", *(each.name for each in more.candidates)]
+    done = CliRunner().invoke(main, ["lab", "series", "--out", str(store.folder), *words])
+    assert (done.exit_code, done.stderr.count("error")) == (0, 0), done.output
+    assert tried == ["lab cost", "lab:revmap=off cost", "stock cases", "stock cost"]
+    assert plan_of(store.asked() or {}) == more
+    fewer = plan(["lab", "lab:revmap=off"], ["cases", "cost"])
+    with pytest.raises(InputError, match="another series"):
+        go(fewer, store, resume=True)
 
 
 def test_a_kernel_that_panics_is_wrong_and_one_that_is_silent_was_not_tried(

@@ -128,13 +128,13 @@ def test_findings_come_first_and_to_their_task(
         seen.belongs(7, "one")
         return (wrong,)
 
-    found = Judgement({7: (SURVIVOR,), 8: (SURVIVOR,)}, "", "", {"needed_bytes": 1})
+    found = Judgement({7: (SURVIVOR,), 8: (SURVIVOR,)}, "", "", {"needed": 1})
     monkeypatch.setattr(judge, "judge", lambda *_: found)
     step = run(host, one=owns)
     one, trace = step.items
     assert one.problems == (SURVIVOR, wrong)
     assert (trace.outcome, trace.problems) == (FAILED, (SURVIVOR,))  # whose process is not known
-    assert step.figures == {"needed_bytes": 1}
+    assert step.figures == {"needed": 1}
 
 
 def test_a_recording_that_fails_is_a_doubt(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,16 @@ def test_what_looks_like_markup_is_shown_as_it_is(
         assert "  … kernel: CC [M] fs/[/x]/inode.o" in out.getvalue()
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_note_is_of_what_is_under_way(monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
+    out = console(monkeypatch, terminal=terminal)
+    with steps.step("kernel", "(6 min left)"):
+        pass
+    under_way, _, made = out.getvalue().partition("made")
+    assert "kernel (6 min left)" in under_way
+    assert "kernel" in made and "min left" not in made
+
+
 def test_a_step_that_fails_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     out = console(monkeypatch, terminal=True)
     with pytest.raises(ValueError, match="broken"), steps.step("kernel"):
