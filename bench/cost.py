@@ -19,10 +19,10 @@ from typing import Any
 import click
 
 from nvscope.lab import assets
-from nvscope.lab.remote import GuestError
-from nvscope.lab.services import GuestProcess, Synthetic
+from nvscope.lab.host.remote import GuestError
+from nvscope.lab.host.services import GuestProcess, Synthetic
+from nvscope.lab.host.vm import Lab
 from nvscope.lab.setup.steps import step
-from nvscope.lab.vm import Lab
 
 # L2 writes all pages in one order: that of one page is then known to five instructions.
 UNMAPS, PAGES = 101, 4096

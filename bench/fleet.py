@@ -21,11 +21,11 @@ import psutil
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from nvscope.exporter.collector import VmCollector
-from nvscope.exporter.web import listen, server
+from nvscope.exporter.web.connections import listen, server
 from nvscope.exporter.web.message import Answer, Application, Request
 from nvscope.exporter.web.threads import in_thread
+from nvscope.lab.host.services import Metrics
 from nvscope.lab.prometheus import Prometheus, Target, config
-from nvscope.lab.services import Metrics
 from nvscope.lab.setup.prometheus import unpack
 from nvscope.probes.counts.decode import LOSSES
 from nvscope.probes.counts.snapshot import (

@@ -18,8 +18,8 @@ from prometheus_client import CollectorRegistry
 
 from nvscope.exporter.collector import VmCollector
 from nvscope.exporter.reloads import Reloads
-from nvscope.exporter.web.authentication import Authentication
-from nvscope.exporter.web.config import WebConfig
+from nvscope.exporter.web.access.authentication import Authentication
+from nvscope.exporter.web.settings.config import WebConfig
 from nvscope.probes.counts.snapshot import (
     SLOTS,
     Attachment,

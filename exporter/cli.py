@@ -20,12 +20,12 @@ from nvscope.exporter.collector import CountsSource, VmCollector, spare_collecti
 from nvscope.exporter.reloads import Reloads
 from nvscope.exporter.systemd import inherited_sockets, notify, watchdog_seconds
 from nvscope.exporter.vms import exits
-from nvscope.exporter.web import config as web_configuration
-from nvscope.exporter.web import listen as listening
 from nvscope.exporter.web import pages
-from nvscope.exporter.web.authentication import Authentication
-from nvscope.exporter.web.config import WebConfig
-from nvscope.exporter.web.server import Server
+from nvscope.exporter.web.access.authentication import Authentication
+from nvscope.exporter.web.connections import listen as listening
+from nvscope.exporter.web.connections.server import Server
+from nvscope.exporter.web.settings import config as web_configuration
+from nvscope.exporter.web.settings.config import WebConfig
 from nvscope.probes.commands import session
 from nvscope.probes.commands.options import (
     max_vms_option,

@@ -15,7 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from nvscope.exporter.web.authentication import Authentication
+from nvscope.exporter.web.access.authentication import Authentication
 from nvscope.probes.config.options import values
 from nvscope.probes.errors import InputError, LackError
 

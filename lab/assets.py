@@ -8,13 +8,13 @@ import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nvscope.lab.host.machine import Machine, Share
+from nvscope.lab.host.vm import Lab
 from nvscope.lab.kernel import build, given, image, names, packaged, selftests, source
-from nvscope.lab.machine import Machine, Share
 from nvscope.lab.setup import host, memory, rootfs, steps, store
 from nvscope.lab.setup.paths import source_root
 from nvscope.lab.setup.together import together
 from nvscope.lab.subject import Subject, subject
-from nvscope.lab.vm import Lab
 from nvscope.lab.workloads import payload
 from nvscope.probes.errors import InputError, LackError
 

@@ -20,7 +20,7 @@ SUBCOMMANDS = {
     "convert": "nvscope.analysis.interop.cli:convert",
     "doctor": "nvscope.probes.commands.doctor.cli:doctor",
     "export": "nvscope.exporter.cli:export",
-    "lab": "nvscope.lab.cli:lab",
+    "lab": "nvscope.lab.commands.cli:lab",
     "load": "nvscope.probes.pins.cli:load",
     "man": "nvscope.man:man",
     "probe": "nvscope.probes.commands.probe.cli:probe",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from nvscope.lab.host.machine import Machine
 from nvscope.lab.kernel import image
-from nvscope.lab.machine import Machine
 from nvscope.lab.setup import steps, store
 from nvscope.probes.errors import InputError, LackError
 

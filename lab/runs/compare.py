@@ -14,10 +14,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from nvscope.lab.assets import Assets
+from nvscope.lab.host.services import Exporter, Linux, Metrics, Synthetic
+from nvscope.lab.host.vm import Lab
 from nvscope.lab.runs.view import SHADOW_UNMAPS, UNMAPS, duration, quantile
-from nvscope.lab.services import Exporter, Linux, Metrics, Synthetic
 from nvscope.lab.setup.steps import step
-from nvscope.lab.vm import Lab
 
 MODES = (False, True)
 WORDS = {False: "off", True: "on"}

@@ -9,16 +9,16 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from nvscope.lab import running
 from nvscope.lab.assets import Assets, may_build, prepare
+from nvscope.lab.host import running
+from nvscope.lab.host.services import Exporter, Linux, Synthetic
+from nvscope.lab.host.vm import Lab
 from nvscope.lab.kernel.names import STOCK
 from nvscope.lab.runs import view
 from nvscope.lab.runs.background import Build
 from nvscope.lab.runs.watch import EMULATED, Span, lasting, watch
-from nvscope.lab.services import Exporter, Linux, Synthetic
 from nvscope.lab.setup.steps import console, step
 from nvscope.lab.subject import Subject
-from nvscope.lab.vm import Lab
 
 GUESTS = ("synthetic", "linux")
 LINUX_BOOT_SECONDS = 600

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nvscope.lab import assets
-from nvscope.lab.services import Linux, Recording, Synthetic
+from nvscope.lab.host.services import Linux, Recording, Synthetic
+from nvscope.lab.host.vm import Lab
 from nvscope.lab.setup.steps import step
-from nvscope.lab.vm import Lab
 from nvscope.lab.workloads.bugs import BUGS
 
 FACTS_SECONDS = 600.0

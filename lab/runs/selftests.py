@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from nvscope.lab.remote import TIMED_OUT, GuestError
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.remote import TIMED_OUT, GuestError
+from nvscope.lab.host.vm import Lab
 
 FOLDER = "/mnt/artifacts/selftests"
 SKIPPED = 4  # KSFT_SKIP of tools/testing/selftests/kselftest.h

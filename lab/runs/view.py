@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich import box
 from rich.table import Table
 
-from nvscope.lab.services import Metrics
+from nvscope.lab.host.services import Metrics
 
 UNMAPS = "nvscope_notifier_unmap_duration_seconds"
 FAULTS = "nvscope_s2_fault_duration_seconds_count"

@@ -10,8 +10,8 @@ from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
+from nvscope.lab.host.services import Exporter
 from nvscope.lab.runs import view
-from nvscope.lab.services import Exporter
 from nvscope.lab.setup.steps import console
 
 EMULATED = "durations are of an emulated machine: for the proportions, not for performance"

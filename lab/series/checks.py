@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nvscope.lab.host.services import Synthetic
+from nvscope.lab.host.vm import Lab
 from nvscope.lab.runs import selftests
 from nvscope.lab.series import facts as kernels
 from nvscope.lab.series import starving
@@ -24,8 +26,6 @@ from nvscope.lab.series.outcome import (
 from nvscope.lab.series.play import Play, ended, linux
 from nvscope.lab.series.sizes import Sizes
 from nvscope.lab.series.watch import Task, Watch
-from nvscope.lab.services import Synthetic
-from nvscope.lab.vm import Lab
 from nvscope.lab.workloads.case import FAILURES
 from nvscope.lab.workloads.cases import CASES
 

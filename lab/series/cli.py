@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nvscope.lab.ending import errors, terminated_cleanly
+from nvscope.lab.commands.ending import errors, terminated_cleanly
 from nvscope.lab.series.checks import CHECKS
 from nvscope.lab.series.plan import joined, plan, plan_of
 from nvscope.lab.setup.steps import console

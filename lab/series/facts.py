@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nvscope.lab.remote import GuestError
-from nvscope.lab.services import Synthetic
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.remote import GuestError
+from nvscope.lab.host.services import Synthetic
+from nvscope.lab.host.vm import Lab
 from nvscope.lab.workloads.inject import FUNCTIONS
 from nvscope.lab.workloads.kvm import REVMAP_SWITCHES
 

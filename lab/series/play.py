@@ -7,11 +7,11 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+from nvscope.lab.host.services import GuestProcess, Linux
 from nvscope.lab.series import starving
 from nvscope.lab.series.facts import UNKNOWN, Facts
 from nvscope.lab.series.outcome import Problem
 from nvscope.lab.series.watch import CONSOLE_LINES, Watch
-from nvscope.lab.services import GuestProcess, Linux
 
 LINUX_SECONDS = 900.0  # for each event of a Linux in a Linux
 

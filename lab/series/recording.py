@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Self
 
-from nvscope.lab.remote import DAY_SECONDS, GuestError, limited
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.remote import DAY_SECONDS, GuestError, limited
+from nvscope.lab.host.vm import Lab
 
 BEGIN_SECONDS, END_SECONDS = 600.0, 120.0
 _READY = "nvscope: recording"

@@ -9,8 +9,8 @@ from dataclasses import replace
 from rich.markup import escape
 
 from nvscope.lab.assets import Assets
-from nvscope.lab.complaints import complaints
-from nvscope.lab.remote import GuestError
+from nvscope.lab.host.complaints import complaints
+from nvscope.lab.host.remote import GuestError
 from nvscope.lab.series import facts as kernels
 from nvscope.lab.series.candidate import Candidate
 from nvscope.lab.series.checks import CHECKS, Trial

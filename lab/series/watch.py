@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nvscope.lab.oracle import READ_COMMAND, parse_all
-from nvscope.lab.remote import GuestError
+from nvscope.lab.host.remote import GuestError
+from nvscope.lab.host.vm import Lab
 from nvscope.lab.series import judge
 from nvscope.lab.series.facts import UNKNOWN, Facts
 from nvscope.lab.series.outcome import FAILED, NOT_TRIED, PASSED, Item, Problem, Step
 from nvscope.lab.series.recording import Recording
-from nvscope.lab.vm import Lab
-from nvscope.lab.witness import differences
+from nvscope.lab.truth.oracle import READ_COMMAND, parse_all
+from nvscope.lab.truth.witness import differences
 
 CONSOLE_LINES = 40  # of a complaint, or of what a guest said at last
 DYING_SECONDS = 5.0  # until a guest that crashed is seen to be gone
@@ -36,7 +36,7 @@ class Watch:
         items: list[Item] = []
         with Recording(self.host, self._trace, strict=self.facts.revmap != UNKNOWN) as recording:
             if self.facts.traces:
-                self.host.run("python3 -m nvscope.lab.oracle start")
+                self.host.run("python3 -m nvscope.lab.truth.oracle start")
             for name, task in tasks.items():
                 if self.host.alive():
                     items.append(self._item(name, task))
@@ -94,7 +94,7 @@ class Watch:
         try:
             recording.finish()
             if self.facts.traces:
-                self.host.run("python3 -m nvscope.lab.oracle stop")
+                self.host.run("python3 -m nvscope.lab.truth.oracle stop")
         except GuestError as error:
             return str(error).splitlines()[0]
         return ""

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from nvscope.lab.machine import Share
+from nvscope.lab.host.machine import Share
 from nvscope.lab.setup import cpio, steps, store
 from nvscope.probes.errors import LackError
 

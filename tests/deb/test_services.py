@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from nvscope.lab import assets
-from nvscope.lab.services import Synthetic
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.services import Synthetic
+from nvscope.lab.host.vm import Lab
 from tests.deb import packages
 from tests.live.counts import assert_all_agree
 from tests.live.services import START_SECONDS, main_pid, scrape, serves, until

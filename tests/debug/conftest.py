@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from nvscope.lab import assets
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.vm import Lab
 
 BOOT_SECONDS = 300
 

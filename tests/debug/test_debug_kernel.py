@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from nvscope.lab.host.services import Linux, Synthetic
+from nvscope.lab.host.vm import Lab
 from nvscope.lab.runs import selftests
-from nvscope.lab.services import Linux, Synthetic
-from nvscope.lab.vm import Lab
 from nvscope.lab.workloads.case import FAILURES
 from nvscope.lab.workloads.cases import CASES
 

@@ -11,8 +11,8 @@ import trustme
 import yaml
 from hypothesis import strategies as st
 
-from nvscope.exporter.web import config, headers, tlsconfig
-from nvscope.exporter.web.config import WebConfig
+from nvscope.exporter.web.settings import config, headers, tlsconfig
+from nvscope.exporter.web.settings.config import WebConfig
 from nvscope.probes.errors import InputError, LackError
 from tests.unit.exporter.web.certificates import issue
 from tests.unit.exporter.web.configs import CASES, HASH

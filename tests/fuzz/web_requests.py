@@ -15,9 +15,10 @@ import bcrypt
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Gauge
 
-from nvscope.exporter.web import listen, pages, server
-from nvscope.exporter.web.authentication import Authentication
-from nvscope.exporter.web.config import WebConfig
+from nvscope.exporter.web import pages
+from nvscope.exporter.web.access.authentication import Authentication
+from nvscope.exporter.web.connections import listen, server
+from nvscope.exporter.web.settings.config import WebConfig
 
 _STATUS = re.compile(rb"HTTP/1\.1 (200|400|401|404|405|417|429|431|501|505) [ -~]*\r\n")
 _LEAST_SECONDS = 20  # of patience with the server: the runner's bound is shorter

@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from nvscope.lab.services import GuestProcess, Metrics
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.services import GuestProcess, Metrics
+from nvscope.lab.host.vm import Lab
 from tests.live.counts import FAULTS, SHADOW_UNMAPS, UNMAPS
 from tests.terminal import Terminal
 

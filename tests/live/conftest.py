@@ -8,8 +8,8 @@ from typing import NamedTuple
 import pytest
 
 from nvscope.lab import assets
-from nvscope.lab.services import Exporter
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.services import Exporter
+from nvscope.lab.host.vm import Lab
 
 
 class Observed(NamedTuple):

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from nvscope.lab.oracle import READ_COMMAND, parse_all
-from nvscope.lab.services import Metrics
-from nvscope.lab.vm import Lab
-from nvscope.lab.witness import (
+from nvscope.lab.host.services import Metrics
+from nvscope.lab.host.vm import Lab
+from nvscope.lab.truth.oracle import READ_COMMAND, parse_all
+from nvscope.lab.truth.witness import (
     FALLBACKS,
     NOT_TRACED,
     OUTCOMES,
@@ -109,7 +109,7 @@ def traced(lab: Lab) -> dict[str, dict[str, int]]:
 
 def oracle(lab: Lab, command: str) -> Any:
     """Run the guest's ftrace oracle; what it prints."""
-    done = lab.run(f"python3 -m nvscope.lab.oracle {command}")
+    done = lab.run(f"python3 -m nvscope.lab.truth.oracle {command}")
     return json.loads(done.stdout) if done.stdout else None
 
 

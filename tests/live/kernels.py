@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nvscope.lab.services import Exporter, GuestProcess, Metrics, Recording, Synthetic
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.services import Exporter, GuestProcess, Metrics, Recording, Synthetic
+from nvscope.lab.host.vm import Lab
 from tests.live.counts import expected_at, oracle, traced
 
 # Whole unmaps of shadow MMUs take 20 s each on Debian's kernels: few of them.

@@ -16,9 +16,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from nvscope.lab.oracle import GROUP, TRACEFS
-from nvscope.lab.services import GuestProcess, Metrics, Synthetic
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.services import GuestProcess, Metrics, Synthetic
+from nvscope.lab.host.vm import Lab
+from nvscope.lab.truth.oracle import GROUP, TRACEFS
 from tests.live.conftest import Observed
 from tests.live.counts import oracle, traced
 from tests.terminal import Terminal

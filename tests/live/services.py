@@ -7,9 +7,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 
-from nvscope.lab.remote import GuestError
-from nvscope.lab.services import Metrics
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.remote import GuestError
+from nvscope.lab.host.services import Metrics
+from nvscope.lab.host.vm import Lab
 
 START_SECONDS = 300
 

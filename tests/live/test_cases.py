@@ -13,8 +13,8 @@ import pytest
 from nvscope.analysis.judging.vm_state import AFTER_FINDING
 from nvscope.analysis.validate.jobs.run import validate
 from nvscope.analysis.verify.compared import EQUAL
-from nvscope.lab.services import Exporter, Recording, Synthetic
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.services import Exporter, Recording, Synthetic
+from nvscope.lab.host.vm import Lab
 from nvscope.lab.workloads.bugs import BUGS, PARAMETERS, bugs_of
 from nvscope.lab.workloads.cases import CASES
 from nvscope.probes.traces.events import Event

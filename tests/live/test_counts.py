@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nvscope.lab.services import Metrics, Synthetic
+from nvscope.lab.host.services import Metrics, Synthetic
 from tests.live.conftest import Observed
 from tests.live.counts import SHADOW_BYTES, SHADOW_UNMAPS, UNMAPS, assert_all_agree, oracle
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.vm import Lab
 from tests.live.conftest import Observed
 
 LACKS = 3

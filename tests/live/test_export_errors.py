@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
-from nvscope.lab.machine import METRICS_PORT
-from nvscope.lab.services import Exporter, GuestProcess
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.machine import METRICS_PORT
+from nvscope.lab.host.services import Exporter, GuestProcess
+from nvscope.lab.host.vm import Lab
 from nvscope.probes.points.catalog import applicable
 from tests.live.conftest import Observed
 

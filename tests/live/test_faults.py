@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from nvscope.analysis.validate.jobs.run import validate
-from nvscope.lab.services import Exporter, Recording, Synthetic
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.services import Exporter, Recording, Synthetic
+from nvscope.lab.host.vm import Lab
 from nvscope.probes.traces.tracefile import open_trace
 from tests.live.counts import (
     GUEST_ABORT,

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from nvscope.analysis.interop.cli import convert
 from nvscope.analysis.validate.jobs.run import validate
-from nvscope.lab.services import GuestProcess, Synthetic
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.services import GuestProcess, Synthetic
+from nvscope.lab.host.vm import Lab
 from nvscope.probes.traces.tracefile import open_trace
 from tests.live.counts import NOT_RECORDED, by_trace
 

@@ -15,7 +15,7 @@ import pytest
 
 from nvscope.analysis.validate.jobs.run import validate
 from nvscope.lab import assets
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.vm import Lab
 from nvscope.probes.traces.tracefile import open_trace
 from tests.live import tables
 from tests.live.counts import GUEST_ABORT, NOT_RECORDED, assert_all_agree, by_trace

@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from nvscope.lab import assets
-from nvscope.lab.remote import GuestError
+from nvscope.lab.host.remote import GuestError
+from nvscope.lab.host.vm import Lab
 from nvscope.lab.setup.apt import host_suite
 from nvscope.lab.setup.paths import cache_dir
-from nvscope.lab.vm import Lab
 
 
 def test_the_host_has_nested_virtualization(lab_host: Lab) -> None:

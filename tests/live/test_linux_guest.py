@@ -7,8 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from nvscope.lab.services import Exporter, GuestProcess, Linux, Metrics
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.services import Exporter, GuestProcess, Linux, Metrics
+from nvscope.lab.host.vm import Lab
 from tests.live.beside import Beside, assert_agree, everything
 from tests.live.conftest import Observed
 from tests.live.counts import FAULTS, SHADOW_UNMAPS, UNMAPS

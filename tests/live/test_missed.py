@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from nvscope.lab.services import Exporter, GuestProcess, Synthetic
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.services import Exporter, GuestProcess, Synthetic
+from nvscope.lab.host.vm import Lab
 from tests.live.counts import SCOPES, SHADOW_UNMAPS, UNMAPS, WITHIN
 
 # Somebody else's program at the same function's return: with one there the kernel's trampoline

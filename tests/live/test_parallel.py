@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from nvscope.analysis.validate.jobs.run import validate
-from nvscope.lab.services import Exporter, Metrics, Recording, Synthetic
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.services import Exporter, Metrics, Recording, Synthetic
+from nvscope.lab.host.vm import Lab
 from nvscope.probes.traces.tracefile import open_trace
 from tests.live.conftest import boot
 from tests.live.counts import NOT_RECORDED, assert_all_agree, by_trace, oracle

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from nvscope.lab.services import Exporter, GuestProcess, ManyVms, Synthetic
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.services import Exporter, GuestProcess, ManyVms, Synthetic
+from nvscope.lab.host.vm import Lab
 from nvscope.probes.counts.decode import LABELS
 from nvscope.probes.counts.pools import SHARES
 from tests.live.counts import UNMAPS, assert_all_agree

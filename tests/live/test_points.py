@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from nvscope.analysis.validate.jobs.run import validate
-from nvscope.lab.services import Recording, Synthetic
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.services import Recording, Synthetic
+from nvscope.lab.host.vm import Lab
 from nvscope.probes.traces.events import Event
 from nvscope.probes.traces.tracefile import open_trace
 from tests.live.counts import NOT_RECORDED, assert_ftrace_agrees, by_trace, oracle, traced

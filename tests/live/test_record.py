@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 
-from nvscope.lab.services import GuestProcess, Synthetic
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.services import GuestProcess, Synthetic
+from nvscope.lab.host.vm import Lab
 from nvscope.probes.traces.tracefile import Reader
 
 SMALL = "/tmp/small"  # a file system with room for the first batches only

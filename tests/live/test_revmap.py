@@ -7,11 +7,11 @@ import shlex
 import pytest
 
 from nvscope.lab import assets
+from nvscope.lab.host.services import Exporter, GuestProcess, Synthetic
+from nvscope.lab.host.vm import Lab
 from nvscope.lab.runs import compare
 from nvscope.lab.series import starving
-from nvscope.lab.services import Exporter, GuestProcess, Synthetic
-from nvscope.lab.vm import Lab
-from nvscope.lab.witness import REASONS, by_ftrace
+from nvscope.lab.truth.witness import REASONS, by_ftrace
 from tests.live.conftest import Observed
 from tests.live.counts import UNMAPS, USER_MEM_ABORT, by_exporter, expected_at, oracle
 

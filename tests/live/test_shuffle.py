@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nvscope.lab.services import Synthetic
+from nvscope.lab.host.services import Synthetic
 from tests.live.conftest import Observed
 from tests.live.counts import assert_all_agree, oracle
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from nvscope.lab.services import Exporter, Linux, Synthetic
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.services import Exporter, Linux, Synthetic
+from nvscope.lab.host.vm import Lab
 from tests.live.conftest import Observed
 from tests.live.counts import UNMAPS, assert_all_agree, oracle
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from nvscope.lab.services import GuestProcess, Synthetic
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.services import GuestProcess, Synthetic
+from nvscope.lab.host.vm import Lab
 from tests.live.conftest import Observed
 from tests.live.counts import UNMAPS
 

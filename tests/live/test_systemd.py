@@ -14,9 +14,9 @@ import pytest
 import trustme
 
 from nvscope.lab import assets
-from nvscope.lab.services import Metrics, Synthetic
+from nvscope.lab.host.services import Metrics, Synthetic
+from nvscope.lab.host.vm import Lab
 from nvscope.lab.setup.paths import source_root
-from nvscope.lab.vm import Lab
 from tests.live import wheels
 from tests.live.counts import assert_all_agree
 from tests.live.services import START_SECONDS, main_pid, scrape, serves, until

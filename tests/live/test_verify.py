@@ -14,8 +14,8 @@ import pytest
 
 from nvscope.analysis.model.variants import VARIANTS
 from nvscope.analysis.validate.engine import Engine
-from nvscope.lab.services import Recording, Synthetic
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.services import Recording, Synthetic
+from nvscope.lab.host.vm import Lab
 from nvscope.lab.workloads.main import NESTED_IPA
 from nvscope.lab.workloads.player import BLOCK_IPA
 from nvscope.lab.workloads.protocol import L2_CODE_NESTED_IPA, RAM_IPA

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.vm import Lab
 
 DETACH_SECONDS = 20
 

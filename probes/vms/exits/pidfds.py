@@ -12,7 +12,7 @@ from collections.abc import Set
 
 from nvscope.probes.vms.exits.procevents import Heard
 
-# Files that pidfds leave to others: the server's connections (exporter/web/limits.py), maps and
+# Files that pidfds leave to others: the server's connections (limits.py in exporter/web), maps and
 # programs, /proc.
 FILES_LEFT = 280
 _FILES_WANTED = 16384

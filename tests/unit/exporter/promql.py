@@ -16,8 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from nvscope.exporter.collector import VmCollector
 from nvscope.exporter.reloads import Reloads
-from nvscope.exporter.web.authentication import Authentication
-from nvscope.exporter.web.config import WebConfig
+from nvscope.exporter.web.access.authentication import Authentication
+from nvscope.exporter.web.settings.config import WebConfig
 from nvscope.probes.counts.snapshot import VmKey
 from tests.unit.exporter.fakes import FakeHost, FakeProc, FakeSource, busy
 

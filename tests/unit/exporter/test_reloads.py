@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from nvscope.exporter.cli import export
 from nvscope.exporter.reloads import Reloads
-from nvscope.exporter.web.authentication import Authentication
-from nvscope.exporter.web.config import WebConfig
+from nvscope.exporter.web.access.authentication import Authentication
+from nvscope.exporter.web.settings.config import WebConfig
 
 
 @pytest.fixture(autouse=True)

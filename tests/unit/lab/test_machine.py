@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nvscope.lab.machine import Machine, Share, kernel_command_line, qemu_arguments
+from nvscope.lab.host.machine import Machine, Share, kernel_command_line, qemu_arguments
+from nvscope.lab.host.services import Metrics
 from nvscope.lab.runs import view
-from nvscope.lab.services import Metrics
 
 PORTS = {22: 40022, 9810: 49810}
 

@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from nvscope.cli import main
-from nvscope.lab import assets, cli
+from nvscope.lab import assets
+from nvscope.lab.commands import cli
 from nvscope.lab.subject import Subject
 from nvscope.probes.errors import InputError, LackError
 

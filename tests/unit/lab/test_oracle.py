@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nvscope.lab import oracle
+from nvscope.lab.truth import oracle
 from nvscope.lab.workloads.cases import CASES
 from nvscope.lab.workloads.counts import Counts
 from tests.live.counts import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nvscope.lab.witness import by_ftrace, differences
+from nvscope.lab.truth.witness import by_ftrace, differences
 from tests.unit.lab.witnessed import BITS, FULL, PID, facts, seen
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trustme
 
-from nvscope.exporter.web import config
+from nvscope.exporter.web.settings import config
 
 
 def issue(authority: trustme.CA, folder: Path, name: str = "") -> None:

@@ -13,9 +13,10 @@ import bcrypt
 from prometheus_client import CollectorRegistry
 from prometheus_client.registry import Collector
 
-from nvscope.exporter.web import listen, pages, server
-from nvscope.exporter.web.authentication import Authentication
-from nvscope.exporter.web.config import WebConfig
+from nvscope.exporter.web import pages
+from nvscope.exporter.web.access.authentication import Authentication
+from nvscope.exporter.web.connections import listen, server
+from nvscope.exporter.web.settings.config import WebConfig
 
 # Of "right"; the least cost that there is. It stands in names of tests: the same salt each time.
 HASH = bcrypt.hashpw(b"right", b"$2b$04$abcdefghijklmnopqrstuu").decode()

@@ -13,11 +13,13 @@ import pytest
 import trustme
 from prometheus_client import CollectorRegistry
 
-from nvscope.exporter.web import config, listen, pages
-from nvscope.exporter.web.authentication import Authentication
-from nvscope.exporter.web.config import WebConfig
+from nvscope.exporter.web import pages
+from nvscope.exporter.web.access.authentication import Authentication
+from nvscope.exporter.web.connections import listen
+from nvscope.exporter.web.connections.server import Server
 from nvscope.exporter.web.message import Request
-from nvscope.exporter.web.server import Server
+from nvscope.exporter.web.settings import config
+from nvscope.exporter.web.settings.config import WebConfig
 from nvscope.probes.errors import InputError
 from tests.unit.exporter.web.certificates import issue, written
 from tests.unit.exporter.web.client import HASH, basic, get

@@ -12,7 +12,7 @@ import trustme
 from click.testing import CliRunner, Result
 
 from nvscope.exporter.cli import export
-from nvscope.exporter.web import config
+from nvscope.exporter.web.settings import config
 from tests.unit.exporter.web.certificates import issue
 from tests.unit.exporter.web.client import HASH
 from tests.unit.exporter.web.configs import CASES, Case

@@ -15,8 +15,9 @@ import trustme
 from prometheus_client import CollectorRegistry
 
 from nvscope.exporter.collector import VmCollector
-from nvscope.exporter.web import limits, listen, pages, server
-from nvscope.exporter.web.authentication import Authentication
+from nvscope.exporter.web import pages
+from nvscope.exporter.web.access.authentication import Authentication
+from nvscope.exporter.web.connections import limits, listen, server
 from tests.unit.exporter.fakes import FakeSource
 from tests.unit.exporter.web import crowd
 from tests.unit.exporter.web.certificates import (

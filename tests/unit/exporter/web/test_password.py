@@ -12,12 +12,12 @@ import bcrypt
 import pytest
 
 from nvscope.exporter.collector import VmCollector
-from nvscope.exporter.web import turns
-from nvscope.exporter.web.authentication import Authentication
-from nvscope.exporter.web.config import WebConfig
+from nvscope.exporter.web.access import turns
+from nvscope.exporter.web.access.authentication import Authentication
+from nvscope.exporter.web.access.password import Passwords
+from nvscope.exporter.web.access.turns import BusyError
 from nvscope.exporter.web.message import Answer, Request, line
-from nvscope.exporter.web.password import Passwords
-from nvscope.exporter.web.turns import BusyError
+from nvscope.exporter.web.settings.config import WebConfig
 from tests.unit.exporter.fakes import FakeSource
 from tests.unit.exporter.web.client import HASH, basic, get, serving
 

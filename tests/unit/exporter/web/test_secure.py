@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from nvscope.exporter.collector import VmCollector
-from nvscope.exporter.web import limits
+from nvscope.exporter.web.connections import limits
 from tests.unit.exporter.fakes import FakeSource
 from tests.unit.exporter.web.certificates import issue, speaking, trusting, web
 from tests.unit.exporter.web.client import HASH, basic, get, raw, serving

@@ -20,9 +20,10 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from nvscope.exporter.collector import VmCollector
-from nvscope.exporter.web import listen, pages, server
-from nvscope.exporter.web.authentication import Authentication
-from nvscope.exporter.web.config import WebConfig
+from nvscope.exporter.web import pages
+from nvscope.exporter.web.access.authentication import Authentication
+from nvscope.exporter.web.connections import listen, server
+from nvscope.exporter.web.settings.config import WebConfig
 from tests.unit.exporter.fakes import FakeSource
 from tests.unit.exporter.web.certificates import issue, web
 from tests.unit.exporter.web.client import HASH, get
@@ -135,7 +136,8 @@ logging.basicConfig(format="%(message)s")
 from tests.unit.exporter.fakes import FakeSource
 from prometheus_client import CollectorRegistry
 from nvscope.exporter.collector import VmCollector
-from nvscope.exporter.web import listen, pages, server
+from nvscope.exporter.web.connections import listen, server
+from nvscope.exporter.web import pages
 registry = CollectorRegistry()
 registry.register(VmCollector(FakeSource()))
 with listen.listen("127.0.0.1", 0) as sock:

@@ -19,7 +19,8 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import Collector
 
 from nvscope.exporter.collector import VmCollector
-from nvscope.exporter.web import limits, listen, pages, server
+from nvscope.exporter.web import pages
+from nvscope.exporter.web.connections import limits, listen, server
 from nvscope.probes.counts.snapshot import NotifierUnmaps, ShadowUnmaps, Snapshot, VmKey
 from tests.unit.exporter.fakes import LOST, FakeProc, FakeSource, durations
 from tests.unit.exporter.web.client import get, raw, serving

@@ -17,8 +17,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from nvscope.exporter.collector import VmCollector
-from nvscope.exporter.web import limits, listen
-from nvscope.exporter.web.config import WebConfig
+from nvscope.exporter.web.connections import limits, listen
+from nvscope.exporter.web.settings.config import WebConfig
 from tests.unit.exporter.fakes import FakeSource
 from tests.unit.exporter.web.certificates import (
     connections,

@@ -11,7 +11,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 
-from nvscope.exporter.web import config, tls
+from nvscope.exporter.web.settings import config, tls
 from nvscope.probes.errors import InputError, LackError
 from tests.unit.exporter.web.certificates import issue, web, written
 

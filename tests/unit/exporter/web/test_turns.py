@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from nvscope.exporter.web import turns
-from nvscope.exporter.web.turns import BusyError, Turns
+from nvscope.exporter.web.access import turns
+from nvscope.exporter.web.access.turns import BusyError, Turns
 from tests.unit.exporter.web.client import HASH
 
 WAIT_SECONDS = 10
@@ -166,7 +166,7 @@ def test_the_process_ends_well_within_a_comparison() -> None:
     dear = HASH.replace("$04$", "$12$")
     code = f"""
 import asyncio, threading
-from nvscope.exporter.web.password import Passwords
+from nvscope.exporter.web.access.password import Passwords
 async def main():
     asyncio.create_task(Passwords({{"prom": {dear!r}}}).fit(b"prom", b"wrong", ""))
     await asyncio.sleep(0.1)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from nvscope.lab import assets
+from nvscope.lab.host.machine import Machine
 from nvscope.lab.kernel import given, image
-from nvscope.lab.machine import Machine
 from nvscope.lab.subject import Subject
 from nvscope.probes.errors import InputError, LackError
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from nvscope.lab import complaints
+from nvscope.lab.host import complaints
+from nvscope.lab.host.remote import GuestError
 from nvscope.lab.kernel import build, config, tools
 from nvscope.lab.kernel import selftests as programs
 from nvscope.lab.kernel.source import SourceTree
-from nvscope.lab.remote import GuestError
 from nvscope.lab.runs import selftests
 
 SOURCE = SourceTree(Path("/nowhere"), "7.3.4")

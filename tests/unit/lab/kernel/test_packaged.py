@@ -13,10 +13,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from nvscope.cli import main
-from nvscope.lab import assets, running
+from nvscope.lab import assets
+from nvscope.lab.host import running
+from nvscope.lab.host.machine import Machine
 from nvscope.lab.kernel import archive, initramfs, names, packaged, unpack
 from nvscope.lab.kernel.names import Release, WantedRelease
-from nvscope.lab.machine import Machine
 from nvscope.lab.runs import demo
 from nvscope.lab.setup import host
 from nvscope.probes.errors import LackError

@@ -7,9 +7,9 @@ from math import isnan
 
 from rich.console import Console
 
+from nvscope.lab.host.services import Metrics
 from nvscope.lab.runs import compare
 from nvscope.lab.runs.compare import UNITS, Figure
-from nvscope.lab.services import Metrics
 
 EXPOSITION = """\
 # TYPE nvscope_notifier_unmap_duration_seconds histogram

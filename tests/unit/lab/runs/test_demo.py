@@ -12,13 +12,14 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 from nvscope.cli import main
-from nvscope.lab import assets, cli
+from nvscope.lab import assets
 from nvscope.lab.assets import Assets
-from nvscope.lab.machine import Machine
+from nvscope.lab.commands import cli
+from nvscope.lab.host.machine import Machine
+from nvscope.lab.host.services import Metrics
 from nvscope.lab.runs import demo as demos
 from nvscope.lab.runs import view, watch
 from nvscope.lab.runs.watch import Span
-from nvscope.lab.services import Metrics
 from nvscope.probes.errors import LackError
 
 NOWHERE = Path("/nowhere")
@@ -293,6 +294,6 @@ def test_the_kernel_is_built_where_all_of_its_key_is_there(
     missing = ["bison"] if lacks == "tools" else []
     monkeypatch.setattr(assets.host, "missing_packages", lambda *_: missing)
     monkeypatch.setattr(assets.source, "is_cached", lambda: lacks != "source")
-    monkeypatch.setattr(assets.source, "fetched", lambda: assets.source.Source(NOWHERE, "7.3.4"))
+    monkeypatch.setattr(assets.source, "fetched", lambda: assets.source.SourceTree(NOWHERE, "7.3.4"))
     monkeypatch.setattr(assets.build, "is_cached", lambda _: lacks != "kernel")
     assert assets.is_built() == (lacks == "")

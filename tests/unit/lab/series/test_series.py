@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from nvscope.cli import main
-from nvscope.lab.remote import GuestError
+from nvscope.lab.host.remote import GuestError
 from nvscope.lab.series import checks, run
 from nvscope.lab.series import facts as kernels
 from nvscope.lab.series.candidate import Candidate, parse

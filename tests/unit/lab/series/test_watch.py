@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import pytest
 
-from nvscope.lab.remote import GuestError
+from nvscope.lab.host.remote import GuestError
 from nvscope.lab.series import facts as kernels
 from nvscope.lab.series import judge, watch
 from nvscope.lab.series.judge import Judgement

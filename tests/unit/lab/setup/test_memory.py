@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nvscope.lab.machine import (
+from nvscope.lab.host.machine import (
     METRICS_PORT,
     SSH_PORT,
     Machine,
@@ -16,9 +16,9 @@ from nvscope.lab.machine import (
     kernel_command_line,
     qemu_arguments,
 )
-from nvscope.lab.remote import Remote
+from nvscope.lab.host.remote import Remote
+from nvscope.lab.host.vm import Lab
 from nvscope.lab.setup import cpio, memory
-from nvscope.lab.vm import Lab
 from nvscope.probes.errors import LackError
 
 IN_MEMORY = Machine(Path("/Image"), Path("/initrd"), in_memory=True)
@@ -83,7 +83,14 @@ def test_without_room_for_it_nothing_is_left(
 
 def test_shares_follow_the_root(tmp_path: Path) -> None:
     checkout, artifacts = tmp_path / "checkout", tmp_path / "artifacts"
-    for name in ("setup.cfg", "lab/cli.py", ".git/HEAD", ".venv/x", "build/x", "lab/__pycache__/x"):
+    for name in (
+        "setup.cfg",
+        "lab/commands/cli.py",
+        ".git/HEAD",
+        ".venv/x",
+        "build/x",
+        "lab/__pycache__/x",
+    ):
         (checkout / name).parent.mkdir(parents=True, exist_ok=True)
         (checkout / name).touch()
     artifacts.mkdir()
@@ -106,7 +113,7 @@ def test_shares_follow_the_root(tmp_path: Path) -> None:
         for path in (tmp_path / "found").rglob("*")
         if path.is_file()
     }
-    assert files == {"src/setup.cfg", "src/lab/cli.py", "artifacts/l1.bin"}
+    assert files == {"src/setup.cfg", "src/lab/commands/cli.py", "artifacts/l1.bin"}
 
 
 def test_of_installed_code_only_ours_is_shared(tmp_path: Path) -> None:

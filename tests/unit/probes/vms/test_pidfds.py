@@ -5,14 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from nvscope.exporter.web import limits
+from nvscope.exporter.web.connections import limits
 from nvscope.probes.vms.exits import pidfds
 
 # Hears as many of its children as there are files for. Arguments: the limit, and how many.
 LIMITED = """
 import logging, os, resource, subprocess, sys
 from nvscope.exporter.vms import exits
-from nvscope.exporter.web.places import room
+from nvscope.exporter.web.connections.places import room
 from nvscope.probes.vms.exits.pidfds import PidFds
 from nvscope.probes.vms.exits.procevents import Connector
 

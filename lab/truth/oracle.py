@@ -1,7 +1,7 @@
 """An independent count of the same events, by ftrace: kprobe events with histogram triggers.
 
-Runs in the lab host (`python3 -m nvscope.lab.oracle start`, later `stop`, which prints JSON). It
-shares no code with the probes and uses no BPF: the kernel itself finds arguments and members by
+Runs in the lab host (`python3 -m nvscope.lab.truth.oracle start`, later `stop`, which prints JSON).
+It shares no code with the probes and uses no BPF: the kernel itself finds arguments and members by
 their names (CONFIG_PROBE_EVENTS_BTF_ARGS, Documentation/trace/kprobetrace.rst), so that one table
 serves Linux 6.16 to 7.3.
 """

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from nvscope.exporter.web import pages
-from nvscope.exporter.web.config import WebConfig, read
+from nvscope.exporter.web.access.password import Passwords, credentials
+from nvscope.exporter.web.access.turns import BusyError
 from nvscope.exporter.web.message import Answer, Application, Request, line
-from nvscope.exporter.web.password import Passwords, credentials
-from nvscope.exporter.web.tls import Contexts
-from nvscope.exporter.web.turns import BusyError
+from nvscope.exporter.web.settings.config import WebConfig, read
+from nvscope.exporter.web.settings.tls import Contexts
 
 log = logging.getLogger(__name__)
 

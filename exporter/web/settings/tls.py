@@ -8,7 +8,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvscope.exporter.web.yamlfile import shown
+from nvscope.exporter.web.settings.yamlfile import shown
 from nvscope.probes.errors import InputError, LackError
 
 log = logging.getLogger(__name__)

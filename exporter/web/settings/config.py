@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from nvscope.exporter.web import headers, password, tlsconfig, yamlfile
-from nvscope.exporter.web.tls import Tls
-from nvscope.exporter.web.yamlfile import Value
+from nvscope.exporter.web.access import password
+from nvscope.exporter.web.settings import headers, tlsconfig, yamlfile
+from nvscope.exporter.web.settings.tls import Tls
+from nvscope.exporter.web.settings.yamlfile import Value
 from nvscope.probes.errors import LackError
 
 # As Go's time.ParseDuration and go-yaml have it.

@@ -8,7 +8,7 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
-from nvscope.exporter.web import limits
+from nvscope.exporter.web.connections import limits
 
 
 def room() -> int:

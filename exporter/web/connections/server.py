@@ -18,15 +18,15 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nvscope.exporter.web import limits, opening
-from nvscope.exporter.web.exchange import Exchange, RefusedError
+from nvscope.exporter.web.connections import limits, opening
+from nvscope.exporter.web.connections.exchange import Exchange, RefusedError
+from nvscope.exporter.web.connections.places import Places, room
 from nvscope.exporter.web.message import Answer, Request, line
-from nvscope.exporter.web.places import Places, room
 from nvscope.exporter.web.self_scrape import SelfScrapes
 
 if TYPE_CHECKING:
     from nvscope.exporter.web.message import Application
-    from nvscope.exporter.web.tls import Contexts
+    from nvscope.exporter.web.settings.tls import Contexts
 
 log = logging.getLogger(__name__)
 

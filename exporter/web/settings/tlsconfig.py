@@ -6,8 +6,8 @@ import ssl
 from collections.abc import Mapping
 from typing import TypeVar
 
-from nvscope.exporter.web import ciphers, tls
-from nvscope.exporter.web.yamlfile import Value, shown
+from nvscope.exporter.web.settings import ciphers, tls
+from nvscope.exporter.web.settings.yamlfile import Value, shown
 
 _KEYS = (
     "cert_file",

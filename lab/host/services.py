@@ -17,9 +17,9 @@ from typing import Any, Self
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from nvscope.lab.machine import METRICS_PORT
-from nvscope.lab.remote import GuestError
-from nvscope.lab.vm import Lab
+from nvscope.lab.host.machine import METRICS_PORT
+from nvscope.lab.host.remote import GuestError
+from nvscope.lab.host.vm import Lab
 
 _NUMBERS = itertools.count(1)
 

@@ -6,7 +6,7 @@ import shutil
 
 import click
 
-from nvscope.lab import running
+from nvscope.lab.host import running
 from nvscope.lab.setup.paths import cache_dir
 
 

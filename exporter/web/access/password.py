@@ -15,7 +15,7 @@ import re
 import secrets
 from collections.abc import Mapping
 
-from nvscope.exporter.web.turns import BusyError, Turns
+from nvscope.exporter.web.access.turns import BusyError, Turns
 
 # bcrypt's modular format; $2x$ is of a broken implementation.
 _HASH = re.compile(r"\$2[aby]\$(?P<cost>\d\d)\$[./A-Za-z0-9]{53}")

@@ -14,7 +14,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import h11
 
-from nvscope.exporter.web import limits, message
+from nvscope.exporter.web import message
+from nvscope.exporter.web.connections import limits
 from nvscope.exporter.web.message import Answer, Request
 
 # So much of an answer is in our memory for one client, beside what the kernel has.

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from nvscope.lab.remote import Remote
+from nvscope.lab.host.remote import Remote
+from nvscope.lab.host.vm import Lab
 from nvscope.lab.setup.paths import cache_dir
-from nvscope.lab.vm import Lab
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import socket
 from asyncio import sslproto
 from typing import TYPE_CHECKING
 
-from nvscope.exporter.web import limits
+from nvscope.exporter.web.connections import limits
 
 if TYPE_CHECKING:
     import ssl

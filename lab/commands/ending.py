@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import click
 
-from nvscope.lab.remote import GuestError
+from nvscope.lab.host.remote import GuestError
 from nvscope.lab.setup.steps import console
 
 

@@ -15,18 +15,19 @@ import click
 from click.core import ParameterSource
 from rich.console import Console
 
-from nvscope.lab import assets, running
-from nvscope.lab.cleaning import clean
-from nvscope.lab.ending import GuestFailed, errors, terminated_cleanly
-from nvscope.lab.kernels import kernels
-from nvscope.lab.options import SUBJECT, revmap_option, subject_options
-from nvscope.lab.remote import Remote, limited
+from nvscope.lab import assets
+from nvscope.lab.commands.cleaning import clean
+from nvscope.lab.commands.ending import GuestFailed, errors, terminated_cleanly
+from nvscope.lab.commands.kernels import kernels
+from nvscope.lab.commands.options import SUBJECT, revmap_option, subject_options
+from nvscope.lab.host import running
+from nvscope.lab.host.remote import Remote, limited
+from nvscope.lab.host.vm import Lab
 from nvscope.lab.runs import compare, samples, selftests
 from nvscope.lab.runs import demo as demos
 from nvscope.lab.series.cli import series
 from nvscope.lab.setup.steps import step
 from nvscope.lab.subject import Subject
-from nvscope.lab.vm import Lab
 from nvscope.probes.commands.finite import Finite
 from nvscope.probes.errors import InputError
 

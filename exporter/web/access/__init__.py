@@ -1,0 +1,1 @@
+"""Who may read pages: passwords, and whose is compared next."""

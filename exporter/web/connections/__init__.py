@@ -1,0 +1,1 @@
+"""Connections: accepted, read, answered, bounded in number and time."""

@@ -1,0 +1,1 @@
+"""What --web-config says: TLS, users, headers."""

@@ -1,0 +1,1 @@
+"""`nvscope lab`: its commands, and what they share."""

@@ -1,0 +1,1 @@
+"""A running host: QEMU, the way in, and what is driven in it."""

@@ -1,0 +1,1 @@
+"""Independent counts: ftrace's, and a workload's own."""
