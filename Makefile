@@ -26,7 +26,7 @@ test: tools check live ## set up, then all tests: unit and, in the lab, live
 tools: $(STAMP)
 	@$(BIN)/nvscope lab build --test-tools
 
-check: lint unit ## what needs no lab: lint, types, unit tests (two minutes)
+check: lint unit ## what needs no lab: lint, types, unit tests (four minutes)
 
 lint: $(STAMP) $(TREE)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
