@@ -7,9 +7,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
 
 from tests.unit.exporter.fakes import FakeProc
 from tests.unit.probes.pins.fakes import FakeLoaded, make_loaded, mounted
+
+# How long an example takes says how busy the machine is, and nothing else.
+settings.register_profile("unit", deadline=None)
+settings.load_profile("unit")
 
 
 @pytest.fixture

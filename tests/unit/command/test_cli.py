@@ -11,16 +11,19 @@ from click.testing import CliRunner
 from nvscope.cli import SUBCOMMANDS, main
 
 OF_TRACES = ("jinja2", "numpy", "pyarrow")
+OF_US = ("nvscope.analysis", "nvscope.probes.commands.record", "nvscope.probes.traces")
 
 
 @pytest.fixture
 def without_extras(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if they were not installed, and nothing of ours had imported them yet."""
-    for name in list(sys.modules):
-        of_ours = name.startswith(
-            ("nvscope.analysis", "nvscope.probes.commands.record", "nvscope.probes.traces")
-        )
-        if of_ours or name.partition(".")[0] in OF_TRACES:
+    modules = dict(sys.modules)
+    for name, module in modules.items():
+        if name.startswith(OF_US) or name.partition(".")[0] in OF_TRACES:
+            package, _, last = name.rpartition(".")
+            if hasattr(modules.get(package), last):
+                # An import sets it, to another module than the one that comes back afterwards.
+                monkeypatch.setattr(modules[package], last, module)
             monkeypatch.delitem(sys.modules, name)
     for name in OF_TRACES:
         monkeypatch.setitem(sys.modules, name, None)

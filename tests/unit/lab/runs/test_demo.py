@@ -294,6 +294,8 @@ def test_the_kernel_is_built_where_all_of_its_key_is_there(
     missing = ["bison"] if lacks == "tools" else []
     monkeypatch.setattr(assets.host, "missing_packages", lambda *_: missing)
     monkeypatch.setattr(assets.source, "is_cached", lambda: lacks != "source")
-    monkeypatch.setattr(assets.source, "fetched", lambda: assets.source.SourceTree(NOWHERE, "7.3.4"))
+    monkeypatch.setattr(
+        assets.source, "fetched", lambda: assets.source.SourceTree(NOWHERE, "7.3.4")
+    )
     monkeypatch.setattr(assets.build, "is_cached", lambda _: lacks != "kernel")
     assert assets.is_built() == (lacks == "")

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from nvscope.probes.points import loader
+from nvscope.probes.points import module as modules
 
 
 class FakeBpf:
@@ -30,9 +30,9 @@ def test_ends_are_detached_before_begins(monkeypatch: pytest.MonkeyPatch) -> Non
     done: list[object] = []
     monkeypatch.setattr(os, "close", done.append)
     links = {"g_entry": 5, "g_exit": 6, "h_entry": 7}
-    module = loader.Module(FakeBpf(done), 8, own=links)
+    module = modules.Module(FakeBpf(done), 8, own=links)
     with monkeypatch.context() as quiet:
-        quiet.setattr(loader, "Quiet", NoQuiet)
+        quiet.setattr(modules, "Quiet", NoQuiet)
         module.detach()
         assert done[:2] == [b"kretfunc__vmlinux__f", 6]
         assert set(done[2:]) == {5, 7, b"kfunc__vmlinux__f"}
