@@ -80,7 +80,8 @@ def test_a_report_before_the_end_says_what_is_left() -> None:
     found = report(asked, done)
     assert (found["left"], found["exit_code"]) == (3, 3)
     words = Text(page(found)).said
-    assert "3 steps are left" in words and "Everything was tried" not in words
+    assert "Not finished yet" in words and "Steps left: 3" in words
+    assert "Everything was tried" not in words and "could be tried" not in words
 
 
 def test_what_is_wrong_on_the_base_too_says_so() -> None:
