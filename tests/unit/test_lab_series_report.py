@@ -34,6 +34,7 @@ from nvscope.lab.series.outcome import (
 from nvscope.lab.series.page import page
 from nvscope.lab.series.plan import plan
 from nvscope.lab.series.report import report
+from nvscope.lab.series.written import show
 
 # Made anew by: PYTHONPATH=tests/unit python -m tests.unit.test_lab_series_report
 GOLDEN = Path(__file__).parent / "golden"
@@ -50,6 +51,13 @@ def test_the_data_word_by_word() -> None:
 
 def test_the_table_word_by_word() -> None:
     assert table(data()) == (GOLDEN / "series.md").read_text()
+
+
+def test_numbers_are_whole_where_no_terminal_is(capsys: pytest.CaptureFixture[str]) -> None:
+    show(data())
+    said = capsys.readouterr().out
+    for words in ("7.3.4+deb13-arm64", "51,000,000", "lab:bug=lost-record", "1, in 2 notifiers"):
+        assert words in said
 
 
 def ending(*outcomes: str, base: str = PASSED) -> object:
