@@ -92,7 +92,7 @@ def test_a_report_before_the_end_says_what_is_left() -> None:
     assert (found["left"], found["exit_code"]) == (3, 3)
     words = Text(page(found)).said
     assert "Not finished yet" in words and "Steps left: 3" in words
-    assert "Everything was tried" not in words and "could be tried" not in words
+    assert "was asked for" not in words and "could be tried" not in words
 
 
 def test_what_is_wrong_on_the_base_too_says_so() -> None:
