@@ -36,7 +36,7 @@ def page(data: Mapping[str, Any]) -> str:
     words = {
         **data,
         "style": Markup(_text("style.css")),  # our own file
-        "verdict": VERDICTS.get(data["exit_code"], "Something is wrong"),
+        "verdict": _verdict(data),
         "titles": TITLES,
         "measures": {name: title for name, title in MEASURES.items() if name in measured},
         "revmap": revmap,
@@ -46,6 +46,12 @@ def page(data: Mapping[str, Any]) -> str:
         "said": said,
     }
     return environment.get_template("page.html").render(words)
+
+
+def _verdict(data: Mapping[str, Any]) -> str:
+    if data["left"] and data["exit_code"] == EXIT_NOT_TRIED:
+        return "Not finished yet"
+    return VERDICTS.get(data["exit_code"], "Something is wrong")
 
 
 def _together(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from nvscope.lab.series.markdown import rows, table
 from nvscope.lab.series.page import page
 from nvscope.lab.series.store import Store
 
+WIDE = 200  # columns
 JSON, HTML, JUNIT, TABLE = "report.json", "report.html", "junit.xml", "table.md"
 
 
@@ -36,6 +37,9 @@ def show(data: Mapping[str, Any]) -> None:
     for row in others:
         shown.add_row(*map(Text, row))
     console = Console()
+    if not console.is_terminal:
+        # In a file a wide table is read better than one whose numbers are folded.
+        console.width = WIDE
     console.print(shown)
     for wrong in data["wrong"]:
         first = wrong["problems"][0]

@@ -14,6 +14,7 @@ from rich.text import Text
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
+_said: set[str] = set()
 # A function that replaces the text behind the step's title.
 Tell = Callable[[str], None]
 
@@ -39,8 +40,10 @@ def step(title: str, note: str = "") -> Iterator[Tell]:
 
 
 def cached(title: str) -> None:
-    """Say that this step's result was there already."""
-    console.print(f"[cyan]cached[/] {title}")
+    """Say that this step's result was there already; once, however many kernels need it."""
+    if title not in _said:
+        _said.add(title)
+        console.print(f"[cyan]cached[/] {title}")
 
 
 class _Board:

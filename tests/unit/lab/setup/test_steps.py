@@ -53,6 +53,14 @@ def test_a_note_is_of_what_is_under_way(monkeypatch: pytest.MonkeyPatch, termina
     assert "kernel" in made and "min left" not in made
 
 
+def test_what_is_cached_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = console(monkeypatch, terminal=False)
+    monkeypatch.setattr(steps, "_said", set())
+    for title in ("tools", "kernel", "tools"):
+        steps.cached(title)
+    assert out.getvalue().splitlines() == ["cached tools", "cached kernel"]
+
+
 def test_a_step_that_fails_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
     out = console(monkeypatch, terminal=True)
     with pytest.raises(ValueError, match="broken"), steps.step("kernel"):
