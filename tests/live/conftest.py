@@ -73,7 +73,7 @@ def lab_host() -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="session")
-def plain_host() -> Iterator[Lab]:
+def off_host() -> Iterator[Lab]:
     """The same kernel with its reverse map off: it then does as mainline does."""
     yield from boot("lab", revmap=False)
 
