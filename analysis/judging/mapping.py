@@ -42,7 +42,7 @@ class Mapped:
         elif is_as_seen(shadow.skips, outcome, seen):
             self._judged["conformance"] += 1
         else:
-            self._wonder(row, mmu, outcome)
+            self._defer(row, mmu, outcome)
         # The entries become what the outcome says; see records.py for why not the model's.
         if seen == rules.FAILED or seen == rules.SKIPPED:
             gone, new = (), None
@@ -93,7 +93,7 @@ class Mapped:
             return rules.FAILED
         return rules.STORED if outcome == rules.EITHER else outcome
 
-    def _wonder(self, row: Row, mmu: MmuState, outcome: str) -> None:
+    def _defer(self, row: Row, mmu: MmuState, outcome: str) -> None:
         """This is not what should come out. Perhaps other calls explain it, at the same time."""
         if mmu.records.deferred is not None:
             self._judged["conformance"] += 1  # together with the one that is there
