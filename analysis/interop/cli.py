@@ -60,7 +60,7 @@ class _Sink(Protocol):
 )
 @click.option(
     "--revmap",
-    type=click.Choice(("none", "maple", "tracking")),
+    type=click.Choice(("none", "maple", "tracking", "unknown")),
     help="The reverse map of the kernel, where IN is a text without a recipe's header.",
 )
 @click.option(

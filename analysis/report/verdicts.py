@@ -6,7 +6,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvscope.analysis.interop.sources import open_source
 from nvscope.analysis.judging.findings import (
     FULL_UNMAPS,
     INVARIANTS,
@@ -17,7 +16,7 @@ from nvscope.analysis.judging.findings import (
     Result,
 )
 from nvscope.analysis.units import name, number, ratio, size
-from nvscope.analysis.validate.jobs.parts import judge, variant_of
+from nvscope.analysis.validate.jobs.run import validate
 from nvscope.analysis.validate.verdicts import Verdict as Judged
 from nvscope.analysis.validate.verdicts import doubts_of
 from nvscope.analysis.validate.verdicts import verdicts as verdicts_of
@@ -42,9 +41,7 @@ class Verdict:
 
 def read(path: Path) -> tuple[Verdict, ...]:
     """The verdicts on a trace: it is run through the reference model. Raises TraceError."""
-    with open_source(path) as source:
-        result = judge(source, variant_of(source.about, None))
-    return verdicts(result)
+    return verdicts(validate(path))
 
 
 def verdicts(result: Result) -> tuple[Verdict, ...]:

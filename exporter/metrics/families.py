@@ -39,7 +39,7 @@ def vm_metrics(snapshot: Snapshot, vms: Vms, revmap: str) -> Iterator[Metric]:
     )
     yield from _faults([row for row in snapshot.s2_faults if row.vm in vms], vms)
     yield from _shadow_unmaps([row for row in snapshot.shadow_unmaps if row.vm in vms], vms, revmap)
-    if revmap != "none":
+    if revmap not in ("none", "unknown"):
         yield from _reverse_map(snapshot, vms)
 
 

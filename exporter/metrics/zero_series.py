@@ -55,9 +55,11 @@ def _nested(snapshot: Snapshot) -> set[VmKey]:
 
 
 def _shadow_unmaps(snapshot: Snapshot, vms: Set[VmKey], revmap: str) -> Iterator[ShadowUnmaps]:
-    """Those in notifier unmaps, full and, with a reverse map, ranged."""
+    """Those in notifier unmaps, full and, with a reverse map or maybe one, ranged."""
     kinds = [("full", "none")]
-    if revmap != "none":
+    if revmap == "unknown":
+        kinds += [("ranged", "none")]
+    elif revmap != "none":
         kinds = [("ranged", "none"), *(("full", reason) for reason in FALLBACKS)]
     done = {(r.vm, r.scope, r.reason) for r in snapshot.shadow_unmaps if r.within == "notifier"}
     for vm in vms:

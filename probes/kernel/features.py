@@ -29,6 +29,16 @@ REVMAP_SWITCHES = tuple(
     f"module/kvm_arm/parameters/{name}" for name in ("nested_revmap", "guest_s2_tracking")
 )
 
+# Of struct kvm_s2_mmu, in mainline up to 7.3. A reverse map keeps its state there: a kernel with
+# another member may have one that is not known here.
+MMU_MEMBERS = frozenset(
+    (
+        *("vmid", "pgd_phys", "pgt", "vtcr", "last_vcpu_ran", "arch", "refcnt", "pending_unmap"),
+        *("split_page_cache", "split_page_chunk_size", "tlb_vttbr", "tlb_vtcr"),
+        *("nested_stage2_enabled", "shadow_pt_debugfs_dentry"),
+    )
+)
+
 
 @dataclass(frozen=True)
 class Roots:
@@ -46,7 +56,8 @@ class Host:
     kvm: /dev/kvm exists; nv2: KVM offers guests EL2 (None: not allowed to ask); kvm_mode: "nested"
     | "protected" | "nvhe" | "none" | "vhe" (the default); kvm_asked: kvm-arm.mode= of the kernel's
     command line, or ""; btf_problem: "" or why the kernel's types cannot be read; revmap: "none"
-    (or turned off: revmap_off) | "maple" | "tracking" | "unknown" (no BTF); capabilities: those of
+    (or turned off: revmap_off) | "maple" | "tracking" | "unknown" (no BTF, or there are strange
+    members); strange_members: these, see the function of this name; capabilities: those of
     CAPABILITIES that this process has; lockdown: "none" | "integrity" | "confidentiality" |
     "unknown".
     """
@@ -60,6 +71,7 @@ class Host:
     lockdown: str
     btf_problem: str = ""
     revmap_off: bool = False
+    strange_members: tuple[str, ...] = ()
     kvm_asked: str = ""
     name: str = ""
     machine: Machine = UNKNOWN
@@ -90,6 +102,7 @@ def read_host(roots: Roots | None = None, arch: str | None = None) -> Host:
         lockdown=_lockdown(roots.sys / "kernel/security"),
         btf_problem=btf_problem,
         revmap_off=turned_off,
+        strange_members=strange_members(btf) if btf and kind == "unknown" else (),
         kvm_asked=_kvm_asked(_text(roots.proc / "cmdline")),
         name=_text(roots.proc / "sys/kernel/hostname").strip(),
         machine=read_machine(roots.proc, roots.sys),
@@ -97,10 +110,17 @@ def read_host(roots: Roots | None = None, arch: str | None = None) -> Host:
 
 
 def revmap(btf: Btf) -> str:
-    """Which reverse map the kernel has: "none" | "maple" | "tracking"."""
+    """Which reverse map the kernel has: "none" | "maple" | "tracking" | "unknown"."""
     if btf.has_struct("kvm_guest_s2_mapping"):
         return "tracking"
-    return "maple" if btf.has_member("kvm_s2_mmu", "nested_revmap_broken") else "none"
+    if btf.has_member("kvm_s2_mmu", "nested_revmap_broken"):
+        return "maple"
+    return "unknown" if strange_members(btf) else "none"
+
+
+def strange_members(btf: Btf) -> tuple[str, ...]:
+    """The members of struct kvm_s2_mmu that mainline lacks: maybe a reverse map's."""
+    return tuple(name for name, _ in btf.members("kvm_s2_mmu") if name not in MMU_MEMBERS)
 
 
 @dataclass(frozen=True)

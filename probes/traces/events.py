@@ -80,12 +80,12 @@ COLUMNS = tuple(field.name for field in fields(Event))
 class About:
     """What a trace says of itself, once, before its first row.
 
-    kernel: `uname -r`; arch: `uname -m`; revmap: "none" | "maple" | "tracking"; boot_id: which
-    boot of the host (/proc/sys/kernel/random/boot_id); started_unix_ns: wall clock at the start,
-    with started_ns the same instant on the clock of the rows; probes: probe point -> "mechanism
-    symbol", with what else its durations include, "" where it is not attached; recorder: program
-    and version; host: its name; machine: "physical" | "virtual" | "emulated" | "unknown". Older
-    traces do not say these two: "". points: name and digest of the points file that named
+    kernel: `uname -r`; arch: `uname -m`; revmap: "none" | "maple" | "tracking" | "unknown";
+    boot_id: which boot of the host (/proc/sys/kernel/random/boot_id); started_unix_ns: wall clock
+    at the start, with started_ns the same instant on the clock of the rows; probes: probe point ->
+    "mechanism symbol", with what else its durations include, "" where it is not attached; recorder:
+    program and version; host: its name; machine: "physical" | "virtual" | "emulated" | "unknown".
+    Older traces do not say these two: "". points: name and digest of the points file that named
     functions, or ""; points_text: its content.
     """
 

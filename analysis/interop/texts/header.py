@@ -17,7 +17,7 @@ from nvscope.probes.errors import shown
 
 MAX_HEADER = 1 << 16  # bytes
 _RECORD = re.compile(rb"[\s:](?:record|fallback)_?\w*: ")
-REVMAPS = ("none", "maple", "tracking")
+REVMAPS = ("none", "maple", "tracking", "unknown")
 
 
 @dataclass(frozen=True)

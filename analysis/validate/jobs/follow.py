@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import IO, Protocol
@@ -14,9 +14,11 @@ from nvscope.analysis.interop.content import STREAM
 from nvscope.analysis.interop.files.stored import Numbered
 from nvscope.analysis.interop.pipes import copied, is_pipe, opened
 from nvscope.analysis.judging.findings import Finding, Result
+from nvscope.analysis.model.variants import VARIANTS
 from nvscope.analysis.validate.engine import Engine
 from nvscope.analysis.validate.jobs import pipe
 from nvscope.analysis.validate.jobs.parts import note_ending, numbered, variant_of
+from nvscope.analysis.validate.jobs.presumed import BEHAVIOUR, NOTE, has_unknown_revmap
 from nvscope.analysis.validate.jobs.run import validate
 from nvscope.analysis.validate.subtrace import Traced, sub_traces, to_be_traced
 from nvscope.probes.traces.tracefile import Reader, TraceError, open_trace
@@ -102,8 +104,17 @@ def _judged(
         reader = Reader(live)  # type: ignore[arg-type]
         chosen = variant_of(reader.about, variant)
         engine = Engine(reader.about, chosen)
-        _run(reader, engine, tell)
+        # Whether a kernel that says so has no reverse map, its last row can tell.
+        deferred = () if variant or chosen.revmap else ("fallback",)
+        _run(reader, engine, tell, deferred)
     result = engine.finish()
+    if has_unknown_revmap(result, variant):
+        chosen = VARIANTS[BEHAVIOUR]
+        result = _judged_again(again(), Engine(reader.about, chosen))
+    else:
+        for finding in result.findings:
+            if finding.invariant in deferred:
+                tell(finding)
     if not live.is_cut:
         note_ending(result, reader)
     first = to_be_traced(result.findings)
@@ -114,6 +125,16 @@ def _judged(
         traced = sub_traces(first, rows, reader.about, chosen)
     for finding, (shown, note) in zip(first, traced, strict=True):
         finding.trace, finding.note = shown, note
+    return result
+
+
+def _judged_again(rows: Iterator[Numbered] | None, engine: Engine) -> Result:
+    if rows is None:
+        raise TraceError(f"{NOTE}; that takes a file, or --variant {BEHAVIOUR} from the start")
+    for numbers, batch in rows:
+        engine.feed(batch, numbers)
+    result = engine.finish()
+    result.notes.append(NOTE)
     return result
 
 
@@ -135,12 +156,14 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def _run(reader: Reader, engine: Engine, tell: Callable[[Finding], None]) -> None:
+def _run(
+    reader: Reader, engine: Engine, tell: Callable[[Finding], None], deferred: Container[str]
+) -> None:
     told: dict[int, Finding] = {}
     for batch in reader.batches():
         engine.feed(batch)
         for found in engine.result.findings:
-            if id(found) not in told:
+            if id(found) not in told and found.invariant not in deferred:
                 tell(found)
                 told[id(found)] = found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -17,6 +17,7 @@ from nvscope.analysis.judging.findings import Finding, Result
 from nvscope.analysis.judging.rows import Share
 from nvscope.analysis.validate.jobs.local import running
 from nvscope.analysis.validate.jobs.parts import Part, Progress, judge_part, silent, trace_part
+from nvscope.analysis.validate.jobs.presumed import BEHAVIOUR, NOTE, has_unknown_revmap
 from nvscope.analysis.validate.subtrace import to_be_traced
 from nvscope.probes.traces.tracefile import TraceError
 
@@ -73,22 +74,15 @@ def judge_all(
     traces: Sequence[Trace], executor: Executor, progress: Progress = silent
 ) -> list[Outcome]:
     """Judge traces. progress: told of rows, as they are judged or a part at a time."""
-    places = [(at, part) for at, trace in enumerate(traces) for part in trace.parts]
-    said: list[dict[int, Outcome]] = [{} for _ in traces]
-    judge = partial(judge_part, progress=progress) if executor.is_here else judge_part
-    for number, outcome in executor.run(judge, [(part,) for _, part in places]):
-        at, part = places[number]
-        said[at][number] = outcome
-        if not executor.is_here:
-            progress(part.rows, 0)
-    wholes: list[Outcome] = []
-    wanted: list[_Wanted] = []
-    for at, trace in enumerate(traces):
-        of_parts = [(places[number][1], outcome) for number, outcome in sorted(said[at].items())]
-        whole = trace.error or _merged([outcome for _, outcome in of_parts])
-        wholes.append(whole)
-        if isinstance(whole, Result):
-            wanted += _to_be_traced(at, whole, of_parts)
+    judged = _judge(traces, executor, progress)
+    again = [at for at, whole in enumerate(judged) if _has_unknown_revmap(whole)]
+    by_behaviour = [_by_behaviour(traces[at]) for at in again]
+    for at, whole in zip(again, _judge(by_behaviour, executor, silent), strict=True):
+        judged[at] = whole
+        if isinstance(whole.outcome, Result):
+            whole.outcome.notes.append(NOTE)
+    wanted = [want for at, whole in enumerate(judged) for want in _to_be_traced(at, whole)]
+    wholes = [whole.outcome for whole in judged]
     _trace(wanted, executor, wholes)
     return wholes
 
@@ -97,6 +91,41 @@ def batches_of(path: Path) -> Iterator[pa.RecordBatch]:
     """A file's batches. Raises TraceError."""
     with open_source(path) as source:
         yield from source.batches()
+
+
+@dataclass
+class _Judged:
+    """A trace's outcome, and those of its parts, which it was put together from."""
+
+    outcome: Outcome
+    of_parts: Sequence[tuple[Part, Outcome]]
+
+
+def _judge(traces: Sequence[Trace], executor: Executor, progress: Progress) -> list[_Judged]:
+    places = [(at, part) for at, trace in enumerate(traces) for part in trace.parts]
+    said: list[dict[int, Outcome]] = [{} for _ in traces]
+    judge = partial(judge_part, progress=progress) if executor.is_here else judge_part
+    for number, outcome in executor.run(judge, [(part,) for _, part in places]):
+        at, part = places[number]
+        said[at][number] = outcome
+        if not executor.is_here:
+            progress(part.rows, 0)
+    judged = []
+    for at, trace in enumerate(traces):
+        of_parts = [(places[number][1], outcome) for number, outcome in sorted(said[at].items())]
+        whole = trace.error or _merged([outcome for _, outcome in of_parts])
+        judged.append(_Judged(whole, of_parts))
+    return judged
+
+
+def _has_unknown_revmap(judged: _Judged) -> bool:
+    return isinstance(judged.outcome, Result) and has_unknown_revmap(
+        judged.outcome, judged.of_parts[0][0].variant
+    )
+
+
+def _by_behaviour(trace: Trace) -> Trace:
+    return replace(trace, parts=[replace(part, variant=BEHAVIOUR) for part in trace.parts])
 
 
 def _stored_trace(folder: Path, variant: str) -> Trace:
@@ -136,11 +165,11 @@ class _Wanted:
     findings: list[Finding]
 
 
-def _to_be_traced(
-    at: int, whole: Result, of_parts: Sequence[tuple[Part, Outcome]]
-) -> Iterator[_Wanted]:
-    first = {id(finding) for finding in to_be_traced(whole.findings)}
-    for part, result in of_parts:
+def _to_be_traced(at: int, judged: _Judged) -> Iterator[_Wanted]:
+    if not isinstance(judged.outcome, Result):
+        return
+    first = {id(finding) for finding in to_be_traced(judged.outcome.findings)}
+    for part, result in judged.of_parts:
         assert isinstance(result, Result)
         ours = [finding for finding in result.findings if id(finding) in first]
         if ours:

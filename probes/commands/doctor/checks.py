@@ -71,8 +71,14 @@ def _unused(host: Host) -> str:
 def _revmap(host: Host) -> str:
     if host.revmap_off:
         return "none: turned off on the kernel's command line"
-    whole = "none: each notifier unmap takes every shadow stage 2 whole"
-    return {"none": whole, "unknown": "not known, for want of BTF"}.get(host.revmap, host.revmap)
+    if host.revmap == "none":
+        return "none: each notifier unmap takes every shadow stage 2 whole"
+    if host.revmap != "unknown":
+        return host.revmap
+    if not host.strange_members:
+        return "not known, for want of BTF"
+    members = ", ".join(host.strange_members)
+    return f"not known: mainline's struct kvm_s2_mmu has no {members} (try --suggest)"
 
 
 def _tracing(facts: Facts) -> Iterator[Check]:

@@ -67,6 +67,7 @@ def as_json(found: Diagnosis) -> dict[str, Any]:
             "nv2": host.nv2,
             "revmap": host.revmap,
             "revmap_off": host.revmap_off,
+            "strange_members": list(host.strange_members),
             "lockdown": host.lockdown,
             "capabilities": sorted(host.capabilities),
         },

@@ -92,7 +92,7 @@ def _reasons(best: Candidate) -> list[str]:
 
 def _kind(btf: Btf, found: dict[str, list[Candidate]]) -> tuple[str, str]:
     known = revmap(btf)
-    if known != "none":
+    if known not in ("none", "unknown"):
         return known, f"nvscope knows this one by its types: {known}"
     if not found["revmap_record"]:
         return "", "nothing looks like a reverse map"

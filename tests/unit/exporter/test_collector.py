@@ -90,6 +90,7 @@ def test_counts(proc: FakeProc, scrape: Scrape) -> None:
         ("none", {"no_revmap": 7 + 13}),
         ("maple", {"unknown": 7, "broken": 13}),
         ("tracking", {"unknown": 7, "broken": 13}),
+        ("unknown", {"unknown": 7, "broken": 13}),
     ],
 )
 def test_reason_of_a_full_unmap(
@@ -123,10 +124,11 @@ def test_the_reverse_map(proc: FakeProc, scrape: Scrape) -> None:
 
 
 @both_formats
-def test_without_a_reverse_map_there_is_nothing_to_fall_back_from(
-    proc: FakeProc, scrape: Scrape
+@pytest.mark.parametrize("revmap", ["none", "unknown"])
+def test_where_no_fallback_can_be_seen_none_is_shown(
+    proc: FakeProc, scrape: Scrape, revmap: str
 ) -> None:
-    page = scrape(_registry(FakeSource(busy(WEB))))
+    page = scrape(_registry(FakeSource(busy(WEB), host=FakeHost(revmap=revmap))))
     names = {name for name, _ in page}
     assert not names & {
         "nvscope_fallbacks_total",
@@ -165,6 +167,8 @@ def test_what_a_vm_may_do_is_0_before_it_does(proc: FakeProc, scrape: Scrape) ->
     assert shadow_unmaps("none") == {("no_revmap", "full", "notifier"): 0}
     full = {(why, "full", "notifier"): 0 for why in ("broken", "unknown_ipa", "raced")}
     assert shadow_unmaps("maple") == {("none", "ranged", "notifier"): 0} | full
+    either = {("none", "ranged", "notifier"): 0, ("unknown", "full", "notifier"): 0}
+    assert shadow_unmaps("unknown") == either
 
 
 @both_formats

@@ -45,7 +45,7 @@ def findings(path: Path, events: list[Event], revmap: str = "maple-v2") -> list[
     path.write_bytes(
         written(events[: len(events) // 2], events[len(events) // 2 :], variant=revmap)
     )
-    return validate(path).findings
+    return validate(path, variant=revmap).findings
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,11 @@ def test_what_is_nice_to_have_does_not_matter(host: FakeHost) -> None:
         ({"revmap": "none", "revmap_off": True}, "none: turned off on the kernel's command line"),
         ({"revmap": "none"}, "none: each notifier unmap takes every shadow stage 2 whole"),
         ({"revmap": "tracking"}, "tracking"),
+        ({"revmap": "unknown"}, "not known, for want of BTF"),
+        (
+            {"revmap": "unknown", "strange_members": ("backrefs", "lost")},
+            "not known: mainline's struct kvm_s2_mmu has no backrefs, lost (try --suggest)",
+        ),
     ],
 )
 def test_reverse_maps(host: FakeHost, changes: dict[str, object], words: str) -> None:

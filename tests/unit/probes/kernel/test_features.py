@@ -12,6 +12,7 @@ from nvscope.probes.kernel import features
 from nvscope.probes.kernel.features import Host, Roots
 from nvscope.probes.kernel.machine import Machine
 from tests.unit.probes.kernel.btfs import kernel
+from tests.unit.probes.points.foreign import foreign_kernel
 
 GOOD = Host(
     arch="aarch64",
@@ -91,6 +92,12 @@ def test_kvm_mode(kvm: bool, nv2: bool | None, asked: str, mode: str) -> None:
 @pytest.mark.parametrize("kind", ["none", "maple", "tracking"])
 def test_revmap(tmp_path: Path, kind: str) -> None:
     assert features.revmap(features.Btf(kernel(tmp_path / "btf", revmap=kind))) == kind
+
+
+def test_a_member_that_mainline_lacks_may_be_a_reverse_maps(roots: Roots) -> None:
+    foreign_kernel(roots.sys / "kernel/btf/vmlinux")
+    host = features.read_host(roots)
+    assert (host.revmap, host.strange_members) == ("unknown", ("lost",))
 
 
 @pytest.mark.parametrize(

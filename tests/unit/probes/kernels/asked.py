@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nvscope.probes.commands.probe.kinds import KINDS
+from nvscope.probes.kernel import features
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.points import programs
 from nvscope.probes.points.catalog import PROBE_POINTS, Enumerator, Hook, Member
@@ -85,6 +86,7 @@ def answers(btf: Btf) -> dict[object, Any]:
         told[member] = btf.offset(member.struct, member.path) if there else None
     for each in enumerators():
         told[each] = btf.enumerator(each.enum, each.name)
+    told["strange members"] = features.strange_members(btf)
     for mode in MODES:
         for point in PROBE_POINTS:
             told[mode, point.name] = programs.plan(point, MECHANISMS, None, btf, mode)

@@ -360,7 +360,7 @@ def test_the_kind_of_reverse_map(foreign: Btf, written: Write, tmp_path: Path) -
     assert check.applied(None, host) == check.applied(written(""), host) == host
     off = replace(host, revmap_off=True)
     assert check.applied(file, off).revmap == "none"
-    assert check.kind(None, foreign) == "none"
+    assert check.kind(None, foreign) == "unknown"
 
 
 def test_doctor_shows_the_file(tmp_path: Path, written: Write) -> None:
