@@ -140,7 +140,7 @@ class VmCollector(Collector):
         revmap = host.revmap if host else "none"
         points = zero_series.attached(self._source.attachments)
         whole = zero_series.filled(folded, shown.keys(), points, revmap)
-        yield from families.vm_metrics(whole, shown, revmap)
+        yield from families.vm_metrics(whole, shown, revmap, points)
         yield self_metrics.vm_count(len(vms) - len(past), len(past))
         yield self_metrics.vm_events(self._liveness.started, self._liveness.ended)
         yield from self_metrics.process_events(self._exits.name, SOURCES, self._exits.lost)

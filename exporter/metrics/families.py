@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -24,8 +24,14 @@ Vms = Mapping[VmKey, Vm]
 FALLBACKS = ("broken", "unknown_ipa", "raced")
 
 
-def vm_metrics(snapshot: Snapshot, vms: Vms, revmap: str) -> Iterator[Metric]:
-    """Yield all that is counted per VM, for the VMs in vms; revmap: "none" | "maple" | …"""
+def vm_metrics(
+    snapshot: Snapshot, vms: Vms, revmap: str, points: Set[str] = frozenset()
+) -> Iterator[Metric]:
+    """Yield all that is counted per VM, for the VMs in vms.
+
+    revmap: as of features.Host; points: the probe points that are attached, which say of an unknown
+    map what of it can be seen.
+    """
     yield _vm_info(vms)
     yield _histogram(
         "nvscope_notifier_unmap_duration_seconds",
@@ -39,8 +45,10 @@ def vm_metrics(snapshot: Snapshot, vms: Vms, revmap: str) -> Iterator[Metric]:
     )
     yield from _faults([row for row in snapshot.s2_faults if row.vm in vms], vms)
     yield from _shadow_unmaps([row for row in snapshot.shadow_unmaps if row.vm in vms], vms, revmap)
-    if revmap not in ("none", "unknown"):
-        yield from _reverse_map(snapshot, vms)
+    families = _REVERSE_MAP if revmap != "none" else {}
+    for point, family in families.items():
+        if revmap != "unknown" or point in points:
+            yield family(snapshot, vms)
 
 
 def _faults(rows: Sequence[S2Faults], vms: Vms) -> Iterator[Metric]:
@@ -92,21 +100,24 @@ def _shadow_unmaps(rows: Sequence[ShadowUnmaps], vms: Vms, revmap: str) -> Itera
     )
 
 
-def _reverse_map(snapshot: Snapshot, vms: Vms) -> Iterator[Metric]:
-    """What only a kernel with a reverse map has; each VM's fallbacks and broken maps at 0 too."""
+def _fallbacks(snapshot: Snapshot, vms: Vms) -> Metric:
+    """Of each VM, at 0 too."""
     none = (((vm.label, why), 0) for vm in vms.values() for why in FALLBACKS)
     fallbacks = (
         ((vms[row.vm].label, row.reason), _calls(row.durations))
         for row in snapshot.shadow_unmaps
         if row.vm in vms and row.reason != "none"
     )
-    yield counter(
+    return counter(
         "nvscope_fallbacks",
         "Notifier unmaps of a whole shadow stage 2 although there is a reverse map, by reason.",
         ("vm", "reason"),
         itertools.chain(none, fallbacks),
     )
-    yield counter(
+
+
+def _records(snapshot: Snapshot, vms: Vms) -> Metric:
+    return counter(
         "nvscope_revmap_records",
         "Shadow mappings noted in a reverse map; outcome: what became of it.",
         ("vm", "outcome"),
@@ -116,6 +127,10 @@ def _reverse_map(snapshot: Snapshot, vms: Vms) -> Iterator[Metric]:
             if row.vm in vms
         ),
     )
+
+
+def _broken(snapshot: Snapshot, vms: Vms) -> Metric:
+    """Of each VM, at 0 too."""
     broken = GaugeMetricFamily(
         "nvscope_revmap_broken",
         "Shadow stage 2s whose reverse map is broken now: their next notifier unmap is a fallback.",
@@ -123,7 +138,15 @@ def _reverse_map(snapshot: Snapshot, vms: Vms) -> Iterator[Metric]:
     )
     for key, vm in vms.items():
         broken.add_metric((vm.label,), snapshot.broken.get(key, 0))
-    yield broken
+    return broken
+
+
+# What only a kernel with a reverse map has, by the point that shows it.
+_REVERSE_MAP: Mapping[str, Callable[[Snapshot, Vms], Metric]] = {
+    "revmap_fallback": _fallbacks,
+    "revmap_record": _records,
+    "revmap_broken": _broken,
+}
 
 
 def _vm_info(vms: Vms) -> Metric:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from nvscope.probes.kernel.btf import Btf
+from nvscope.probes.kernel.features import strange_members
 from nvscope.probes.points.catalog import PROBE_POINTS
 
 # Functions of KVM's files for arm64, which the linker keeps together; what lies between the first
@@ -24,11 +25,14 @@ _ANCHORS = (
 _AROUND = 400
 _FUNCTION_LINE = re.compile(rb"^\w+ [tT] (\w+)$", re.MULTILINE)
 _TELLING = re.compile(
-    r"rev(erse)?_?map|rmap|record|track|mapping|fallback|broken|break|_los[et]|unmap|full"
+    r"rev(erse)?_?map|rmap|back_?ref|record|track|mapping|fallback|broken|break|_los[et]|unmap|full"
 )
 # What the kernel makes of a tracepoint or of a call's padding: no function of the map's own.
-_MADE = re.compile(r"__bpf_trace_|__traceiter_|__probestub_|trace_event_|__pfx_|__kvm_nvhe_")
-_MAP_WORDS = re.compile(r"rev(erse)?_?map|rmap|track|mapping")
+_MADE = re.compile(
+    r"__bpf_trace_|__traceiter_|__probestub_|trace_event_|perf_trace_|__pfx_|__kvm_nvhe_"
+)
+_SHORT = 3  # letters of a member's name that say nothing
+_MAP_WORDS = re.compile(r"rev(erse)?_?map|rmap|back_?ref|track|mapping")
 
 _NESTED = re.compile(r"nested|l2|n_?ipa|guest|fault_ipa")
 _CANONICAL = re.compile(r"canon|l1|gpa|gfn|ipa|phys")
@@ -36,13 +40,14 @@ _SIZE = re.compile(r"size|len|bytes|granule")
 # Type names that are addresses, and those among them that count in pages.
 _ADDRESSES = {"phys_addr_t", "gpa_t", "hpa_t", "u64", "gfn_t", "unsigned long", "__u64"}
 _PAGES = {"gfn_t"}
+_SIZES = {"size_t"}  # never an address
 # What an outcome's or a reason's name may have in it, by our words.
 _OUTCOME_WORDS = {
     "skipped": r"skip|was_broken|ignored",
-    "failed": r"fail|nomem|error",
+    "failed": r"fail|nomem|error|_not_|_lost",
     "overlapped": r"overlap|pollut|merged|unknown",
-    "unchanged": r"unchanged|same|exist|dup",
-    "stored": r"stored|added|inserted|new|ok|done",
+    "unchanged": r"unchanged|same|exist|already|dup",
+    "stored": r"stored|added|inserted|recorded|tracked|new|ok|done",
 }
 _REASON_WORDS = {
     "broken": r"broken|fail|nomem",
@@ -69,6 +74,7 @@ ROLES: Mapping[str, Role] = {
         re.compile(r"record|insert|add|store|track|note|create|map"),
         re.compile(
             r"unmap|untrack|remove|erase|invalidate|fallback|destroy|free|clear|find|lookup|del"
+            r"|allowed|check"
         ),
         2,
         "traces then have no records, and validate cannot judge the map",
@@ -80,7 +86,7 @@ ROLES: Mapping[str, Role] = {
         "records tell it later",
     ),
     "revmap_fallback": Role(
-        re.compile(r"fallback|unmap_full|full_unmap|unmap_all"),
+        re.compile(r"fallback|unmap_full|full_unmap|(unmap|zap|drop|flush)_all"),
         _NEVER,
         0,
         "a fallback's reason is then told from whether the map is broken",
@@ -114,7 +120,8 @@ def candidates(btf: Btf, kallsyms: bytes) -> dict[str, list[Candidate]]:
     """Role -> functions, best first."""
     known = {hook.symbol: point.name for point in PROBE_POINTS for hook in point.hooks}
     found: dict[str, list[Candidate]] = {role: [] for role in ROLES}
-    for name, near in telling(kallsyms):
+    words = _words(btf)
+    for name, near in telling(kallsyms, words):
         if not btf.has_function(name) or known.get(name, "revmap_") not in ("revmap_", *ROLES):
             continue
         values = list(_values(btf, name))
@@ -122,15 +129,21 @@ def candidates(btf: Btf, kallsyms: bytes) -> dict[str, list[Candidate]]:
         if mmu is None:
             continue
         for role in ROLES:
-            if candidate := _candidate(btf, name, near, role, mmu, values):
+            if candidate := _candidate(btf, name, near, role, mmu, values, words):
                 found[role].append(candidate)
     return {
         role: sorted(each, key=lambda c: (-c.score, c.function)) for role, each in found.items()
     }
 
 
-def telling(kallsyms: bytes) -> Iterator[tuple[str, bool]]:
-    """Functions whose names may tell, and whether they lie among KVM's.
+def _words(btf: Btf) -> re.Pattern[str]:
+    """What a map's functions may be named after: its state in struct kvm_s2_mmu, too."""
+    own = [re.escape(name.rstrip("s")) for name in strange_members(btf) if len(name) > _SHORT]
+    return re.compile("|".join((_MAP_WORDS.pattern, *own)))
+
+
+def telling(kallsyms: bytes, words: re.Pattern[str] = _MAP_WORDS) -> Iterator[tuple[str, bool]]:
+    """Functions whose names may tell, and whether they lie among KVM's. words: a map's.
 
     >>> list(telling(b"0 t kvm_add_mapping\\n0 t vfs_unmap\\n"))
     [('kvm_add_mapping', False)]
@@ -141,7 +154,8 @@ def telling(kallsyms: bytes) -> Iterator[tuple[str, bool]]:
     for at, name in enumerate(symbols):
         near = first <= at <= last
         ours = near or "kvm" in name or "s2_mmu" in name
-        if ours and _TELLING.search(name) and not _MADE.match(name):
+        tells = _TELLING.search(name) or words.search(name)
+        if ours and tells and not _MADE.match(name):
             yield name, near
 
 
@@ -170,29 +184,38 @@ def _in_use(btf: Btf, path: str, type_id: int) -> Iterator[_Value]:
 
 
 def _candidate(
-    btf: Btf, function: str, near: bool, role: str, mmu: _Value, values: list[_Value]
+    btf: Btf,
+    function: str,
+    near: bool,
+    role: str,
+    mmu: _Value,
+    values: list[_Value],
+    words: re.Pattern[str],
 ) -> Candidate | None:
     wanted = ROLES[role]
-    name_tells = wanted.name.search(_MAP_WORDS.sub("", function)) or wanted.name.search(function)
+    name_tells = wanted.name.search(words.sub("", function)) or wanted.name.search(function)
     if not name_tells or wanted.not_name.search(function):
         return None
     addresses = [v for v in values if v.type.removeprefix("const ") in _ADDRESSES]
+    sizes = [v for v in values if v.type.removeprefix("const ") in _SIZES]
     if len(addresses) < wanted.addresses:
         return None
     why = [f"its name has {name_tells[0]!r}", f"it is given a struct kvm_s2_mmu ({mmu.path})"]
     score = 4
-    if match := _MAP_WORDS.search(function):
+    if match := words.search(function):
         score, why = score + 2, [*why, f"and {match[0]!r}"]
     if near:
         score, why = score + 2, [*why, "it lies among KVM's functions"]
     if wanted.addresses:
         score += 2
-        why.append(f"{len(addresses)} addresses or sizes")
+        why.append(f"{len(addresses + sizes)} addresses or sizes")
     if any(_NESTED.search(v.name) for v in addresses) and wanted.addresses:
         score, why = score + 2, [*why, "one is named as a nested IPA"]
+    if wanted.addresses and btf.enumerators(btf.returns(function)):
+        score, why = score + 1, [*why, "it returns an enum"]
     lines = [(f'mmu = "{mmu.path}"', "")]
     if role == "revmap_record":
-        lines += _addresses(addresses) + _outcome(btf, function)
+        lines += _addresses(addresses, sizes) + _outcome(btf, function)
     elif role == "revmap_fallback":
         lines += _reason(btf, function, values)
         if not re.search("fallback", function):
@@ -201,8 +224,8 @@ def _candidate(
     return Candidate(role, function, signature, score, tuple(why), tuple(lines))
 
 
-def _addresses(found: list[_Value]) -> list[tuple[str, str]]:
-    """Lines for the nested IPA, the canonical one, and the size."""
+def _addresses(found: list[_Value], sizes: list[_Value]) -> list[tuple[str, str]]:
+    """Lines for the nested IPA, the canonical one, and the size. sizes: those that are sure."""
     left = list(found)
 
     def take(pattern: re.Pattern[str] | None) -> _Value | None:
@@ -212,7 +235,7 @@ def _addresses(found: list[_Value]) -> list[tuple[str, str]]:
                 return value
         return None
 
-    size = take(_SIZE)
+    size = next((v for v in sizes if _SIZE.search(v.name)), None) or take(_SIZE)
     end = None if size else take(re.compile(r"^(end|last)"))
     nested = take(_NESTED)
     canonical = take(_CANONICAL)
@@ -245,7 +268,7 @@ def _outcome(btf: Btf, function: str) -> list[tuple[str, str]]:
     result = btf.returns(function)
     names = btf.enumerators(result)
     if names:
-        return [('outcome = "return"', ""), *_cases("outcomes", names, _OUTCOME_WORDS)]
+        return _cases('outcome = "return"', "outcomes", names, _OUTCOME_WORDS)
     if btf.text(result).strip() == "int":
         usual = 'outcomes = { stored = 0, failed = "negative" }'
         return [('outcome = "return"', ""), (usual, "as kernel functions mostly return")]
@@ -255,12 +278,14 @@ def _outcome(btf: Btf, function: str) -> list[tuple[str, str]]:
 def _reason(btf: Btf, function: str, values: list[_Value]) -> list[tuple[str, str]]:
     for value in values:
         if names := btf.enumerators(value.type_id):
-            return [(f'reason = "{value.path}"', ""), *_cases("reasons", names, _REASON_WORDS)]
+            return _cases(f'reason = "{value.path}"', "reasons", names, _REASON_WORDS)
     return [('# reason = "…"', "no parameter is an enum")]
 
 
-def _cases(key: str, names: list[str], words: Mapping[str, str]) -> list[tuple[str, str]]:
-    """An enum's names by our words; those that fit none are told."""
+def _cases(
+    where: str, key: str, names: list[str], words: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """Where an enum is, and its names by our words; those that fit none are told."""
     told: dict[str, list[str]] = {}
     left = []
     for name in names:
@@ -268,7 +293,9 @@ def _cases(key: str, names: list[str], words: Mapping[str, str]) -> list[tuple[s
         told.setdefault(word, []).append(name) if word else left.append(name)
     each = [f"{word} = [{', '.join(map(_quoted, names))}]" for word, names in told.items()]
     unsure = f"not placed: {', '.join(left)}" if left else "by the names"
-    return [(f"{key} = {{ {', '.join(each)} }}", unsure)]
+    if not each:
+        return [(f"# {where}", ""), (f"# {key} = …", unsure)]
+    return [(where, ""), (f"{key} = {{ {', '.join(each)} }}", unsure)]
 
 
 def _quoted(name: str) -> str:

@@ -17,16 +17,19 @@ from nvscope.probes.kernel.features import Roots, revmap
 from nvscope.probes.kernel.symbols import KALLSYMS
 
 _OTHERS = 3  # that are named beside the best
+_OTHER = {"": "tracking", "maple": "tracking", "tracking": "maple"}
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """kind: of the reverse map, "" where nothing tells; kind_why; broken: a member of struct
-    kvm_s2_mmu, or ""; found: role -> best first.
+    """kind: of the reverse map, "" where the kernel's types do not tell it; like: the one that it
+    is most like, or ""; why: what tells so; broken: a member of struct kvm_s2_mmu, or ""; found:
+    role -> best first.
     """
 
     kind: str
-    kind_why: str
+    like: str
+    why: str
     broken: str
     found: dict[str, list[Candidate]]
 
@@ -42,14 +45,18 @@ def told(as_json: bool, roots: Roots | None = None) -> str:
 def suggestion(btf: Btf, kallsyms: bytes) -> Suggestion:
     """What this kernel's types and symbols make likely."""
     found = candidates(btf, kallsyms)
-    kind, why = _kind(btf, found)
-    return Suggestion(kind, why, _broken(btf), found)
+    return Suggestion(*_kind(btf, found), _broken(btf), found)
 
 
 def as_dict(found: Suggestion) -> dict[str, object]:
     """For programs. file: the points file; candidates: best first, each for its role."""
     return {
-        "revmap": {"kind": found.kind, "why": found.kind_why, "broken": found.broken},
+        "revmap": {
+            "kind": found.kind,
+            "like": found.like,
+            "why": found.why,
+            "broken": found.broken,
+        },
         "candidates": [asdict(each) for role in ROLES for each in found.found[role]],
         "file": toml(found),
     }
@@ -62,8 +69,7 @@ def toml(found: Suggestion) -> str:
         '# does. Look at each line with "?" in it before you believe what is measured.',
         "",
         "[revmap]",
-        f"# {found.kind_why}",
-        f'kind = "{found.kind}"' if found.kind else '# kind = "maple"  # or "tracking"',
+        *_kind_lines(found),
     ]
     if found.broken:
         lines.append(f'broken = "{found.broken}"  # ? of struct kvm_s2_mmu: the map cannot be used')
@@ -73,6 +79,18 @@ def toml(found: Suggestion) -> str:
         alone = not found.found["revmap_record"]
         lines += ["", *(f"# {line.removeprefix('# ')}" if alone else line for line in section)]
     return "\n".join(lines) + "\n"
+
+
+def _kind_lines(found: Suggestion) -> list[str]:
+    if found.kind:
+        return [f"# {found.why}", f'kind = "{found.kind}"']
+    lines = [f"# {found.why}"]
+    if found.like:
+        lines += [
+            "# With a kind, validate holds the map's decisions against the model of that kind;",
+            "# without one it judges the kernel's behaviour, which needs no model.",
+        ]
+    return [*lines, f'# kind = "{found.like or "maple"}"  # or "{_OTHER[found.like]}"']
 
 
 def _section(role: str, found: Sequence[Candidate]) -> list[str]:
@@ -90,15 +108,15 @@ def _reasons(best: Candidate) -> list[str]:
     return [best.signature, f"score {best.score}: {', '.join(best.why)}"]
 
 
-def _kind(btf: Btf, found: dict[str, list[Candidate]]) -> tuple[str, str]:
+def _kind(btf: Btf, found: dict[str, list[Candidate]]) -> tuple[str, str, str]:
     known = revmap(btf)
     if known not in ("none", "unknown"):
-        return known, f"nvscope knows this one by its types: {known}"
+        return known, known, f"nvscope knows this one by its types: {known}"
     if not found["revmap_record"]:
-        return "", "nothing looks like a reverse map"
+        return "", "", "nothing looks like a reverse map"
     if "maple_tree" in (btf.struct_name(of) for _, of in btf.members("kvm_s2_mmu")):
-        return "maple", "? struct kvm_s2_mmu has a maple tree"
-    return "tracking", "? struct kvm_s2_mmu has no maple tree: another structure"
+        return "", "maple", "? struct kvm_s2_mmu has a maple tree"
+    return "", "tracking", "? struct kvm_s2_mmu has no maple tree: another structure"
 
 
 def _broken(btf: Btf) -> str:

@@ -137,6 +137,18 @@ def test_where_no_fallback_can_be_seen_none_is_shown(
     }
 
 
+@both_formats
+def test_of_an_unknown_map_what_a_points_file_names_is_shown(
+    proc: FakeProc, scrape: Scrape
+) -> None:
+    named = (*LOOKING, Attachment("revmap_fallback", "f", "fentry"))
+    page = scrape(_registry(FakeSource(busy(WEB), named, FakeHost(revmap="unknown"))))
+    fallbacks = _first(page, "nvscope_fallbacks_total")
+    assert fallbacks == {("broken",): 13, ("unknown_ipa",): 0, ("raced",): 0}
+    names = {name for name, _ in page}
+    assert not names & {"nvscope_revmap_records_total", "nvscope_revmap_broken"}
+
+
 LOOKING = tuple(
     Attachment(p, "f", "fentry") for p in ("notifier_unmap", "s2_fault", "shadow_unmap")
 )

@@ -88,14 +88,16 @@ def test_what_it_cannot_tell_is_marked(other: Btf, tmp_path: Path) -> None:
     assert 'canonical_ipa = { value = "d->gfn", unit = "page" }\n' in text
     assert 'size = { value = 0, unit = "order" }  # ? no parameter tells it: a page\n' in text
     assert 'outcomes = { stored = 0, failed = "negative" }  # ? as kernel functions' in text
-    assert 'kind = "maple"\nbroken = "map_is_broken"  # ? ' in text
+    assert '\n# kind = "maple"  # or "tracking"\nbroken = "map_is_broken"  # ? ' in text
+    assert "without one it judges the kernel's behaviour" in text
     assert "# ? struct kvm_s2_mmu has a maple tree" in text
     assert "only_in_notifier = true  # ? others may call it as well" in text
     assert "# [revmap_broken]: no function looks like it" in text
     assert "# or: kvm_record_gap(struct kvm_s2_mmu *mmu" in text
     assert ('nested_ipa = "x"', "the names do not tell which is which") in second.lines
     assert ('last = "last"', "of which IPA is it the end?") in second.lines
-    assert problems(accepted(text, tmp_path), other) == []
+    file = accepted(text, tmp_path)
+    assert (file.kind, problems(file, other)) == ("", [])
 
 
 def test_functions_of_others_are_not_looked_at(other: Btf) -> None:
@@ -120,6 +122,45 @@ def test_what_is_broken_to_be_made_is_no_map(tmp_path: Path) -> None:
     names = ("stage2_try_break_pte", "kvm_guest_s2_lose")
     found = suggest.suggestion(Btf(blob.write(tmp_path / "btf")), kallsyms(*names))
     assert [each.function for each in found.found["revmap_broken"]] == ["kvm_guest_s2_lose"]
+
+
+def test_functions_named_after_the_maps_state(tmp_path: Path) -> None:
+    blob = Blob()
+    u64, boolean = blob.integer("unsigned long", 8), blob.integer("_Bool", 1)
+    ipa, size_t = blob.typedef("phys_addr_t", u64), blob.typedef("size_t", u64)
+    mmu = blob.pointer(blob.struct("kvm_s2_mmu", 16, ("pgt", u64, 0), ("ledgers", u64, 8)))
+    ipas = ("l1_ipa", ipa), ("l2_ipa", ipa), ("bytes", size_t)
+    said = blob.enum("said", "LEDGER_ADDED", "LEDGER_ALREADY", "LEDGER_NOT_ADDED")
+    blob.function("shadow_ledger_add", said, ("mmu", mmu), *ipas)
+    blob.function("shadow_ledger_add_one", u64, ("mmu", mmu), *ipas)
+    blob.function("shadow_ledger_zap_all", 0, ("mmu", mmu), ("may_block", boolean))
+    blob.function("kvm_mapping_allowed", boolean, ("mmu", mmu), *ipas)
+    names = [f"shadow_ledger_{name}" for name in ("add_one", "add", "zap_all")]
+    btf = Btf(blob.write(tmp_path / "btf"))
+    found = suggest.suggestion(btf, kallsyms(*names, "kvm_mapping_allowed"))
+    best, second = found.found["revmap_record"]
+    assert (best.function, second.function) == ("shadow_ledger_add", "shadow_ledger_add_one")
+    lines = ('nested_ipa = "l2_ipa"', 'canonical_ipa = "l1_ipa"', 'size = "bytes"')
+    assert best.lines[1:4] == tuple((line, "") for line in lines)
+    assert best.lines[5][0] == (
+        'outcomes = { stored = ["LEDGER_ADDED"], unchanged = ["LEDGER_ALREADY"],'
+        ' failed = ["LEDGER_NOT_ADDED"] }'
+    )
+    assert [each.function for each in found.found["revmap_fallback"]] == [names[2]]
+    accepted(suggest.toml(found), tmp_path)
+
+
+def test_outcomes_that_fit_no_word_are_left_to_the_reader(tmp_path: Path) -> None:
+    blob = Blob()
+    u64 = blob.integer("unsigned long", 8)
+    ipa = blob.typedef("phys_addr_t", u64)
+    mmu = blob.pointer(blob.struct("kvm_s2_mmu", 16, ("pgt", u64, 0)))
+    said = blob.enum("said", "FIRST", "SECOND")
+    blob.function("kvm_rmap_add", said, ("mmu", mmu), ("gpa", ipa), ("nested_ipa", ipa))
+    btf = Btf(blob.write(tmp_path / "btf"))
+    text = suggest.toml(suggest.suggestion(btf, kallsyms("kvm_rmap_add")))
+    assert "\n# outcomes = …  # ? not placed: FIRST, SECOND\n" in text
+    accepted(text, tmp_path)
 
 
 def test_values_in_a_struct_of_the_map(tmp_path: Path) -> None:
