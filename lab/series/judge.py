@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nvscope.lab.series.facts import UNKNOWN
+from nvscope.lab.series.facts import NONE, OFF, UNKNOWN
 from nvscope.lab.series.outcome import Problem
 
 LIMIT_SECONDS = 900.0
-# Of a reverse map that is not ours: what must hold on any kernel is judged, decisions are not.
-_ANY_KERNEL = ("--variant", "behaviour")
+# Of a reverse map that is not ours, what must hold on any kernel is judged, decisions are not. Where
+# there is none for sure, a ranged unmap in a notifier is no sign of one: it is wrong.
+_VARIANTS = {UNKNOWN: "behaviour", OFF: "none", NONE: "none"}
 SAFETY = "safety"
 
 
@@ -41,7 +42,7 @@ class Judgement:
 
 def judge(trace: Path, revmap: str) -> Judgement:
     """Judge a trace. revmap: as in Facts."""
-    variant = _ANY_KERNEL if revmap == UNKNOWN else ()
+    variant = ["--variant", _VARIANTS[revmap]] if revmap in _VARIANTS else []
     # -P: the folder that we are in is no place for modules.
     command = [sys.executable, "-P", "-m", "nvscope", "validate", "--format", "json", *variant]
     try:

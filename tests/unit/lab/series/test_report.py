@@ -195,6 +195,14 @@ def test_decisions_of_another_reverse_map_are_not_judged() -> None:
     assert "safety" in unknown.said
 
 
+@pytest.mark.parametrize("revmap", ["none", "off"])
+def test_a_ranged_unmap_is_wrong_where_there_is_no_reverse_map(revmap: str) -> None:
+    trace = SAMPLES / "revmap.arrows"
+    assert not judge(trace, "on").problems
+    problems = [each for pid in judge(trace, revmap).problems.values() for each in pid]
+    assert {problem.said.partition(":")[0] for problem in problems} == {"fallback", "conformance"}
+
+
 def test_a_trace_that_is_none_is_a_doubt(tmp_path: Path) -> None:
     (tmp_path / "t.arrows").write_text("no trace")
     assert "t.arrows" in judge(tmp_path / "t.arrows", "on").doubt
