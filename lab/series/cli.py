@@ -55,7 +55,8 @@ Examples:
 @click.option(
     "--resume",
     is_flag=True,
-    help="go on with what --out has; done steps stay, and subjects and checks may be added",
+    help="go on with what --out has; done steps stay, and subjects and checks may be added;"
+    " what is not said again stays as it was",
 )
 @click.option("--quick", is_flag=True, help="less of each check: 10 minutes for two kernels")
 @click.option(
@@ -108,7 +109,8 @@ def series(
         raise InputError(f"{out} has nothing to go on with")
     chosen = plan_of(kept) if kept else plan(subjects, only, quick, seeds, cases)
     if resume and subjects and (before := store.asked()):
-        chosen = joined(plan_of(before), chosen)
+        sized = bool(cases or quick or seeds)
+        chosen = joined(plan_of(before), chosen, checks=bool(only), sizes=sized)
     with errors(), terminated_cleanly(), store.open(chosen.asked(), resume=resume):
         run = Run(chosen, store)
         try:

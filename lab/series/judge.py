@@ -14,8 +14,8 @@ from nvscope.lab.series.facts import NONE, OFF, UNKNOWN
 from nvscope.lab.series.outcome import Problem
 
 LIMIT_SECONDS = 900.0
-# Of a reverse map that is not ours, what must hold on any kernel is judged, decisions are not. Where
-# there is none for sure, a ranged unmap in a notifier is no sign of one: it is wrong.
+# Of a reverse map that is not ours, what must hold on any kernel is judged, decisions are not.
+# Where there is none for sure, a ranged unmap in a notifier is no sign of one: it is wrong.
 _VARIANTS = {UNKNOWN: "behaviour", OFF: "none", NONE: "none"}
 SAFETY = "safety"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from nvscope.lab.series.candidate import Candidate, parse
@@ -83,10 +83,17 @@ def plan(
     return Plan(tuple(map(parse, words)), checks, sizes)
 
 
-def joined(kept: Plan, asked: Plan) -> Plan:
-    """What is asked for, and the checks of the series that is kept."""
-    checks = {*kept.checks, *asked.checks}
-    return replace(asked, checks=tuple(name for name in CHECKS if name in checks))
+def joined(kept: Plan, asked: Plan, *, checks: bool, sizes: bool) -> Plan:
+    """The subjects that are asked for, and the checks of the series that is kept.
+
+    checks: add those that are asked for; sizes: take these as asked for, too.
+    """
+    wanted = {*kept.checks, *(asked.checks if checks else ())}
+    return Plan(
+        asked.candidates,
+        tuple(name for name in CHECKS if name in wanted),
+        asked.sizes if sizes else kept.sizes,
+    )
 
 
 def extends(kept: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:

@@ -318,7 +318,8 @@ def test_what_was_interrupted_has_a_report(
 def test_subjects_and_checks_can_be_added(tried: list[str], store: Store) -> None:
     go(plan(["lab", "lab:revmap=off"], ["cases"]), store)
     tried.clear()
-    more = joined(plan_of(store.asked() or {}), plan(["lab", "lab:revmap=off", "stock"], ["cost"]))
+    wanted = plan(["lab", "lab:revmap=off", "stock"], ["cost"])
+    more = joined(plan_of(store.asked() or {}), wanted, checks=True, sizes=True)
     assert more.checks == ("cases", "cost")
     words = ["--resume", "--only", "cost", *(each.name for each in more.candidates)]
     done = CliRunner().invoke(main, ["lab", "series", "--out", str(store.folder), *words])
@@ -328,6 +329,19 @@ def test_subjects_and_checks_can_be_added(tried: list[str], store: Store) -> Non
     fewer = plan(["lab", "lab:revmap=off"], ["cases", "cost"])
     with pytest.raises(InputError, match="another series"):
         go(fewer, store, resume=True)
+
+
+def test_what_is_not_said_again_stays_as_it_was(tried: list[str], store: Store) -> None:
+    asked = plan(["lab", "stock"], ["cases"], quick=True, seeds=1, cases=["no-entry"])
+    go(asked, store)
+    words = ["lab", "series", "--out", str(store.folder), "--resume", "lab", "stock", "6.18"]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert tried == ["lab cases", "stock cases", "6.18 cases"]
+    kept = plan_of(store.asked() or {})
+    assert (kept.sizes, kept.checks) == (asked.sizes, ("cases",))
+    done = CliRunner().invoke(main, [*words, "--case", "two-mmus"])
+    assert (done.exit_code, "results of another series" in done.stderr) == (2, True)
 
 
 def test_a_kernel_that_panics_is_wrong_and_one_that_is_silent_was_not_tried(
