@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from nvscope.analysis.validate.jobs.run import validate
-from nvscope.lab.workloads.bugs import bugs_of
+from nvscope.lab.workloads.bugs import BUGS
 from nvscope.probes.traces.tracefile import open_trace
 
-BUGS = bugs_of("maple")  # of the others none is recorded yet
 SAMPLES = Path(__file__).resolve().parents[3] / "analysis/samples"
 
 # File -> what it is there to show: (kind, detail) -> rows.
