@@ -1,7 +1,8 @@
 """A nested guest on which random operations are done; every value that is read is checked.
 
 Run as `python3 -m nvscope.lab.workloads.shuffle -name vmA --seed 7`; a seed always gives the same
-operations. At the end each page is taken back, and whatever still leads to it has to go. It ends with an error, naming the operation, where a value is wrong.
+operations. At the end each page is taken back, and whatever still leads to it has to go. It ends
+with an error, naming the operation, where a value is wrong.
 """
 
 from __future__ import annotations
