@@ -24,6 +24,27 @@ class Mapping(NamedTuple):
 
 make_mapping = maker(Mapping)
 
+# What is in one block: nearly always one mapping. But a guest may map one page of its hypervisor's
+# any number of times (a page of zeros, say): past a few they are the keys of a dictionary.
+_Block = tuple[Mapping, ...] | dict[Mapping, None]
+_FEW = 8
+
+
+def _with(here: _Block, mapping: Mapping) -> _Block:
+    if isinstance(here, tuple):
+        if len(here) < _FEW:
+            return (*here, mapping)
+        here = dict.fromkeys(here)
+    here[mapping] = None
+    return here
+
+
+def _without(here: _Block, mapping: Mapping) -> _Block:
+    if isinstance(here, tuple):
+        return tuple(other for other in here if other is not mapping)
+    del here[mapping]
+    return here
+
 
 class Index:
     """Mappings by one of their addresses: by size, and then by the block of that size.
@@ -34,7 +55,7 @@ class Index:
 
     def __init__(self, field: int) -> None:
         self._field = field  # of Mapping: the address
-        self._sizes: dict[int, dict[int, tuple[Mapping, ...]]] = {}
+        self._sizes: dict[int, dict[int, _Block]] = {}
         self._reach = 0  # blocks that one that is not aligned may reach into, after its first
 
     def __bool__(self) -> bool:
@@ -54,8 +75,9 @@ class Index:
         if block * size != address:
             self._reach = 1
         alone = (mapping,)
-        if blocks.setdefault(block, alone) is not alone:
-            blocks[block] += alone
+        here = blocks.setdefault(block, alone)
+        if here is not alone:
+            blocks[block] = _with(here, mapping)
 
     def remove(self, mapping: Mapping, address: int, size: int) -> None:
         """Take out just this one."""
@@ -63,7 +85,7 @@ class Index:
         block = address // size
         here = blocks.pop(block)
         if len(here) > 1:
-            blocks[block] = tuple(other for other in here if other is not mapping)
+            blocks[block] = _without(here, mapping)
         elif not blocks:
             del self._sizes[size]
 
