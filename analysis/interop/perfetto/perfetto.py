@@ -13,7 +13,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from nvscope.analysis.interop.perfetto.lanes import Lanes
-from nvscope.analysis.interop.perfetto.refaults import Refaults
+from nvscope.analysis.interop.refaults import Refaults
 from nvscope.probes.traces.events import About, Event
 from nvscope.probes.traces.tracefile import events
 
