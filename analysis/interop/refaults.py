@@ -1,65 +1,69 @@
-"""Which unmap a shadow fault makes good: for the arrows between them."""
+"""What a shadow MMU maps, and which unmap took what is not mapped again: who owes a refault.
+
+An unmap is over here as it begins: what is mapped from then on comes back. (The validator, which
+has to be certain, waits for its end.)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
-from nvscope.analysis.interop.ranges import Ranges
+from nvscope.analysis.interop.ranges import Range, Ranges
+from nvscope.analysis.model.mappings import Mapping, Mappings, is_leaf, make_mapping
 
 T = TypeVar("T")
 
-MAX_MAPPINGS = 1 << 20  # followed at one time; of more there are no arrows
-
-
-@dataclass
-class _Mmu(Generic[T]):
-    live: Ranges[None] = field(default_factory=Ranges)
-    owed: Ranges[T] = field(default_factory=Ranges)
-
 
 class Refaults(Generic[T]):
-    """Follows what shadow MMUs map. T: what a user calls an unmap.
+    """Of one shadow MMU. T: what a user calls an unmap.
 
-    >>> refaults = Refaults[str]()
-    >>> refaults.mapped(1, 0, 4096)
-    set()
-    >>> refaults.unmapped(1, 0, 4096, "the unmap")
-    >>> refaults.mapped(1, 0, 4096)
-    {'the unmap'}
+    count, bytes: of what is mapped. left_out: mappings of a size that no page table has.
+
+    >>> mmu = Refaults[str]()
+    >>> mmu.map(0, 0x8000, 4096), mmu.map(4096, 0x9000, 4096)
+    ([], [])
+    >>> taken = mmu.unmap(0, 8192, full=False)
+    >>> mmu.owe(taken, "the unmap")
+    >>> mmu.map(0, 0x8000, 4096)
+    [Range(start=0, end=4096, value='the unmap')]
+    >>> mmu.count, mmu.forgive(0, 8192, full=False)
+    (1, [Range(start=4096, end=8192, value='the unmap')])
     """
 
     def __init__(self) -> None:
-        self._mmus: dict[int, _Mmu[T]] = {}
-        self._count = 0
+        self._mappings = Mappings()
+        self._owed: Ranges[T] = Ranges()
+        self.count = 0
+        self.bytes = 0
+        self.left_out = 0
 
-    def mapped(self, mmu: int, nested_ipa: int, size: int) -> set[T]:
-        """Something is mapped: the unmaps that took some of it."""
-        if self._count >= MAX_MAPPINGS:
-            return set()
-        state = self._mmus.setdefault(mmu, _Mmu())
-        end = nested_ipa + size
-        back = {part.value for part in state.owed.cut(nested_ipa, end)}
-        self._count += 1 - len(state.live.take(nested_ipa, end))
-        state.live.add(nested_ipa, end, None)
-        return back
+    def __iter__(self) -> Iterator[Mapping]:
+        """What is mapped, by nested IPA. O(n log n)."""
+        return iter(sorted(self._mappings))
 
-    def unmapped(self, mmu: int, nested_ipa: int, size: int, unmap: T | None) -> None:
-        """An unmap; None for one after which nothing has to come back."""
-        state = self._mmus.get(mmu)
-        if state is None:
-            return
-        taken = state.live.take(nested_ipa, nested_ipa + size)
-        self._count -= len(taken)
-        if unmap is None:
-            state.owed.cut(nested_ipa, nested_ipa + size)
-        else:
-            for part in taken:
-                state.owed.add(part.start, part.end, unmap)
+    def map(self, nested: int, canonical: int, size: int, row: int = 0) -> list[Range[T]]:
+        """Something is mapped, in place of what it meets; returns what is back with it, of whom."""
+        if not is_leaf(size):
+            self.left_out += 1
+            return []
+        gone = self._mappings.make(make_mapping((nested, canonical, size, row, True)))
+        self.count += 1 - len(gone)
+        self.bytes += size - sum([mapping.size for mapping in gone])
+        return self._owed.cut(nested, nested + size) if len(self._owed) else []
 
-    def gone(self, mmus: Iterable[int]) -> None:
-        """These MMUs are no more."""
-        for mmu in mmus:
-            state = self._mmus.pop(mmu, None)
-            self._count -= len(state.live) if state else 0
+    def unmap(self, start: int, size: int, *, full: bool) -> list[Mapping]:
+        """The nested range [start, +size), or all, is unmapped; returns what that took."""
+        taken = self._mappings.take(start, start + size, full=full)
+        self.count -= len(taken)
+        self.bytes -= sum([mapping.size for mapping in taken])
+        return taken
+
+    def owe(self, taken: list[Mapping], unmap: T) -> None:
+        """What an unmap took has to come back."""
+        for mapping in taken:
+            self._owed.add(mapping.nested, mapping.nested + mapping.size, unmap)
+
+    def forgive(self, start: int, size: int, *, full: bool) -> list[Range[T]]:
+        """What was taken of there, or at all, need not come back; returns it."""
+        return self._owed.clear() if full else self._owed.cut(start, start + size)

@@ -131,6 +131,10 @@ def _cautions(found: Findings) -> list[str]:
         said.append(f"Of a VM, only {MAX_MMUS} shadow MMUs are followed.")
     if found.follower.counts["not followed"]:
         said.append(f"More than {number(MAX_MAPPINGS)} mappings at a time: not all were followed.")
+    if found.impossible:
+        said.append(
+            f"Left out, for no page table has their size: {number(found.impossible)} mappings."
+        )
     return said
 
 

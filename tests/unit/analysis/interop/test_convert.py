@@ -133,6 +133,21 @@ def test_arrows_lead_from_unmaps_to_refaults(tmp_path: Path) -> None:
     assert starts == ["ranged unmap", "full unmap", "full unmap"]
 
 
+def test_arrows_of_one_fault_are_in_order(tmp_path: Path) -> None:
+    """A block brings back what several unmaps took: by address, each time that it is asked."""
+    tale = Story()
+    for page in range(16):
+        tale.fault(page * PAGE, 0x40000000 + page * PAGE)
+    for page in range(16):
+        tale.notifier(0x40000000 + page * PAGE, {"nested_ipa": page * PAGE, "size": PAGE})
+    tale.add("map", tid=1, mmu=MMU, canonical_ipa=0x40000000, size=16 * PAGE)
+    tale.add("fault", tid=1, mmu=MMU, canonical_ipa=0x40000000, size=16 * PAGE)
+    shown = as_json(tmp_path, tale.rows)["traceEvents"]
+    starts = [each["ts"] for each in shown if each["ph"] == "s"]
+    assert len(starts) == 16
+    assert starts == sorted(starts)
+
+
 def test_times_are_microseconds(tmp_path: Path) -> None:
     shown = as_json(tmp_path, [Event("fault", 5_000_000, duration_ns=1500, kvm=1)])["traceEvents"]
     (fault,) = [each for each in shown if each["ph"] == "X"]

@@ -227,7 +227,7 @@ def test_one_page_at_many_nested_ipas(count: int) -> None:
 
 
 def test_a_page_at_ever_more_nested_ipas_costs_no_more() -> None:
-    """A guest may map a page of zeros wherever it likes: each mapping costs as much as the first."""
+    """A guest may map a page of zeros wherever it likes; each mapping costs what the first did."""
     mappings, began = Mappings(), time.process_time()
     for number in range(40_000):
         mappings.make(Mapping(number * PAGE, 0, PAGE, number))
