@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nvscope.analysis.interop.texts.recipe import EVENTS
 from nvscope.analysis.interop.texts.text import Raw
+from nvscope.analysis.interop.texts.wanted import EVENTS
 from nvscope.analysis.model.mappings import is_leaf
 from nvscope.probes.traces.events import DETAILS, Event
 

@@ -21,12 +21,8 @@ from nvscope.analysis.interop.cli import convert
 from nvscope.analysis.interop.perfetto import perfetto
 from nvscope.analysis.interop.perfetto.lanes import Lanes
 from nvscope.analysis.interop.sources import open_source
-from nvscope.analysis.interop.texts.recipe import (
-    ftrace_commands,
-    perf_commands,
-    recipe,
-    recipe_here,
-)
+from nvscope.analysis.interop.texts.commands import ftrace_commands, perf_commands
+from nvscope.analysis.interop.texts.recipe import recipe, recipe_here
 from nvscope.probes.errors import LackError
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.kernel.features import Roots
