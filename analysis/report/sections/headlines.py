@@ -10,12 +10,9 @@ from nvscope.analysis.units import duration, number, ratio, share, size
 
 def headlines(found: Findings) -> list[Figure]:
     """What to see first."""
-    latencies, costs = found.tally.latencies, found.follower.costs
+    latencies, cost = found.tally.latencies, found.follower.costs.both
     full, ranged = latencies["full"].count, latencies["ranged"].count
     fallbacks = found.tally.kinds["fallback"]
-    both = costs.scopes["full"], costs.scopes["ranged"]
-    taken, needed = (sum(cost.taken_bytes for cost in both), sum(c.needed_bytes for c in both))
-    refault_ns = sum(cost.refault_ns for cost in both)
     return [
         _timed("Notifier unmaps", latencies["notifier"]),
         Figure(
@@ -28,13 +25,14 @@ def headlines(found: Findings) -> list[Figure]:
         Figure("Fallbacks", number(fallbacks), _reasons(found)),
         Figure(
             "Over-unmap ratio",
-            ratio(taken, needed),
-            f"notifiers took {size(taken)} of shadow mappings, {size(needed)} had to go",
+            ratio(cost.taken_bytes, cost.needed_bytes),
+            f"notifiers took {size(cost.taken_bytes)} of shadow mappings,"
+            f" {size(cost.needed_bytes)} had to go",
         ),
         Figure(
             "Refault time",
-            duration(refault_ns),
-            f"in {number(sum(c.refaults for c in both))} shadow faults after notifier unmaps",
+            duration(cost.refault_ns),
+            f"in {number(cost.refaults)} shadow faults after notifier unmaps",
         ),
         Figure(
             "Lost events",

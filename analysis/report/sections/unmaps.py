@@ -62,16 +62,10 @@ def fallbacks(found: Findings) -> Table:
 def over_unmap(found: Findings) -> Table:
     """What notifiers' shadow unmaps took, against what had to go."""
     head = ("Scope", "Unmaps", "Took nothing", "Took", "Had to go", "Ratio")
-    costs = found.follower.costs.scopes
-    rows = [_over_unmap_row(scope, cost) for scope, cost in costs.items() if cost.unmaps]
+    costs = found.follower.costs
+    rows = [_over_unmap_row(scope, cost) for scope, cost in costs.scopes.items() if cost.unmaps]
     if len(rows) > 1:
-        both = Cost()
-        for cost in costs.values():
-            both.unmaps += cost.unmaps
-            both.took_nothing += cost.took_nothing
-            both.taken_bytes += cost.taken_bytes
-            both.needed_bytes += cost.needed_bytes
-        rows.append(_over_unmap_row("both", both))
+        rows.append(_over_unmap_row("both", costs.both))
     return Table(head, rows)
 
 
