@@ -44,7 +44,7 @@ class _Kept(Costs):
 def read(source: TraceSource) -> tuple[pa.Table, list[str]]:
     """The table, and what is missing of it. Raises TraceError."""
     kept = _Kept()
-    found = gather(source, kept)
+    found = gather(source, kept, pictures=False)
     columns = {
         "time_ns": [unmap.time_ns for unmap in kept.unmaps],
         **_of_vms(kept.unmaps, found.vms.seen),
@@ -78,3 +78,5 @@ def _left_out(found: Findings) -> Iterator[str]:
         yield f"only {MAX_MMUS} shadow MMUs of a VM are followed: unmaps of others are left out"
     if found.follower.counts["not followed"]:
         yield f"only {MAX_MAPPINGS:,} mappings at a time are followed: what unmaps took is too low"
+    if found.impossible:
+        yield f"{found.impossible:,} mappings are left out, for no page table has their size"

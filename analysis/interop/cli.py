@@ -161,7 +161,8 @@ def _sink(stream: IO[bytes], target: Path, name: str, about: About) -> _Sink:
 
 
 def _print_recipe(tool: str) -> None:
-    from nvscope.analysis.interop.texts.recipe import ftrace_commands, perf_commands, recipe_here
+    from nvscope.analysis.interop.texts.commands import ftrace_commands, perf_commands
+    from nvscope.analysis.interop.texts.recipe import recipe_here
 
     made = recipe_here()
     for line in (ftrace_commands if tool == "ftrace" else perf_commands)(made):

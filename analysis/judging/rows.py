@@ -1,4 +1,4 @@
-"""The rows of a batch as the engine takes them: checked, without faults, as plain tuples."""
+"""The rows of a batch as plain tuples; for the engine checked, and without faults."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from nvscope.analysis.model.mappings import SMALLEST_LEAF
 from nvscope.probes.traces.events import DETAILS, KINDS, Event
 from nvscope.probes.traces.tracefile import TraceError, events
 
-# Granules of 4, 16 and 64 KiB and blocks of them (Arm ARM, D8.2): powers of two, no smaller.
-_SMALLEST_MAPPING = 4096
 # No address reaches the flag bits of an entry's value (rules.UNKNOWN_IPA); Arm has at most 2^56.
 _NO_ADDRESS = 1 << 62
 
 
 class Row(NamedTuple):
-    """What the model needs of an Event; at: the row's number in the trace, from 0."""
+    """What follows from an Event as far as its numbers go; at: the row's number, from 0.
+
+    All that goes through a trace row by row has these: they are half as large as an Event, and made
+    in a fifth of the time.
+    """
 
     at: int
     kind: str
@@ -85,7 +88,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Columns:
-    """The rows of a batch that matter, checked. numbers: (rows,) where they are in the trace.
+    """Rows of a batch. numbers: (rows,) where they are in the trace.
 
     values: those of _COLUMNS, (rows,) each.
     """
@@ -97,6 +100,12 @@ class Columns:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def taken(self, where: np.ndarray[Any, Any]) -> Columns:
+        """Only these rows."""
+        values = {name: column[where] for name, column in self.values.items()}
+        kinds, details = self.kinds.taken(where), self.details.taken(where)
+        return Columns(self.numbers[where], kinds, details, values)
 
     def rows(self, start: int = 0, end: int | None = None) -> Iterator[Row]:
         """Some of them, one by one."""
@@ -116,17 +125,21 @@ class Columns:
 
 def decode(batch: pa.RecordBatch, numbers: Numbers, share: Share = ALL) -> Columns:
     """The rows that matter. numbers: (rows,) of the batch's in the trace. Raises TraceError."""
-    kinds, details = _words(batch, "kind", numbers), _words(batch, "detail", numbers)
-    columns = {name: _numbers(batch, name) for name in _COLUMNS}
-    _check_words(kinds, details, numbers)
-    _check_ranges(kinds, columns, numbers)
+    columns = unchecked(batch, numbers)
+    kinds = columns.kinds
+    _check_words(kinds, columns.details, numbers)
+    _check_ranges(kinds, columns.values, numbers)
     keep = ~kinds.is_one_of(["fault"])
     if share.of > 1:
-        ours = _mixed(columns["kvm"]) % np.uint64(share.of) == share.n
+        ours = _mixed(columns.values["kvm"]) % np.uint64(share.of) == share.n
         keep &= ours | kinds.is_one_of(["loss"])
-    where = np.nonzero(keep)[0]
-    values = {name: column[where] for name, column in columns.items()}
-    return Columns(numbers[where], kinds.taken(where), details.taken(where), values)
+    return columns.taken(np.nonzero(keep)[0])
+
+
+def unchecked(batch: pa.RecordBatch, numbers: Numbers) -> Columns:
+    """All rows of a batch, whatever they say. numbers: as above. Raises TraceError."""
+    kinds, details = words_of(batch, "kind", numbers), words_of(batch, "detail", numbers)
+    return Columns(numbers, kinds, details, {name: _numbers(batch, name) for name in _COLUMNS})
 
 
 def rows_of(trace: Iterable[tuple[int, Event]]) -> Iterator[Row]:
@@ -144,7 +157,8 @@ def event_at(batch: pa.RecordBatch, index: int) -> Event:
     return next(events(batch.slice(index, 1)))
 
 
-def _words(batch: pa.RecordBatch, name: str, numbers: Numbers) -> Words:
+def words_of(batch: pa.RecordBatch, name: str, numbers: Numbers) -> Words:
+    """A column of words. numbers: as above. Raises TraceError."""
     column = batch.column(name)
     try:
         names = column.dictionary.to_pylist()
@@ -179,7 +193,7 @@ def _check_ranges(kinds: Words, columns: dict[str, np.ndarray[Any, Any]], number
     mapped = kinds.is_one_of(("record", "map"))
     ranges = mapped | kinds.is_one_of(("notifier_begin", "notifier_end"))
     size, limit = columns["size"], np.uint64(_NO_ADDRESS)
-    bad = mapped & ((size & (size - np.uint64(1)) != 0) | (size < _SMALLEST_MAPPING))
+    bad = mapped & ((size & (size - np.uint64(1)) != 0) | (size < SMALLEST_LEAF))
     bad |= ranges & ((size == 0) | (columns["canonical_ipa"] >= limit) | (size > limit))
     bad |= mapped & (columns["nested_ipa"] >= limit)
     if bad.any():

@@ -1,4 +1,11 @@
-"""What the page tables of a shadow MMU hold, found by nested IPA and by canonical IPA."""
+"""What the page tables of a shadow MMU hold, found by nested IPA and by canonical IPA.
+
+This is the one account of it: the validator's (shadow.py, which adds what is not certain), a
+report's and Perfetto's (interop/refaults.py). The compiled loop has arrays instead, for speed, and
+the lab's ledger shares nothing with it: that is what all of this is tested against.
+
+Leaves of page tables go whole: of a block of 2 MiB one page is never unmapped alone.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +13,18 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from nvscope.analysis.model.quick import maker
+
+# Granules of 4, 16 and 64 KiB and blocks of them (Arm ARM, D8.2): powers of two, no smaller.
+SMALLEST_LEAF = 4096
+
+
+def is_leaf(size: int) -> bool:
+    """Whether one entry of a page table can map so many bytes.
+
+    >>> is_leaf(4096), is_leaf(2 << 20), is_leaf(3 << 20), is_leaf(0)
+    (True, True, False, False)
+    """
+    return size >= SMALLEST_LEAF and not size & (size - 1)
 
 
 class Mapping(NamedTuple):
@@ -24,6 +43,27 @@ class Mapping(NamedTuple):
 
 make_mapping = maker(Mapping)
 
+# What is in one block: nearly always one mapping. But a guest may map one page of its hypervisor's
+# any number of times (a page of zeros, say): past a few they are the keys of a dictionary.
+_Block = tuple[Mapping, ...] | dict[Mapping, None]
+_FEW = 8
+
+
+def _with(here: _Block, mapping: Mapping) -> _Block:
+    if isinstance(here, tuple):
+        if len(here) < _FEW:
+            return (*here, mapping)
+        here = dict.fromkeys(here)
+    here[mapping] = None
+    return here
+
+
+def _without(here: _Block, mapping: Mapping) -> _Block:
+    if isinstance(here, tuple):
+        return tuple(other for other in here if other is not mapping)
+    del here[mapping]
+    return here
+
 
 class Index:
     """Mappings by one of their addresses: by size, and then by the block of that size.
@@ -34,7 +74,7 @@ class Index:
 
     def __init__(self, field: int) -> None:
         self._field = field  # of Mapping: the address
-        self._sizes: dict[int, dict[int, tuple[Mapping, ...]]] = {}
+        self._sizes: dict[int, dict[int, _Block]] = {}
         self._reach = 0  # blocks that one that is not aligned may reach into, after its first
 
     def __bool__(self) -> bool:
@@ -54,8 +94,9 @@ class Index:
         if block * size != address:
             self._reach = 1
         alone = (mapping,)
-        if blocks.setdefault(block, alone) is not alone:
-            blocks[block] += alone
+        here = blocks.setdefault(block, alone)
+        if here is not alone:
+            blocks[block] = _with(here, mapping)
 
     def remove(self, mapping: Mapping, address: int, size: int) -> None:
         """Take out just this one."""
@@ -63,7 +104,7 @@ class Index:
         block = address // size
         here = blocks.pop(block)
         if len(here) > 1:
-            blocks[block] = tuple(other for other in here if other is not mapping)
+            blocks[block] = _without(here, mapping)
         elif not blocks:
             del self._sizes[size]
 
@@ -143,6 +184,20 @@ class Mappings:
         nested, canonical, size, _, _ = mapping
         self._by_nested.remove(mapping, nested, size)
         self._by_canonical.remove(mapping, canonical, size)
+
+    def taken_by(self, start: int, end: int, *, full: bool) -> list[Mapping]:
+        """What an unmap of the nested range [start, end) takes, or a full one; in no order."""
+        return list(self) if full else self.mapped_in(start, end)
+
+    def take(self, start: int, end: int, *, full: bool) -> list[Mapping]:
+        """The same, and it is gone."""
+        gone = self.taken_by(start, end, full=full)
+        if full:
+            self.clear()
+        else:
+            for mapping in gone:
+                self.remove(mapping)
+        return gone
 
     def doubt(self, mapping: Mapping) -> None:
         """One that is there may be there no more."""

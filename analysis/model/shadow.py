@@ -148,21 +148,17 @@ class Shadow:
         """
         self.unmaps.remove(unmap)
         self._untrack(unmap)
-        if unmap.full and not self.mappings_doubt and self.last_made < unmap.began:
-            gone = list(self.mappings)
-            self.mappings.clear()
-            return gone
-        if unmap.full:
-            gone = list(self.mappings)
+        start, end, full = unmap.start, unmap.end, unmap.full
+        if self.last_made < unmap.began:
+            gone = self.mappings.take(start, end, full=full)
         else:
-            gone = self.mappings.mapped_in(unmap.start, unmap.end)
-        if self.last_made > unmap.began:
-            for mapping in gone:
-                if mapping.made > unmap.began:
+            gone = []
+            for mapping in self.mappings.taken_by(start, end, full=full):
+                if mapping.made < unmap.began:
+                    self.mappings.remove(mapping)
+                    gone.append(mapping)
+                else:
                     self.mappings.doubt(mapping)
-            gone = [mapping for mapping in gone if mapping.made < unmap.began]
-        for mapping in gone:
-            self.mappings.remove(mapping)
         if unmap.full and unmap.began >= self.doubted:
             self.mappings_doubt = ""
         return gone

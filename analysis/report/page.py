@@ -10,13 +10,15 @@ import jinja2
 from markupsafe import Markup
 
 import nvscope
-from nvscope.analysis.report import sections
 from nvscope.analysis.report.drawing.charts import bins_used
 from nvscope.analysis.report.drawing.space import spaces
 from nvscope.analysis.report.measures.follow import MAX_MAPPINGS
 from nvscope.analysis.report.measures.gather import Findings
 from nvscope.analysis.report.measures.tally import SERIES
 from nvscope.analysis.report.measures.vms import MAX_MMUS, MAX_VMS, Vm
+from nvscope.analysis.report.sections import durations, recording, unmaps
+from nvscope.analysis.report.sections.headlines import headlines
+from nvscope.analysis.report.sections.mmus import mmus
 from nvscope.analysis.report.verdicts import Verdict
 from nvscope.analysis.units import duration, name, number
 
@@ -51,23 +53,23 @@ def _content(found: Findings, path_name: str) -> dict[str, Any]:
     refaults = found.follower.costs.refaults
     names = dict(SERIES)
     return {
-        "headlines": sections.headlines(found),
-        "about": sections.about(found, path_name),
-        "probes": sections.probes(found),
-        "kinds": sections.rows_by_kind(found),
-        "histograms": sections.histograms(tally.latencies, names),
-        "quantiles": sections.quantiles(tally.latencies, names),
-        "over_time": sections.over_time(found, used),
+        "headlines": headlines(found),
+        "about": recording.about(found, path_name),
+        "probes": recording.probes(found),
+        "kinds": recording.rows_by_kind(found),
+        "histograms": durations.histograms(tally.latencies, names),
+        "quantiles": durations.quantiles(tally.latencies, names),
+        "over_time": durations.over_time(found, used),
         "bin": duration(found.timeline.width_ns),
-        "unmaps_over_time": sections.unmaps_over_time(found, used),
-        "unmaps_by_cause": sections.unmaps_by_cause(found),
-        "takers": sections.takers(found),
+        "unmaps_over_time": unmaps.unmaps_over_time(found, used),
+        "unmaps_by_cause": unmaps.unmaps_by_cause(found),
+        "takers": unmaps.takers(found),
         "has_revmap": found.about.revmap != "none",
-        "fallbacks": sections.fallbacks(found),
-        "over_unmap": sections.over_unmap(found),
-        "refault_sums": sections.refault_sums(found),
-        "refaults": sections.histograms(refaults, {scope: scope for scope in sections.SCOPES}),
-        "worst": sections.worst_unmaps(found),
+        "fallbacks": unmaps.fallbacks(found),
+        "over_unmap": unmaps.over_unmap(found),
+        "refault_sums": unmaps.refault_sums(found),
+        "refaults": durations.histograms(refaults, {scope: scope for scope in unmaps.SCOPES}),
+        "worst": unmaps.worst_unmaps(found),
         "pictures": _pictures(found),
         "vms": [_vm(vm) for vm in found.vms.seen[:MAX_VM_SECTIONS]],
         "cautions": _cautions(found),
@@ -100,11 +102,11 @@ def _vm(vm: Vm) -> dict[str, Any]:
             f"seen for {duration(max(0, vm.last_ns - vm.first_ns))}"
             + (", then destroyed" if vm.ended else "")
         ),
-        "quantiles": sections.quantiles(
+        "quantiles": durations.quantiles(
             {series: vm.latencies[series] for series in SERIES if series in vm.latencies},
             dict(SERIES),
         ),
-        "mmus": sections.mmus(vm),
+        "mmus": mmus(vm),
         "mmus_left_out": vm.mmus_left_out > 0,
     }
 
@@ -131,6 +133,10 @@ def _cautions(found: Findings) -> list[str]:
         said.append(f"Of a VM, only {MAX_MMUS} shadow MMUs are followed.")
     if found.follower.counts["not followed"]:
         said.append(f"More than {number(MAX_MAPPINGS)} mappings at a time: not all were followed.")
+    if found.impossible:
+        said.append(
+            f"Left out, for no page table has their size: {number(found.impossible)} mappings."
+        )
     return said
 
 

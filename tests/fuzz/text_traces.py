@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from hypothesis import strategies as st
 
 from nvscope.analysis.interop.cli import convert
-from nvscope.analysis.interop.texts.recipe import EVENTS
+from nvscope.analysis.interop.texts.wanted import EVENTS
 from nvscope.analysis.judging.findings import PASS
 from nvscope.analysis.validate.jobs.run import validate
 from tests.unit.analysis.interop import recorded as texts

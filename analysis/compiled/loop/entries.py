@@ -95,6 +95,12 @@ def _least(slots: Array, mmus: Array, column: int, mmu: int, start: int, end: in
 
 
 @inlined
+def past(slots: Array, slot: int) -> int:
+    """Where its canonical range ends."""
+    return int(slots[slot, CANONICAL] + (1 << slots[slot, SHIFT]))
+
+
+@inlined
 def at_canonical(index: Any, mmu: int, address: int) -> int:
     """The slot of the MMU that starts there; NONE."""
     return find(index, _key(mmu, CANONICAL, address), NONE)

@@ -116,7 +116,7 @@ def maps_alone(
     canonical: int,
     size: int,
 ) -> bool:
-    """A mapping, in a all_vms without entries. What it overlaps goes, whole."""
+    """A mapping, where there are no entries. What it overlaps goes, whole."""
     shift = shift_of(nested, canonical, size)
     if shift == NONE:
         return False
@@ -158,7 +158,7 @@ def _gives_way(
         its, its_size = slots[slot, NESTED], 1 << slots[slot, SHIFT]
         if its >= nested + size or nested >= its + its_size:
             return False
-        start = slots[slot, CANONICAL] + its_size
+        start = entries.past(slots, slot)
     return True
 
 

@@ -29,7 +29,7 @@ def jit(function: F) -> F:
 
 
 def inlined(function: F) -> F:
-    """Compile it as a inlined of those that call it: such a call costs nothing."""
+    """Compile it as a part of those that call it: such a call costs nothing, but for its arrays."""
     return cast(F, numba.njit(inline="always")(function))
 
 

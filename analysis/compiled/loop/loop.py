@@ -33,6 +33,9 @@ from nvscope.analysis.compiled.loop.state import (
 )
 
 
+# All kinds of rows in one function, for a call hands over each array, which takes time; with a
+# function for each kind, inlined, a row took a quarter more (bench/validate.py's trace).
+# fmt: off
 @jit
 def advance(state: State, rows: Rows, begin: int) -> tuple[int, int]:
     """Go on at row number `begin` of these. Returns the first that is not regular, or how many
@@ -68,41 +71,15 @@ def advance(state: State, rows: Rows, begin: int) -> tuple[int, int]:
         elif mmu == NONE or mmus[mmu, VM] != vm:
             break
         elif kind == UNMAP_BEGIN:
-            is_full, says_notifier = rows.full[at] != 0, rows.detail[at] == NOTIFIER
             if not unmaps.unmap_begins(
-                slots,
-                mmus,
-                vms,
-                counts,
-                index,
-                tasks,
-                vm,
-                mmu,
-                row,
-                tid,
-                nested,
-                size,
-                is_full,
-                says_notifier,
+                slots, mmus, vms, counts, index, tasks, vm, mmu, row, tid, nested, size,
+                rows.full[at] != 0, rows.detail[at] == NOTIFIER,
             ):
                 break
         elif kind == UNMAP_END:
-            is_full = rows.full[at] != 0
             if not unmaps.unmap_ends(
-                slots,
-                mmus,
-                vms,
-                counts,
-                wide,
-                index,
-                tasks,
-                vm,
-                mmu,
-                row,
-                tid,
-                nested,
-                size,
-                is_full,
+                slots, mmus, vms, counts, wide, index, tasks, vm, mmu, row, tid, nested, size,
+                rows.full[at] != 0,
             ):
                 break
         elif vms[vm, TASK] >= IN_NOTIFIERS_UNMAP and vms[vm, UNMAP_OF] == mmu:
@@ -122,6 +99,7 @@ def advance(state: State, rows: Rows, begin: int) -> tuple[int, int]:
             faults.remember(calls, mmus, mmu, rows, at, is_new)
         at += 1
     return at, _next_held(vm_of, kvms, at + 1)
+# fmt: on
 
 
 @jit

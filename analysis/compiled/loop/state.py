@@ -1,4 +1,8 @@
-"""The arrays that the loop works on. All are of int64; what an array's columns are is said here."""
+"""The arrays that the loop works on. All are of int64; what an array's columns are is said here.
+
+They say what model/mappings.py and model/ranges.py say, in another form, because compiled code is
+slow with anything but numbers; compiled/migration.py moves VMs between both.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ _MMU_COLUMNS = 14
 
 # vms. TASK: in which calls its one task is, of those below. START, END: the notifier's range.
 # UNMAP_SLOT: whose ranged unmap it is, or NONE. ENDS: how many notifiers ended. BARRIER: see
-# watched.Vm.
+# vm_state.Vm.
 TASK, TID, BEGAN, START, END, ENDS, BARRIER, FIRST_MMU = range(8)
 UNMAP_OF, UNMAP_BEGAN, UNMAP_START, UNMAP_END, UNMAP_FULL, UNMAP_SLOT = range(8, 14)
 _VM_COLUMNS = 14
@@ -51,7 +55,7 @@ FREE, FREES, MODE, SHIFTS, FIRST_SHIFT = range(14, 19)
 HAS_ENTRIES, TAKES_ALL, ANY = range(3)
 
 # wide: notifiers' unmaps that took more than had to go, of which there are counts[WIDE]; see
-# findings.Unmap. BY_MADE: NONE, where it was needed by no mapping.
+# findings.WideUnmap. BY_MADE: NONE, where it was needed by no mapping.
 WIDE_AT, WIDE_VM, WIDE_MMU, WIDE_FULL, WIDE_NESTED, WIDE_SIZE = range(6)
 WIDE_UNMAPPED, WIDE_UNMAPPED_BYTES, WIDE_NEEDED, WIDE_NEEDED_BYTES = range(6, 10)
 BY_NESTED, BY_CANONICAL, BY_SIZE, BY_MADE = range(10, 14)

@@ -1,4 +1,8 @@
-"""What an unmap takes: mappings in its range, whole; and what of a notifier's had to go."""
+"""What an unmap takes: mappings in its range, whole; and what of a notifier's had to go.
+
+This is judging/over_unmap.py over again, in arrays: a million events a second leave no time to make
+objects of them. tests/unit/analysis/compiled/test_compiled.py requires the same figures of both.
+"""
 
 from __future__ import annotations
 

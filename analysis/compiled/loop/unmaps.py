@@ -127,7 +127,7 @@ def _is_dealt_with(
         slot = entries.first(slots, mmus, counts, index, CANONICAL, mmu, start, end)
         if slot == NONE:
             return True
-        past = slots[slot, CANONICAL] + (1 << slots[slot, SHIFT])
+        past = entries.past(slots, slot)
         if slots[slot, MADE] != NONE or past > dealt_with:
             return False
         start = past
@@ -221,7 +221,7 @@ def unmap_ends(
         return True
     slot = vms[vm, UNMAP_SLOT]
     if slot != NONE:
-        mmus[mmu, NEXT] = slots[slot, CANONICAL] + (1 << slots[slot, SHIFT])
+        mmus[mmu, NEXT] = entries.past(slots, slot)
         entries.free(slots, mmus, counts, index, slot)
     vms[vm, TASK] = IN_NOTIFIER
     return True

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 import pyarrow as pa
 
 from nvscope.analysis.interop.perfetto.lanes import Lanes
-from nvscope.analysis.interop.perfetto.refaults import Refaults
+from nvscope.analysis.interop.refaults import Refaults
 from nvscope.probes.traces.events import About, Event
 from nvscope.probes.traces.tracefile import events
 
 MAX_NAME = 100
 # Arrows from one unmap: past these a picture gets no clearer.
 MAX_FLOWS = 64
+MAX_MAPPINGS = 1 << 20  # followed at one time; of more there are no arrows
 NOTIFIERS, CANONICAL = "notifier unmaps", "canonical faults"
 _LANES = 512  # lanes of one line, as many as a VM has vCPUs; more overlap in the last
 _Place = tuple[int, int]  # process and thread of the JSON
@@ -44,9 +45,11 @@ class Converter:
         self._names: dict[int, str] = {}
         self._threads: dict[tuple[int, str, int], int] = {}
         self._lanes: dict[tuple[int, str], Lanes] = {}
-        self._refaults: Refaults[UnmapSlice] = Refaults()
+        self._refaults: dict[int, Refaults[UnmapSlice]] = {}  # by MMU
+        self._mapped = 0
         self._unmaps: dict[int, UnmapSlice] = {}  # by task
-        self._back: dict[int, set[UnmapSlice]] = {}  # by task: what its last map brought back
+        # By task: of which unmaps its last map brought something back, in order.
+        self._back: dict[int, list[UnmapSlice]] = {}
         self._mmus: dict[int, set[int]] = {}
         self._flow = 0
 
@@ -129,9 +132,15 @@ class Converter:
         yield common | {"ph": "f", "bp": "e", "ts": self._ts(to_ns), **_at(place)}
 
     def _unmap_begin(self, row: Event) -> None:
-        size = (1 << 64) if row.full else row.size
         unmap = UnmapSlice(row.time_ns) if row.detail == "notifier" else None
-        self._refaults.unmapped(row.mmu, row.nested_ipa, size, unmap)
+        mmu = self._refaults.get(row.mmu)
+        if mmu is not None:
+            taken = mmu.unmap(row.nested_ipa, row.size, full=row.full)
+            self._mapped -= len(taken)
+            if unmap is None:
+                mmu.forgive(row.nested_ipa, row.size, full=row.full)
+            else:
+                mmu.owe(taken, unmap)
         if unmap is not None:
             self._unmaps[row.tid] = unmap
 
@@ -139,11 +148,27 @@ class Converter:
         if row.result < 0:
             return
         self._mmus.setdefault(row.kvm, set()).add(row.mmu)
-        back = self._refaults.mapped(row.mmu, row.nested_ipa, row.size)
+        back = self._came_back(row)
         if back:
             self._back[row.tid] = back
         else:
             self._back.pop(row.tid, None)
+
+    def _came_back(self, row: Event) -> list[UnmapSlice]:
+        """The unmaps that took some of what is mapped here."""
+        if self._mapped >= MAX_MAPPINGS:
+            return []
+        mmu = self._refaults.setdefault(row.mmu, Refaults())
+        had = mmu.count
+        parts = mmu.map(row.nested_ipa, row.canonical_ipa, row.size)
+        self._mapped += mmu.count - had
+        return list(dict.fromkeys(part.value for part in parts))
+
+    def _gone(self, mmus: Iterable[int]) -> None:
+        """These MMUs are no more."""
+        for address in mmus:
+            mmu = self._refaults.pop(address, None)
+            self._mapped -= mmu.count if mmu else 0
 
     def _noted(self, row: Event) -> Iterator[dict[str, Any]]:
         name = f"{row.kind} {_name(row.detail)}".strip()
@@ -152,9 +177,9 @@ class Converter:
         yield from named
         yield self._instant(row, place, name, "t")
         if row.kind == "mmu_free":
-            self._refaults.gone([row.mmu])
+            self._gone([row.mmu])
         elif row.kind == "vm_exit":
-            self._refaults.gone(self._mmus.pop(row.kvm, ()))
+            self._gone(self._mmus.pop(row.kvm, ()))
             self._vms.pop(row.kvm, None)
 
     def _instant(self, row: Event, place: _Place, name: str, scope: str) -> dict[str, Any]:

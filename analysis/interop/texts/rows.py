@@ -1,4 +1,4 @@
-"""Raw events of kprobes (see recipe.py) become rows of the event table."""
+"""Raw events of kprobes (see wanted.py) become rows of the event table."""
 
 from __future__ import annotations
 

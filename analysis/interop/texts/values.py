@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nvscope.analysis.interop.texts.recipe import EVENTS
 from nvscope.analysis.interop.texts.text import Raw
+from nvscope.analysis.interop.texts.wanted import EVENTS
+from nvscope.analysis.model.mappings import is_leaf
 from nvscope.probes.traces.events import DETAILS, Event
 
 TRACEPOINT = "kvm_nested_revmap_broken"
@@ -42,9 +43,9 @@ WORDS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-# What no row can say, as validate/rows.py checks it: mappings have a granule's size or that of a
-# block (Arm ARM, D8.2), and no address reaches 2^62.
-_SMALLEST_MAPPING, _NO_ADDRESS = 4096, 1 << 62
+# What no row can say, as judging/rows.py checks it: mappings are leaves of page tables, and no
+# address reaches 2^62.
+_NO_ADDRESS = 1 << 62
 
 
 def is_possible(row: Event) -> bool:
@@ -55,8 +56,7 @@ def is_possible(row: Event) -> bool:
     """
     size, canonical_ipa = row.size, row.canonical_ipa
     if row.kind in ("map", "record"):
-        is_mapping = size >= _SMALLEST_MAPPING and not size & (size - 1)
-        return is_mapping and max(size, canonical_ipa, row.nested_ipa) < _NO_ADDRESS
+        return is_leaf(size) and max(size, canonical_ipa, row.nested_ipa) < _NO_ADDRESS
     if row.kind in ("notifier_begin", "notifier_end"):
         return 0 < size <= _NO_ADDRESS and canonical_ipa < _NO_ADDRESS
     return True

@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import NamedTuple
 
 from nvscope.analysis.interop.ranges import Range
+from nvscope.analysis.judging.over_unmap import Taken, taken
+from nvscope.analysis.judging.rows import Row
 from nvscope.analysis.report.measures.timeline import Timeline
 from nvscope.analysis.report.measures.unmaps import Costs, MeasuredUnmap
 from nvscope.analysis.report.measures.vms import Shadow, Vm, Vms
 
-# Mappings followed at one time, over all VMs: some 300 bytes of memory each.
+# Mappings followed at one time, over all VMs: some 470 bytes of memory each.
 MAX_MAPPINGS = 1 << 21
 # Calls under way at one time that are remembered, by task; a host has far fewer.
 MAX_TASKS = 1 << 14
-
-
-class Row(NamedTuple):
-    """The columns that are needed here; see events.Event."""
-
-    kind: str
-    time_ns: int
-    tid: int
-    kvm: int
-    pid: int
-    vm: str
-    mmu: int
-    canonical_ipa: int
-    nested_ipa: int
-    size: int
-    detail: str
-    result: int
-    full: bool
-    duration_ns: int
 
 
 class Task:
@@ -48,14 +30,21 @@ class Task:
 
 
 class Follower:
-    """Takes rows in their order."""
+    """Takes rows in their order.
 
-    def __init__(self, vms: Vms, timeline: Timeline, costs: Costs | None = None) -> None:
+    pictures: whether to take one of each VM, when it maps most; the reverse map is followed for
+    these alone.
+    """
+
+    def __init__(
+        self, vms: Vms, timeline: Timeline, costs: Costs | None = None, *, pictures: bool = True
+    ) -> None:
         self.vms = vms
         self.costs = costs or Costs()
         self.counts: Counter[str] = Counter()
         self._timeline = timeline
         self._tasks: dict[int, Task] = {}
+        self._pictures = pictures
         self._mapped = 0
         self._handlers = {
             "notifier_begin": self._notifier_begin,
@@ -69,16 +58,18 @@ class Follower:
             "fault": self._fault,
             "mmu_recycle": self._counted,
         }
+        if not pictures:
+            self._handlers["record"] = self._counted
 
     @property
     def kinds(self) -> frozenset[str]:
         """The kinds of rows to be given."""
         return frozenset(self._handlers) | {"mmu_init", "mmu_free", "vm_exit"}
 
-    def row(self, row: Row) -> None:
-        """Take the next row."""
+    def row(self, row: Row, name: str = "") -> None:
+        """Take the next row. name: that its VM has by then; "": it does not say."""
         if row.kind in ("vm_exit", "mmu_init", "mmu_free"):
-            self._life(row)
+            self._life(row, name)
             return
         if row.kind == "fallback":
             self.counts[f"fallback {row.detail}"] += 1
@@ -89,20 +80,24 @@ class Follower:
             return
         vm.last_ns = row.time_ns
         vm.pid = vm.pid or row.pid
-        if row.vm:
-            vm.name = row.vm
+        if name:
+            vm.name = name
         self._handlers[row.kind](row, vm)
 
     def finish(self) -> None:
         """There are no more rows."""
         for vm in self.vms.seen:
             if not vm.ended:
-                vm.look(vm.last_ns)
+                self._look(vm, vm.last_ns)
         self.costs.finish()
+
+    def _look(self, vm: Vm, time_ns: int) -> None:
+        if self._pictures:
+            vm.look(time_ns)
 
     # ---- VMs and MMUs come and go
 
-    def _life(self, row: Row) -> None:
+    def _life(self, row: Row, name: str) -> None:
         if row.kind == "mmu_free":
             self._mmu_free(row)
             return
@@ -112,12 +107,12 @@ class Follower:
         if begins:
             vm = self.vms.of(row.kvm, row.pid, row.time_ns)
             if vm is not None:
-                vm.name = row.vm
+                vm.name = name
 
     def _vm_exit(self, row: Row) -> None:
         vm = self.vms.end(row.kvm)
         if vm is not None:
-            vm.look(row.time_ns)
+            self._look(vm, row.time_ns)
             for shadow in vm.mmus.values():
                 self._empty(shadow)
 
@@ -125,14 +120,13 @@ class Follower:
         vm = self.vms.get(row.kvm)
         shadow = vm.mmus.get(row.mmu) if vm else None
         if vm and shadow:
-            vm.look(row.time_ns)
+            self._look(vm, row.time_ns)
             self._empty(shadow)
 
     def _empty(self, shadow: Shadow) -> None:
-        self._mapped -= len(shadow.live)
-        shadow.live.clear()
+        self._mapped -= len(shadow.mapped.unmap(0, 0, full=True))
         shadow.entries.clear()
-        self._give_up(shadow.owed.clear())
+        self._give_up(shadow.mapped.forgive(0, 0, full=True))
 
     def _give_up(self, lost: list[Range[MeasuredUnmap]]) -> None:
         for start, end, unmap in lost:
@@ -155,8 +149,8 @@ class Follower:
         task.notifier = None
         task.reason = ""
         for shadow in vm.mmus.values():
-            if len(shadow.entries):
-                shadow.entries.take(row.canonical_ipa, row.canonical_ipa + row.size)
+            if len(shadow.entries):  # none without pictures
+                shadow.entries.take(row.canonical, row.canonical + row.size)
 
     def _fallback(self, row: Row, vm: Vm) -> None:
         self._task(row.tid).reason = row.detail
@@ -170,10 +164,10 @@ class Follower:
         if shadow is None:
             return
         shadow.counts[f"record {row.detail}"] += 1
-        start, end = row.canonical_ipa, row.canonical_ipa + row.size
+        start, end = row.canonical, row.canonical + row.size
         if row.detail == "stored" and self._mapped < MAX_MAPPINGS:
             shadow.entries.take(start, end)
-            shadow.entries.add(start, end, row.nested_ipa)
+            shadow.entries.add(start, end, row.nested)
         elif row.detail == "overlapped":
             met = shadow.entries.take(start, end)
             start = min([start, *(r.start for r in met)])
@@ -186,25 +180,29 @@ class Follower:
         shadow.counts["map" if row.result >= 0 else "map failed"] += 1
         if row.result < 0:
             return
-        start, end = row.nested_ipa, row.nested_ipa + row.size
-        self._mapped -= len(shadow.live.take(start, end))
+        mapped, had = shadow.mapped, shadow.mapped.count
         if self._mapped >= MAX_MAPPINGS:
-            self.counts["not followed"] += 1
-            return
-        self._mapped += 1
-        shadow.live.add(start, end, row.canonical_ipa)
-        shadow.peak_bytes = max(shadow.peak_bytes, shadow.live.bytes)
-        if len(shadow.owed):
-            self._came_back(row, shadow)
+            mapped.unmap(row.nested, row.size, full=False)  # what it replaces is gone all the same
+            self._mapped += mapped.count - had
+            if self._mapped >= MAX_MAPPINGS:
+                self.counts["not followed"] += 1
+                return
+            had = mapped.count
+        back = mapped.map(row.nested, row.canonical, row.size, row.at)
+        self._mapped += mapped.count - had
+        shadow.peak_bytes = max(shadow.peak_bytes, mapped.bytes)
+        self._came_back(row, back)
 
-    def _came_back(self, row: Row, shadow: Shadow) -> None:
-        returned: dict[MeasuredUnmap, int] = {}
-        for start, end, unmap in shadow.owed.cut(row.nested_ipa, row.nested_ipa + row.size):
-            returned[unmap] = returned.get(unmap, 0) + end - start
+    def _came_back(self, row: Row, parts: list[Range[MeasuredUnmap]]) -> None:
+        task = self._task(row.tid) if parts else self._tasks.get(row.tid)
+        if task is None:
+            return
+        task.returned = {}
+        for start, end, unmap in parts:
+            task.returned[unmap] = task.returned.get(unmap, 0) + end - start
             unmap.owed_bytes -= end - start
             if unmap.owed_bytes <= 0:
                 unmap.back_ns = row.time_ns
-        self._task(row.tid).returned = returned
 
     def _fault(self, row: Row, vm: Vm) -> None:
         if not row.mmu:
@@ -245,39 +243,29 @@ class Follower:
             return None
         scope = _scope(row)
         shadow.counts[f"unmap {scope}"] += 1
-        vm.look(row.time_ns)
-        start, end = row.nested_ipa, row.nested_ipa + row.size
-        taken = shadow.live.clear() if row.full else shadow.live.take(start, end)
-        self._mapped -= len(taken)
-        taken_bytes = sum(r.end - r.start for r in taken)
-        task.taken_bytes = taken_bytes
-        self.counts[f"taken {scope} {row.detail}"] += taken_bytes
+        self._look(vm, row.time_ns)
+        gone = shadow.mapped.unmap(row.nested, row.size, full=row.full)
+        self._mapped -= len(gone)
+        took = taken(gone, *_range(task.notifier))
+        task.taken_bytes = took.unmapped_bytes
+        self.counts[f"taken {scope} {row.detail}"] += took.unmapped_bytes
         if row.full:
             shadow.entries.clear()
         if row.detail == "notifier":
-            return self._owe(row, vm, shadow, task, taken)
+            unmap = self._opened(row, vm, task, took)
+            shadow.mapped.owe(gone, unmap)
+            return unmap
         # The guest's hypervisor has given this up, or the MMU has: it need not come back.
-        self._give_up(shadow.owed.clear() if row.full else shadow.owed.cut(start, end))
+        self._give_up(shadow.mapped.forgive(row.nested, row.size, full=row.full))
         return None
 
-    def _owe(
-        self, row: Row, vm: Vm, shadow: Shadow, task: Task, taken: list[Range[int]]
-    ) -> MeasuredUnmap:
-        unmap = MeasuredUnmap(row.time_ns, vm.number, row.mmu, row.full, row.nested_ipa, row.size)
+    def _opened(self, row: Row, vm: Vm, task: Task, took: Taken) -> MeasuredUnmap:
+        unmap = MeasuredUnmap(row.time_ns, vm.number, row.mmu, row.full, row.nested, row.size)
         unmap.reason, task.reason = task.reason, ""
-        unmap.taken = len(taken)
-        unmap.taken_bytes = unmap.owed_bytes = sum(r.end - r.start for r in taken)
+        unmap.taken, unmap.needed_bytes = took.unmapped, took.needed_bytes
+        unmap.taken_bytes = unmap.owed_bytes = took.unmapped_bytes
         if task.notifier is not None:
-            start, size = task.notifier.canonical_ipa, task.notifier.size
-            unmap.canonical_ipa, unmap.canonical_size = start, size
-            unmap.needed_bytes = sum(
-                r.end - r.start
-                for r in taken
-                if r.value < start + size and r.value + r.end - r.start > start
-            )
-        for r in taken:
-            shadow.owed.cut(r.start, r.end)
-            shadow.owed.add(r.start, r.end, unmap)
+            unmap.canonical_ipa, unmap.canonical_size = task.notifier.canonical, task.notifier.size
         self.costs.opened(unmap)
         return unmap
 
@@ -288,6 +276,11 @@ class Follower:
                 self._tasks.clear()
             task = self._tasks[tid] = Task()
         return task
+
+
+def _range(notifier: Row | None) -> tuple[int, int]:
+    """Of an unmap without a notifier nothing is known to have had to go."""
+    return (0, 0) if notifier is None else (notifier.canonical, notifier.canonical + notifier.size)
 
 
 def _scope(row: Row) -> str:

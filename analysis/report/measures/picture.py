@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nvscope.analysis.interop.ranges import Ranges
+from nvscope.analysis.interop.refaults import Refaults
 
 MAX_SEGMENTS = 2000  # of one MMU: more would be closer than a picture can tell apart
 MAX_SPANS = 500
 
-Space = tuple[Ranges[int], Ranges[int | None]]
+Space = tuple[Refaults[Any], Ranges[int | None]]
 
 
 class Segment(NamedTuple):
@@ -46,20 +47,20 @@ class Picture:
 
 
 def draw(time_ns: int, spaces: Mapping[int, Space]) -> Picture:
-    """Look at the spaces as they are now: O(n) in what they map."""
-    mmus = [_mmu(mmu, live, entries) for mmu, (live, entries) in spaces.items()]
+    """Look at the spaces as they are now: O(n log n) in what they map."""
+    mmus = [_mmu(mmu, mapped, entries) for mmu, (mapped, entries) in spaces.items()]
     return Picture(time_ns, sum(mmu.mappings for mmu in mmus), mmus)
 
 
-def _mmu(mmu: int, live: Ranges[int], entries: Ranges[int | None]) -> MmuPicture:
-    segments = joined(Segment(r.start, r.value, r.end - r.start) for r in live)
+def _mmu(mmu: int, mapped: Refaults[Any], entries: Ranges[int | None]) -> MmuPicture:
+    segments = joined(Segment(m.nested, m.canonical, m.size) for m in mapped)
     grain = 0
     while len(segments) > MAX_SEGMENTS:
         grain = max(4096, grain * 2)
         segments = coarser(segments, grain)
     unknown = [(r.start, r.end) for r in entries if r.value is None]
     unknown.sort(key=lambda span: span[0] - span[1])  # the widest are the ones to be seen
-    return MmuPicture(mmu, len(live), live.bytes, segments, sorted(unknown[:MAX_SPANS]), grain)
+    return MmuPicture(mmu, mapped.count, mapped.bytes, segments, sorted(unknown[:MAX_SPANS]), grain)
 
 
 def joined(segments: Iterable[Segment]) -> list[Segment]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -72,6 +72,11 @@ class Costs:
         self._worst: list[tuple[int, int, MeasuredUnmap]] = []
         self._chunks: dict[str, list[int]] = {"full": [], "ranged": []}
         self._closed = 0
+
+    @property
+    def both(self) -> Cost:
+        """Of either scope together."""
+        return Cost(*map(sum, zip(*map(astuple, self.scopes.values()), strict=True)))
 
     def opened(self, unmap: MeasuredUnmap) -> None:
         """All that it took is known."""

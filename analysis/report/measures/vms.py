@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from nvscope.analysis.interop.ranges import Ranges
+from nvscope.analysis.interop.refaults import Refaults
 from nvscope.analysis.report.measures.latency import Latency
 from nvscope.analysis.report.measures.picture import Picture, draw
 from nvscope.analysis.report.measures.unmaps import MeasuredUnmap
@@ -22,14 +23,12 @@ _MORE = 1.1
 class Shadow:
     """A shadow MMU.
 
-    live: nested ranges that are mapped -> canonical IPA; owed: nested ranges that a notifier unmap
-    took and that have not come back; entries: canonical ranges of the reverse map -> nested IPA,
-    or None where that is no longer known; broken: the reverse map is.
+    mapped: what is, and what notifiers' unmaps took that has not come back; entries: canonical
+    ranges of the reverse map -> nested IPA, or None where that is no longer known.
     """
 
     address: int
-    live: Ranges[int] = field(default_factory=Ranges)
-    owed: Ranges[MeasuredUnmap] = field(default_factory=Ranges)
+    mapped: Refaults[MeasuredUnmap] = field(default_factory=Refaults)
     entries: Ranges[int | None] = field(default_factory=Ranges)
     counts: Counter[str] = field(default_factory=Counter)
     peak_bytes: int = 0
@@ -65,11 +64,10 @@ class Vm:
 
     def look(self, time_ns: int) -> None:
         """Take a picture, if there is clearly more to see than on the last one."""
-        mapped = sum(len(mmu.live) for mmu in self.mmus.values())
+        mapped = sum(mmu.mapped.count for mmu in self.mmus.values())
         if mapped > (self.picture.mappings * _MORE if self.picture else 0):
-            spaces = {
-                mmu.address: (mmu.live, mmu.entries) for mmu in self.mmus.values() if len(mmu.live)
-            }
+            those = [mmu for mmu in self.mmus.values() if mmu.mapped.count]
+            spaces = {mmu.address: (mmu.mapped, mmu.entries) for mmu in those}
             self.picture = draw(time_ns, spaces)
 
 

@@ -21,12 +21,8 @@ from nvscope.analysis.interop.cli import convert
 from nvscope.analysis.interop.perfetto import perfetto
 from nvscope.analysis.interop.perfetto.lanes import Lanes
 from nvscope.analysis.interop.sources import open_source
-from nvscope.analysis.interop.texts.recipe import (
-    ftrace_commands,
-    perf_commands,
-    recipe,
-    recipe_here,
-)
+from nvscope.analysis.interop.texts.commands import ftrace_commands, perf_commands
+from nvscope.analysis.interop.texts.recipe import recipe, recipe_here
 from nvscope.probes.errors import LackError
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.kernel.features import Roots
@@ -131,6 +127,21 @@ def test_arrows_lead_from_unmaps_to_refaults(tmp_path: Path) -> None:
     unmaps = {each["ts"]: each["name"] for each in shown if "unmap" in each.get("cat", "")}
     starts = [unmaps[each["ts"]] for each in shown if each["ph"] == "s"]
     assert starts == ["ranged unmap", "full unmap", "full unmap"]
+
+
+def test_arrows_of_one_fault_are_in_order(tmp_path: Path) -> None:
+    """A block brings back what several unmaps took: by address, each time that it is asked."""
+    tale = Story()
+    for page in range(16):
+        tale.fault(page * PAGE, 0x40000000 + page * PAGE)
+    for page in range(16):
+        tale.notifier(0x40000000 + page * PAGE, {"nested_ipa": page * PAGE, "size": PAGE})
+    tale.add("map", tid=1, mmu=MMU, canonical_ipa=0x40000000, size=16 * PAGE)
+    tale.add("fault", tid=1, mmu=MMU, canonical_ipa=0x40000000, size=16 * PAGE)
+    shown = as_json(tmp_path, tale.rows)["traceEvents"]
+    starts = [each["ts"] for each in shown if each["ph"] == "s"]
+    assert len(starts) == 16
+    assert starts == sorted(starts)
 
 
 def test_times_are_microseconds(tmp_path: Path) -> None:

@@ -135,6 +135,24 @@ def test_part_of_a_block_comes_back() -> None:
     assert unmap.needed_bytes == 1 << 21  # a block goes as a whole
 
 
+def test_a_fault_is_charged_to_what_its_own_map_brought_back() -> None:
+    """The first fault's end is missing: the next fault has nothing to do with the unmap."""
+    tale = Story()
+    tale.fault(0, 0x40000000)
+    tale.notifier(0x40000000, {"nested_ipa": 0, "size": PAGE})
+    tale.fault(0, 0x40000000)
+    del tale.rows[-1]
+    tale.fault(PAGE, 0x40001000)
+    costs = found(tale.rows).follower.costs
+    assert (costs.scopes["ranged"].refaults, costs.scopes["ranged"].back) == (0, 1)
+
+
+def test_mappings_that_no_page_table_has_are_left_out_and_said() -> None:
+    rows = [*story(), Event("map", 99 * MS, kvm=KVM, mmu=MMU, size=3 * PAGE)]
+    assert "Left out, for no page table has their size: 1 mappings" in Parsed(page(rows)).text
+    assert "Left out" not in Parsed(page(story())).text
+
+
 def test_the_picture_is_of_when_most_was_mapped() -> None:
     (vm,) = found(story()).vms.seen
     assert vm.picture

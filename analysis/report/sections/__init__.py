@@ -1,0 +1,1 @@
+"""The page's sections as plain data, a file for each kind."""
