@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvscope.lab.workloads.main import NESTED_IPA
 from nvscope.lab.workloads.player import BLOCK_IPA, Player
+from nvscope.lab.workloads.script import NESTED_IPA
 from nvscope.lab.workloads.synthetic import BLOCK_BYTES, BLOCK_PAGES, DATA_IPA
 from nvscope.probes.errors import LackError
 

@@ -6,8 +6,8 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from nvscope.lab.workloads.main import NESTED_IPA, Stop, expect
 from nvscope.lab.workloads.player import Player
+from nvscope.lab.workloads.script import NESTED_IPA, Stop, expect
 from nvscope.lab.workloads.synthetic import DATA_IPA, PAGE_BYTES
 
 PAGES = 48

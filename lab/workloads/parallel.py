@@ -30,7 +30,7 @@ import click
 
 from nvscope.lab.workloads.counts import Counts
 from nvscope.lab.workloads.crew import Crew
-from nvscope.lab.workloads.main import NESTED_IPA, Request, Stop, expect, request_options, run
+from nvscope.lab.workloads.script import NESTED_IPA, Request, Stop, expect, request_options, run
 from nvscope.lab.workloads.synthetic import (
     BLOCK_BYTES,
     BLOCK_PAGES,

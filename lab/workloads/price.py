@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from nvscope.lab.workloads.main import NESTED_IPA, Request, Stop, expect, request_options, run
+from nvscope.lab.workloads.script import NESTED_IPA, Request, Stop, expect, request_options, run
 from nvscope.lab.workloads.synthetic import DATA_IPA, PAGE_BYTES, NestedGuest
 
 PAGES = 64  # that L2 works on while pages are taken back

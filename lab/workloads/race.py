@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from nvscope.lab.workloads.main import (
+from nvscope.lab.workloads.script import (
     ENDLESS_SECONDS,
     NESTED_IPA,
     Request,

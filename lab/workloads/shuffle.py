@@ -18,7 +18,7 @@ import click
 
 from nvscope.lab.workloads.kvm import KvmError
 from nvscope.lab.workloads.mailbox import L2AbortError
-from nvscope.lab.workloads.main import NESTED_IPA, Request, Stop, expect, request_options, run
+from nvscope.lab.workloads.script import NESTED_IPA, Request, Stop, expect, request_options, run
 from nvscope.lab.workloads.synthetic import BLOCK_BYTES, DATA_IPA, PAGE_BYTES, NestedGuest
 from nvscope.lab.workloads.unknown import UnknownLedger
 

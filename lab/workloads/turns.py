@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from nvscope.lab.workloads.main import Request, Stop, request_options, run
 from nvscope.lab.workloads.player import Player
+from nvscope.lab.workloads.script import Request, Stop, request_options, run
 from nvscope.lab.workloads.synthetic import BLOCK_BYTES, NestedGuest
 
 
