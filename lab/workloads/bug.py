@@ -14,9 +14,10 @@ import click
 
 from nvscope.lab.workloads.bugs import BUGS, made
 from nvscope.lab.workloads.inject import injection
+from nvscope.lab.workloads.layout import BLOCK_BYTES
 from nvscope.lab.workloads.player import Player
 from nvscope.lab.workloads.script import Request, Stop, request_options, run
-from nvscope.lab.workloads.synthetic import BLOCK_BYTES, NestedGuest
+from nvscope.lab.workloads.synthetic import NestedGuest
 from nvscope.lab.workloads.tables import shadow_tables
 
 

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nvscope.lab.workloads.layout import BLOCK_BYTES, BLOCK_PAGES, DATA_IPA
 from nvscope.lab.workloads.player import BLOCK_IPA, Player
 from nvscope.lab.workloads.script import NESTED_IPA
-from nvscope.lab.workloads.synthetic import BLOCK_BYTES, BLOCK_PAGES, DATA_IPA
 from nvscope.probes.errors import LackError
 
 _PARAMETERS = Path("/sys/module/kvm_arm/parameters")

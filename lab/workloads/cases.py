@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from nvscope.lab.workloads.layout import BLOCK_BYTES, BLOCK_PAGES, DATA_IPA, PAGE_BYTES
 from nvscope.lab.workloads.player import BLOCK_IPA, Player
 from nvscope.lab.workloads.script import NESTED_IPA, expect
-from nvscope.lab.workloads.synthetic import BLOCK_BYTES, BLOCK_PAGES, DATA_IPA, PAGE_BYTES
 
 
 @dataclass(frozen=True)

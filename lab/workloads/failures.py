@@ -6,9 +6,9 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+from nvscope.lab.workloads.layout import DATA_IPA, PAGE_BYTES
 from nvscope.lab.workloads.player import Player
 from nvscope.lab.workloads.script import NESTED_IPA, Stop, expect
-from nvscope.lab.workloads.synthetic import DATA_IPA, PAGE_BYTES
 
 PAGES = 48
 ALIASES = 4  # nested pages past the others, for the first canonical pages once more

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from nvscope.lab.workloads.inject import Injection
+from nvscope.lab.workloads.layout import DATA_IPA, PAGE_BYTES
 from nvscope.lab.workloads.script import NESTED_IPA, expect
-from nvscope.lab.workloads.synthetic import DATA_IPA, PAGE_BYTES, NestedGuest
+from nvscope.lab.workloads.synthetic import NestedGuest
 
 BLOCK_IPA = 0x4000_0000  # a second nested place for the same canonical memory
 

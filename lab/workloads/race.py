@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from nvscope.lab.workloads.layout import DATA_IPA, PAGE_BYTES
 from nvscope.lab.workloads.script import (
     ENDLESS_SECONDS,
     NESTED_IPA,
@@ -27,7 +28,7 @@ from nvscope.lab.workloads.script import (
     request_options,
     run,
 )
-from nvscope.lab.workloads.synthetic import DATA_IPA, PAGE_BYTES, NestedGuest
+from nvscope.lab.workloads.synthetic import NestedGuest
 from nvscope.probes.commands.finite import Finite
 
 PAGES = 32

@@ -19,9 +19,10 @@ import click
 
 from nvscope.lab.workloads import payload
 from nvscope.lab.workloads.kvm import KvmError
+from nvscope.lab.workloads.layout import PAGE_BYTES
 from nvscope.lab.workloads.ledger import Ledger
 from nvscope.lab.workloads.protocol import PAYLOAD_BYTES
-from nvscope.lab.workloads.synthetic import PAGE_BYTES, NestedGuest
+from nvscope.lab.workloads.synthetic import NestedGuest
 from nvscope.lab.workloads.unknown import UnknownLedger
 
 NESTED_IPA = 0x8000_0000  # where L2 sees its pages

@@ -17,9 +17,10 @@ from typing import Any
 import click
 
 from nvscope.lab.workloads.kvm import KvmError
+from nvscope.lab.workloads.layout import BLOCK_BYTES, DATA_IPA, PAGE_BYTES
 from nvscope.lab.workloads.mailbox import L2AbortError
 from nvscope.lab.workloads.script import NESTED_IPA, Request, Stop, expect, request_options, run
-from nvscope.lab.workloads.synthetic import BLOCK_BYTES, DATA_IPA, PAGE_BYTES, NestedGuest
+from nvscope.lab.workloads.synthetic import NestedGuest
 from nvscope.lab.workloads.unknown import UnknownLedger
 
 CONTEXTS = 4  # on two shadow MMUs: a switch recycles one as a rule

@@ -6,26 +6,20 @@ page. `ledger` states what has been caused so far.
 
 from __future__ import annotations
 
-import mmap
-import struct
 import threading
 import time
 from typing import Self
 
 from nvscope.lab.workloads import protocol
+from nvscope.lab.workloads.contexts import Contexts, vmid
+from nvscope.lab.workloads.datamemory import DataMemory, strided
 from nvscope.lab.workloads.kvm import REG_PC, KvmError, Vcpu, Vm, revmap_kind
+from nvscope.lab.workloads.layout import BLOCK_BYTES, DATA_IPA, PAGE_BYTES
 from nvscope.lab.workloads.ledger import Context, Ledger, untranslated
 from nvscope.lab.workloads.mailbox import Accessed, Hypervisor
 from nvscope.lab.workloads.memory import address_of, populated
-from nvscope.lab.workloads.stage2 import HOST, Stage2, TableMemory
+from nvscope.lab.workloads.stage2 import HOST
 from nvscope.lab.workloads.unknown import UnknownLedger
-
-PAGE_BYTES, BLOCK_BYTES = HOST.page_bytes, HOST.block_bytes
-BLOCK_PAGES = BLOCK_BYTES // PAGE_BYTES
-# Guest memory: the payload's page, L1's tables, and from DATA_IPA on what tests work with.
-_TABLES_IPA = protocol.RAM_IPA + (1 << 20)
-DATA_IPA = protocol.RAM_IPA + BLOCK_BYTES
-_WORD_BYTES = 8
 
 
 class NestedGuest:
@@ -61,7 +55,7 @@ class NestedGuest:
         self.shadow_ipa_bits = self._vm.ipa_limit_bits  # a full shadow unmap has 2**bits bytes
         self._memory = populated(whole, BLOCK_BYTES if huge else None)
         self._memory[: len(payload)] = payload
-        self.data_end_ipa = protocol.RAM_IPA + whole
+        self._data = DataMemory(self._memory)
         self.revmap = "none" if unknown_map else revmap_kind()
         self.take_back_ns: list[int] = []
         self.l2_write_ns: list[int] = []
@@ -71,8 +65,7 @@ class NestedGuest:
         self.ledger.populate(protocol.RAM_IPA, whole)
         if huge:
             self.ledger.populate_huge(DATA_IPA, whole - BLOCK_BYTES)
-        self._tables = TableMemory(self._memory, protocol.RAM_IPA, _TABLES_IPA, DATA_IPA, HOST)
-        self._stage2: dict[int, Stage2] = {}
+        self._contexts = Contexts(self._memory)
         self._telling = threading.Lock()  # the ledger
         try:
             self._boot(vcpus, late_vcpu)
@@ -107,24 +100,24 @@ class NestedGuest:
         writable: bool = True,
     ) -> None:
         """L1 maps size bytes of a context (0..254); see stage2.Stage2.map. No TLBI is done."""
-        self._check_data(canonical_ipa, size)
-        self._context(context).map(nested_ipa, canonical_ipa, size, writable=writable)
+        self._data.check(canonical_ipa, size)
+        self._contexts[context].map(nested_ipa, canonical_ipa, size, writable=writable)
 
     def unmap(self, nested_ipa: int, size: int, context: int = 0) -> None:
         """L1 makes size bytes of a context invalid. No TLBI is done."""
-        self._context(context).unmap(nested_ipa, size)
+        self._contexts[context].unmap(nested_ipa, size)
 
     def canonical_ipa(self, nested_ipa: int) -> int:
         """Where the current context's stage 2 leads. Raises LookupError where it leads nowhere."""
-        translation = self._stage2[self._hypervisors[0].context].walk(nested_ipa)
+        translation = self._contexts[self._hypervisors[0].context].walk(nested_ipa)
         if translation is None:
             raise LookupError(f"L1 does not map nested IPA {nested_ipa:#x}")
         return translation.canonical_ipa
 
     def switch(self, context: int, *, vcpu: int = 0) -> None:
         """L1 sets VTTBR_EL2 and VTCR_EL2 of a vCPU; KVM looks only when L2 runs there next."""
-        stage2, hypervisor = self._context(context), self._hypervisors[vcpu]
-        hypervisor.order(protocol.ORDER_CONTEXT, stage2.vttbr(_vmid(context)), HOST.vtcr)
+        vttbr, hypervisor = self._contexts.vttbr(context), self._hypervisors[vcpu]
+        hypervisor.order(protocol.ORDER_CONTEXT, vttbr, HOST.vtcr)
         hypervisor.context = context
 
     def tlbi_context(self, *, vcpu: int = 0) -> None:
@@ -132,14 +125,14 @@ class NestedGuest:
         hypervisor = self._hypervisors[vcpu]
         hypervisor.order(protocol.ORDER_TLBI_VMALLS12E1IS)
         with self._telling:
-            self.ledger.tlbi_vmid(_vmid(hypervisor.context))
+            self.ledger.tlbi_vmid(vmid(hypervisor.context))
 
     def tlbi_page(self, nested_ipa: int, *, vcpu: int = 0) -> None:
         """L1 does TLBI IPAS2E1IS of an address of the current context, with no level hint."""
         hypervisor = self._hypervisors[vcpu]
         hypervisor.order(protocol.ORDER_TLBI_IPAS2E1IS, nested_ipa >> 12)
         with self._telling:
-            self.ledger.tlbi_ipa(_vmid(hypervisor.context), nested_ipa)
+            self.ledger.tlbi_ipa(vmid(hypervisor.context), nested_ipa)
 
     def tlbi_all(self) -> None:
         """L1 does TLBI ALLE1IS: all contexts."""
@@ -202,17 +195,15 @@ class NestedGuest:
 
     def host_read(self, canonical_ipa: int) -> int:
         """The host program reads a word of guest memory."""
-        self._check_data(canonical_ipa, _WORD_BYTES)
+        self._data.check(canonical_ipa)
         self.ledger.host_read(canonical_ipa)
-        offset = canonical_ipa - protocol.RAM_IPA
-        value: int = struct.unpack_from("<Q", self._memory, offset)[0]
-        return value
+        return self._data.read(canonical_ipa)
 
     def host_write(self, canonical_ipa: int, value: int) -> None:
         """The host program writes a word of guest memory."""
-        self._check_data(canonical_ipa, _WORD_BYTES)
+        self._data.check(canonical_ipa)
         self.ledger.host_write(canonical_ipa)
-        struct.pack_into("<Q", self._memory, canonical_ipa - protocol.RAM_IPA, value)
+        self._data.write(canonical_ipa, value)
 
     def take_back(self, canonical_ipa: int, size: int = PAGE_BYTES) -> None:
         """The host takes pages from the guest: one madvise(MADV_DONTNEED), one MMU notifier."""
@@ -227,10 +218,7 @@ class NestedGuest:
 
         May be called from another thread while L1 or L2 runs.
         """
-        self._check_data(canonical_ipa, size)
-        if canonical_ipa % PAGE_BYTES or size % PAGE_BYTES:
-            raise ValueError(f"canonical IPA {canonical_ipa:#x} + {size:#x} is not page aligned")
-        self._memory.madvise(mmap.MADV_DONTNEED, canonical_ipa - protocol.RAM_IPA, size)
+        self._data.take_back(canonical_ipa, size)
 
     # ---- life
 
@@ -261,23 +249,21 @@ class NestedGuest:
         self, nested_ipa: int, count: int, stride: int, value: int, *, write: bool, vcpu: int
     ) -> Accessed:
         hypervisor = self._hypervisors[vcpu]
-        walk = self._stage2[hypervisor.context].walk
-        view = Context(self._vttbr(hypervisor), walk, protocol.L2_CODE_NESTED_IPA)
+        walk = self._contexts[hypervisor.context].walk
+        view = Context(self._contexts.vttbr(hypervisor.context), walk, protocol.L2_CODE_NESTED_IPA)
         words = (nested_ipa, count, stride, value, int(write))
         begun_ns = time.perf_counter_ns()
         hypervisor.order(protocol.ORDER_L2_ACCESS, *words)
         if write:
             self.l2_write_ns.append(time.perf_counter_ns() - begun_ns)
-        return self._ran(hypervisor, view, _addresses(nested_ipa, count, stride), write=write)
+        return self._ran(hypervisor, view, strided(nested_ipa, count, stride), write=write)
 
     def _el1_access(
         self, canonical_ipa: int, count: int, stride: int, value: int, *, write: bool
     ) -> Accessed:
-        addresses = _addresses(canonical_ipa, count, stride)
-        for address in addresses:
-            self._check_data(address, _WORD_BYTES)
+        addresses = self._data.words(canonical_ipa, count, stride)
         hypervisor = self._hypervisors[0]
-        vttbr = self._vttbr(hypervisor)
+        vttbr = self._contexts.vttbr(hypervisor.context)
         view = Context(vttbr, untranslated, protocol.RAM_IPA, stage2_on=False)
         words = (canonical_ipa, count, stride, value, int(write))
         hypervisor.order(protocol.ORDER_EL1_ACCESS, *words)
@@ -298,9 +284,7 @@ class NestedGuest:
     def _l1_access(
         self, canonical_ipa: int, count: int, stride: int, value: int, *, write: bool, vcpu: int
     ) -> Accessed:
-        addresses = _addresses(canonical_ipa, count, stride)
-        for address in addresses:
-            self._check_data(address, _WORD_BYTES)
+        addresses = self._data.words(canonical_ipa, count, stride)
         hypervisor = self._hypervisors[vcpu]
         words = (canonical_ipa, count, stride, value, int(write))
         hypervisor.order(protocol.ORDER_L1_ACCESS, *words)
@@ -308,31 +292,3 @@ class NestedGuest:
             for address in addresses:
                 self.ledger.l1_access(address, write=write)
         return hypervisor.accessed()
-
-    def _vttbr(self, hypervisor: Hypervisor) -> int:
-        return self._stage2[hypervisor.context].vttbr(_vmid(hypervisor.context))
-
-    def _context(self, context: int) -> Stage2:
-        """The stage 2 of a context, made with L2's code in it when first asked for."""
-        if not 0 <= context < 255:
-            raise ValueError(f"context {context}: 0 to 254 exist (8-bit VMIDs)")
-        if context not in self._stage2:
-            stage2 = self._stage2[context] = Stage2(self._tables)
-            code = protocol.L2_CODE_NESTED_IPA
-            stage2.map(code, protocol.RAM_IPA, PAGE_BYTES, writable=False, executable=True)
-        return self._stage2[context]
-
-    def _check_data(self, canonical_ipa: int, size: int) -> None:
-        if not DATA_IPA <= canonical_ipa <= canonical_ipa + size <= self.data_end_ipa:
-            raise ValueError(
-                f"canonical IPA {canonical_ipa:#x} + {size:#x} is outside "
-                f"{DATA_IPA:#x} to {self.data_end_ipa:#x}"
-            )
-
-
-def _vmid(context: int) -> int:
-    return context + 1
-
-
-def _addresses(first: int, count: int, stride: int) -> range | list[int]:
-    return range(first, first + count * stride, stride) if stride else [first] * count

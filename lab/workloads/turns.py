@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
+from nvscope.lab.workloads.layout import BLOCK_BYTES
 from nvscope.lab.workloads.player import Player
 from nvscope.lab.workloads.script import Request, Stop, request_options, run
-from nvscope.lab.workloads.synthetic import BLOCK_BYTES, NestedGuest
+from nvscope.lab.workloads.synthetic import NestedGuest
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

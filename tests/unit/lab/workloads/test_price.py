@@ -9,7 +9,7 @@ import pytest
 
 from nvscope.lab.workloads import price
 from nvscope.lab.workloads.kvm import KvmError
-from nvscope.lab.workloads.synthetic import PAGE_BYTES
+from nvscope.lab.workloads.layout import PAGE_BYTES
 
 
 class OnPaper:
