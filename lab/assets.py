@@ -15,7 +15,7 @@ from nvscope.lab.setup import host, memory, rootfs, steps, store
 from nvscope.lab.setup.paths import source_root
 from nvscope.lab.setup.together import together
 from nvscope.lab.subject import Subject, subject
-from nvscope.lab.workloads import payload
+from nvscope.lab.workloads.vmm import payload
 from nvscope.probes.errors import InputError, LackError
 
 # Of the kernels that are built here each has one.

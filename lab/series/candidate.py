@@ -12,7 +12,7 @@ from nvscope.lab.assets import Assets
 from nvscope.lab.kernel import build, names
 from nvscope.lab.series.commits import Commit
 from nvscope.lab.subject import Subject
-from nvscope.lab.workloads.bugs import BUGS, PARAMETERS, bugs_of
+from nvscope.lab.workloads.cases.bugs import BUGS, PARAMETERS, bugs_of
 from nvscope.probes.errors import InputError
 
 # Behind the kernel, each with its own colon.
@@ -27,7 +27,7 @@ class Candidate:
     """A kernel that is tried, and how it is booted.
 
     name: as the user wrote it; kernel: what is booted; commit: of the tree that it is built from;
-    revmap: a reverse map that can be turned off is on; bug: a name of workloads.bugs that the
+    revmap: a reverse map that can be turned off is on; bug: a name of cases.bugs that the
     lab's kernel makes, "" for none.
     """
 

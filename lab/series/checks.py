@@ -27,7 +27,7 @@ from nvscope.lab.series.play import Play, ended, linux
 from nvscope.lab.series.sizes import Sizes
 from nvscope.lab.series.watch import Task, Watch
 from nvscope.lab.workloads.case import FAILURES
-from nvscope.lab.workloads.cases import CASES
+from nvscope.lab.workloads.cases.cases import CASES
 
 PRICE_SECONDS = 3600.0
 _NO_STORES = "stores into this kernel's reverse map, if it has one, cannot be made to fail"

@@ -10,7 +10,7 @@ from nvscope.lab.commands.ending import errors, terminated_cleanly
 from nvscope.lab.series.checks import CHECKS
 from nvscope.lab.series.plan import joined, plan, plan_of
 from nvscope.lab.setup.steps import console
-from nvscope.lab.workloads.cases import CASES
+from nvscope.lab.workloads.cases.cases import CASES
 from nvscope.probes.errors import InputError
 
 DEFAULT_FOLDER = Path("nvscope-series")

@@ -10,8 +10,8 @@ from typing import Any
 from nvscope.lab.host.remote import GuestError
 from nvscope.lab.host.services import Synthetic
 from nvscope.lab.host.vm import Lab
-from nvscope.lab.workloads.inject import FUNCTIONS
-from nvscope.lab.workloads.kvm import REVMAP_SWITCHES
+from nvscope.lab.workloads.cases.inject import FUNCTIONS
+from nvscope.lab.workloads.vmm.kvm import REVMAP_SWITCHES
 
 # How the kernel finds what shadow MMUs map. Of the first three all is known.
 ON, OFF, NONE, UNKNOWN = "on", "off", "none", "unknown"

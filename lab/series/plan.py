@@ -10,7 +10,7 @@ from nvscope.lab.series.candidate import Candidate, parse
 from nvscope.lab.series.checks import CHECKS
 from nvscope.lab.series.facts import Facts
 from nvscope.lab.series.sizes import Sizes
-from nvscope.lab.workloads.cases import CASES
+from nvscope.lab.workloads.cases.cases import CASES
 from nvscope.probes.errors import InputError
 
 HOST = "host"  # what a kernel is: the first step of each, and no check that can be chosen

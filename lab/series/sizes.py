@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nvscope.lab.runs.selftests import SELFTESTS, Selftest
 from nvscope.lab.series.facts import Facts
-from nvscope.lab.workloads.cases import CASES, Case
+from nvscope.lab.workloads.cases.cases import CASES, Case
 
 SLOW_SECONDS = 3.0  # a full unmap that takes longer makes all take minutes
 _QUICK_TESTS = ("hello_el2", "demand_paging_test", "memslot_modification_stress_test")

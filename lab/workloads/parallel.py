@@ -28,11 +28,18 @@ from typing import Any
 
 import click
 
-from nvscope.lab.workloads.counts import Counts
-from nvscope.lab.workloads.crew import Crew
-from nvscope.lab.workloads.layout import BLOCK_BYTES, BLOCK_PAGES, DATA_IPA, PAGE_BYTES
-from nvscope.lab.workloads.script import NESTED_IPA, Request, Stop, expect, request_options, run
-from nvscope.lab.workloads.synthetic import NestedGuest
+from nvscope.lab.workloads.ledger.counts import Counts
+from nvscope.lab.workloads.synthetic.crew import Crew
+from nvscope.lab.workloads.synthetic.guest import NestedGuest
+from nvscope.lab.workloads.synthetic.layout import BLOCK_BYTES, BLOCK_PAGES, DATA_IPA, PAGE_BYTES
+from nvscope.lab.workloads.synthetic.script import (
+    NESTED_IPA,
+    Request,
+    Stop,
+    expect,
+    request_options,
+    run,
+)
 
 MOST_VCPUS = 64
 # Of all vCPUs together: they and the anchor are less than a block, for which L1 would map a block.

@@ -115,8 +115,8 @@ def test_a_notifier_unmap_is_cheaper_by_four_orders_of_magnitude() -> None:
 TWO_VMS = """
 import sys
 from pathlib import Path
-from nvscope.lab.workloads.layout import DATA_IPA
-from nvscope.lab.workloads.synthetic import NestedGuest
+from nvscope.lab.workloads.synthetic.guest import NestedGuest
+from nvscope.lab.workloads.synthetic.layout import DATA_IPA
 code = Path("/mnt/artifacts/l1.bin").read_bytes()
 for unmaps in (5, 3):
     guest = NestedGuest(code)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nvscope.analysis.validate.jobs.run import validate
-from nvscope.lab.workloads.bugs import bugs_of
+from nvscope.lab.workloads.cases.bugs import bugs_of
 from nvscope.probes.traces.tracefile import open_trace
 
 BUGS = bugs_of("maple")  # of the others none is recorded yet

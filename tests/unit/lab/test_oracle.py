@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from nvscope.lab.truth import oracle
-from nvscope.lab.workloads.cases import CASES
-from nvscope.lab.workloads.counts import Counts
+from nvscope.lab.workloads.cases.cases import CASES
+from nvscope.lab.workloads.ledger.counts import Counts
 from tests.live.counts import (
     GUEST_ABORT,
     USER_MEM_ABORT,

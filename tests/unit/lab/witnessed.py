@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nvscope.lab.workloads.counts import Counts
+from nvscope.lab.workloads.ledger.counts import Counts
 
 PID, BITS = 77, 48
 FULL = 1 << BITS

@@ -16,7 +16,7 @@ from nvscope.lab.series.outcome import INAPPLICABLE, LEFT_OUT, PASSED, Item, Ste
 from nvscope.lab.series.play import Play
 from nvscope.lab.series.sizes import Sizes
 from nvscope.lab.series.watch import Task
-from nvscope.lab.workloads.cases import CASES
+from nvscope.lab.workloads.cases.cases import CASES
 from tests.unit.lab.series.story import facts
 
 INJECTING = {name for name, case in CASES.items() if case.injects}

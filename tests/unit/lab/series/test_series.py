@@ -21,8 +21,8 @@ from nvscope.lab.series.outcome import FAILED, NOT_TRIED, PASSED, Item, Step, as
 from nvscope.lab.series.plan import HOST, Plan, joined, plan, plan_of
 from nvscope.lab.series.run import Run
 from nvscope.lab.series.store import Store
-from nvscope.lab.workloads.bugs import bugs_of
-from nvscope.lab.workloads.cases import CASES
+from nvscope.lab.workloads.cases.bugs import bugs_of
+from nvscope.lab.workloads.cases.cases import CASES
 from nvscope.probes.errors import InputError, LackError
 from tests.unit.lab.series.story import WORDS, facts, told
 
