@@ -10,7 +10,7 @@ from nvscope.lab import assets
 from nvscope.lab.host.services import Exporter, GuestProcess, Synthetic
 from nvscope.lab.host.vm import Lab
 from nvscope.lab.runs import compare
-from nvscope.lab.series import starving
+from nvscope.lab.series.checks import starving
 from nvscope.lab.truth.witness import REASONS, by_ftrace
 from tests.live.conftest import Observed
 from tests.live.counts import UNMAPS, USER_MEM_ABORT, by_exporter, expected_at, oracle

@@ -13,14 +13,23 @@ from click.testing import CliRunner
 
 from nvscope.cli import main
 from nvscope.lab.host.remote import GuestError
-from nvscope.lab.series import checks, run
-from nvscope.lab.series import facts as kernels
-from nvscope.lab.series.candidate import Candidate, parse
-from nvscope.lab.series.checks import Check, Trial
-from nvscope.lab.series.outcome import FAILED, NOT_TRIED, PASSED, Item, Step, as_json, step_of
-from nvscope.lab.series.plan import HOST, Plan, joined, plan, plan_of
-from nvscope.lab.series.run import Run
-from nvscope.lab.series.store import Store
+from nvscope.lab.series.checks import checks
+from nvscope.lab.series.checks import facts as kernels
+from nvscope.lab.series.checks.checks import Check, Trial
+from nvscope.lab.series.checks.outcome import (
+    FAILED,
+    NOT_TRIED,
+    PASSED,
+    Item,
+    Step,
+    as_json,
+    step_of,
+)
+from nvscope.lab.series.execution import run
+from nvscope.lab.series.execution.plan import HOST, Plan, joined, plan, plan_of
+from nvscope.lab.series.execution.run import Run
+from nvscope.lab.series.execution.store import Store
+from nvscope.lab.series.subjects.candidate import Candidate, parse
 from nvscope.lab.workloads.cases.bugs import bugs_of
 from nvscope.lab.workloads.cases.cases import CASES
 from nvscope.probes.errors import InputError, LackError

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from nvscope.lab.runs import selftests
-from nvscope.lab.series import checks, starving
-from nvscope.lab.series import facts as kernels
-from nvscope.lab.series.checks import CHECKS, Trial
-from nvscope.lab.series.outcome import INAPPLICABLE, LEFT_OUT, PASSED, Item, Step
-from nvscope.lab.series.play import Play
-from nvscope.lab.series.sizes import Sizes
-from nvscope.lab.series.watch import Task
+from nvscope.lab.series.checks import checks, starving
+from nvscope.lab.series.checks import facts as kernels
+from nvscope.lab.series.checks.checks import CHECKS, Trial
+from nvscope.lab.series.checks.outcome import INAPPLICABLE, LEFT_OUT, PASSED, Item, Step
+from nvscope.lab.series.checks.play import Play
+from nvscope.lab.series.checks.sizes import Sizes
+from nvscope.lab.series.checks.watch import Task
 from nvscope.lab.workloads.cases.cases import CASES
 from tests.unit.lab.series.story import facts
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nvscope.lab.series.candidate import Candidate, parse
-from nvscope.lab.series.checks import CHECKS
-from nvscope.lab.series.facts import Facts
-from nvscope.lab.series.sizes import Sizes
+from nvscope.lab.series.checks.checks import CHECKS
+from nvscope.lab.series.checks.facts import Facts
+from nvscope.lab.series.checks.sizes import Sizes
+from nvscope.lab.series.subjects.candidate import Candidate, parse
 from nvscope.lab.workloads.cases.cases import CASES
 from nvscope.probes.errors import InputError
 

@@ -9,9 +9,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from nvscope.lab.series.junit import printable
-from nvscope.lab.series.markdown import cost, revmap, taken
-from nvscope.lab.series.report import EXIT_NOT_TRIED, EXIT_RIGHT, MEASURES, TITLES
+from nvscope.lab.series.report.junit import printable
+from nvscope.lab.series.report.markdown import cost, revmap, taken
+from nvscope.lab.series.report.report import EXIT_NOT_TRIED, EXIT_RIGHT, MEASURES, TITLES
 
 VERDICTS = {EXIT_RIGHT: "Nothing is wrong", EXIT_NOT_TRIED: "Not everything could be tried"}
 

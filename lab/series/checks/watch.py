@@ -10,10 +10,10 @@ from typing import Any
 
 from nvscope.lab.host.remote import GuestError
 from nvscope.lab.host.vm import Lab
-from nvscope.lab.series import judge
-from nvscope.lab.series.facts import UNKNOWN, Facts
-from nvscope.lab.series.outcome import FAILED, NOT_TRIED, PASSED, Item, Problem, Step
-from nvscope.lab.series.recording import Recording
+from nvscope.lab.series.checks import judge
+from nvscope.lab.series.checks.facts import UNKNOWN, Facts
+from nvscope.lab.series.checks.outcome import FAILED, NOT_TRIED, PASSED, Item, Problem, Step
+from nvscope.lab.series.checks.recording import Recording
 from nvscope.lab.truth.oracle import READ_COMMAND, parse_all
 from nvscope.lab.truth.witness import differences
 

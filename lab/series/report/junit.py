@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 
-from nvscope.lab.series.outcome import FAILED, NOT_TRIED, PASSED
+from nvscope.lab.series.checks.outcome import FAILED, NOT_TRIED, PASSED
 
 _LINE_ENDS = "\n"
 

@@ -15,11 +15,8 @@ from xml.etree import ElementTree
 import pytest
 
 import nvscope
-from nvscope.lab.series.bounds import ALIKE, CHEAPER, DEARER, UNSURE, change, mean
-from nvscope.lab.series.judge import FIGURES, judge, judgement
-from nvscope.lab.series.junit import junit
-from nvscope.lab.series.markdown import table
-from nvscope.lab.series.outcome import (
+from nvscope.lab.series.checks.judge import FIGURES, judge, judgement
+from nvscope.lab.series.checks.outcome import (
     FAILED,
     LEFT_OUT,
     NOT_TRIED,
@@ -29,14 +26,17 @@ from nvscope.lab.series.outcome import (
     Step,
     not_tried,
 )
-from nvscope.lab.series.page import page
-from nvscope.lab.series.plan import plan
-from nvscope.lab.series.report import report
-from nvscope.lab.series.written import show
-from tests.unit.lab.series.boots import BOOTS
+from nvscope.lab.series.execution.plan import plan
+from nvscope.lab.series.report.bounds import ALIKE, CHEAPER, DEARER, UNSURE, change, mean
+from nvscope.lab.series.report.junit import junit
+from nvscope.lab.series.report.markdown import table
+from nvscope.lab.series.report.page import page
+from nvscope.lab.series.report.report import report
+from nvscope.lab.series.report.written import show
+from tests.unit.lab.series.report.boots import BOOTS
 from tests.unit.lab.series.story import WORDS, told
 
-# Made anew by: python -m tests.unit.lab.series.test_report
+# Made anew by: python -m tests.unit.lab.series.report.test_report
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -173,7 +173,7 @@ def test_what_could_not_be_judged_is_said() -> None:
     assert judgement(unreadable, "on").doubt == "t: no trace"
 
 
-SAMPLES = Path(__file__).resolve().parents[4] / "analysis/samples"
+SAMPLES = Path(__file__).resolve().parents[5] / "analysis/samples"
 
 
 @pytest.mark.parametrize("revmap", ["on", "unknown"])

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nvscope.lab.series import outcome
-from nvscope.lab.series.outcome import Step
-from nvscope.lab.series.plan import extends
+from nvscope.lab.series.checks import outcome
+from nvscope.lab.series.checks.outcome import Step
+from nvscope.lab.series.execution.plan import extends
 from nvscope.probes.errors import InputError, LackError
 
 PLAN, STEPS, TRACES = "plan.json", "steps", "traces"

@@ -7,7 +7,7 @@ from typing import Self
 
 from nvscope.lab.assets import Assets
 from nvscope.lab.host.vm import Lab
-from nvscope.lab.series.candidate import Candidate
+from nvscope.lab.series.subjects.candidate import Candidate
 from nvscope.probes.errors import LackError
 
 BOOT_SECONDS, ICOUNT_BOOT_SECONDS = 300.0, 900.0

@@ -10,11 +10,11 @@ from typing import Any, Self
 import pytest
 
 from nvscope.lab.host.remote import GuestError
-from nvscope.lab.series import facts as kernels
-from nvscope.lab.series import judge, watch
-from nvscope.lab.series.judge import Judgement
-from nvscope.lab.series.outcome import FAILED, NOT_TRIED, PASSED, Problem, Step
-from nvscope.lab.series.watch import TRACE, Watch
+from nvscope.lab.series.checks import facts as kernels
+from nvscope.lab.series.checks import judge, watch
+from nvscope.lab.series.checks.judge import Judgement
+from nvscope.lab.series.checks.outcome import FAILED, NOT_TRIED, PASSED, Problem, Step
+from nvscope.lab.series.checks.watch import TRACE, Watch
 from tests.unit.lab.series.story import facts
 from tests.unit.lab.witnessed import facts as workload
 from tests.unit.lab.witnessed import seen

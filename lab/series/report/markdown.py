@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nvscope.lab.series.bounds import CHEAPER, DEARER
-from nvscope.lab.series.facts import ON, UNKNOWN
-from nvscope.lab.series.report import MEASURES
+from nvscope.lab.series.checks.facts import ON, UNKNOWN
+from nvscope.lab.series.report.bounds import CHEAPER, DEARER
+from nvscope.lab.series.report.report import MEASURES
 
 FULL_UNMAPS = "whole shadow MMUs unmapped by notifiers"
 OVER_UNMAP = "shadow mappings unmapped by notifiers, for each that had to go"

@@ -11,12 +11,10 @@ from rich.markup import escape
 from nvscope.lab.assets import Assets
 from nvscope.lab.host.complaints import complaints
 from nvscope.lab.host.remote import GuestError
-from nvscope.lab.series import facts as kernels
-from nvscope.lab.series.candidate import Candidate
-from nvscope.lab.series.checks import CHECKS, Trial
-from nvscope.lab.series.facts import Facts
-from nvscope.lab.series.hosts import Hosts
-from nvscope.lab.series.outcome import (
+from nvscope.lab.series.checks import facts as kernels
+from nvscope.lab.series.checks.checks import CHECKS, Trial
+from nvscope.lab.series.checks.facts import Facts
+from nvscope.lab.series.checks.outcome import (
     FAILED,
     NOT_TRIED,
     PASSED,
@@ -26,8 +24,10 @@ from nvscope.lab.series.outcome import (
     failed,
     not_tried,
 )
-from nvscope.lab.series.plan import HOST, Plan
-from nvscope.lab.series.store import Store
+from nvscope.lab.series.execution.plan import HOST, Plan
+from nvscope.lab.series.execution.store import Store
+from nvscope.lab.series.subjects.candidate import Candidate
+from nvscope.lab.series.subjects.hosts import Hosts
 from nvscope.lab.setup import steps
 from nvscope.probes.errors import InputError, LackError
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from nvscope.lab.host.services import Synthetic
 from nvscope.lab.host.vm import Lab
 from nvscope.lab.runs import selftests
-from nvscope.lab.series import facts as kernels
-from nvscope.lab.series import starving
-from nvscope.lab.series.facts import Facts
-from nvscope.lab.series.outcome import (
+from nvscope.lab.series.checks import facts as kernels
+from nvscope.lab.series.checks import starving
+from nvscope.lab.series.checks.facts import Facts
+from nvscope.lab.series.checks.outcome import (
     FAILED,
     INAPPLICABLE,
     LEFT_OUT,
@@ -23,9 +23,9 @@ from nvscope.lab.series.outcome import (
     failed,
     not_tried,
 )
-from nvscope.lab.series.play import Play, ended, linux
-from nvscope.lab.series.sizes import Sizes
-from nvscope.lab.series.watch import Task, Watch
+from nvscope.lab.series.checks.play import Play, ended, linux
+from nvscope.lab.series.checks.sizes import Sizes
+from nvscope.lab.series.checks.watch import Task, Watch
 from nvscope.lab.workloads.case import FAILURES
 from nvscope.lab.workloads.cases.cases import CASES
 

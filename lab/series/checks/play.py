@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from nvscope.lab.host.services import GuestProcess, Linux
-from nvscope.lab.series import starving
-from nvscope.lab.series.facts import UNKNOWN, Facts
-from nvscope.lab.series.outcome import Problem
-from nvscope.lab.series.watch import CONSOLE_LINES, Watch
+from nvscope.lab.series.checks import starving
+from nvscope.lab.series.checks.facts import UNKNOWN, Facts
+from nvscope.lab.series.checks.outcome import Problem
+from nvscope.lab.series.checks.watch import CONSOLE_LINES, Watch
 
 LINUX_SECONDS = 900.0  # for each event of a Linux in a Linux
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nvscope.lab.runs.selftests import SELFTESTS, Selftest
-from nvscope.lab.series.facts import Facts
+from nvscope.lab.series.checks.facts import Facts
 from nvscope.lab.workloads.cases.cases import CASES, Case
 
 SLOW_SECONDS = 3.0  # a full unmap that takes longer makes all take minutes

@@ -10,7 +10,7 @@ from pathlib import Path
 from nvscope.lab import assets
 from nvscope.lab.assets import Assets
 from nvscope.lab.kernel import build, names
-from nvscope.lab.series.commits import Commit
+from nvscope.lab.series.subjects.commits import Commit
 from nvscope.lab.subject import Subject
 from nvscope.lab.workloads.cases.bugs import BUGS, PARAMETERS, bugs_of
 from nvscope.probes.errors import InputError

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nvscope.lab.series.facts import UNKNOWN
-from nvscope.lab.series.outcome import Problem
+from nvscope.lab.series.checks.facts import UNKNOWN
+from nvscope.lab.series.checks.outcome import Problem
 
 LIMIT_SECONDS = 900.0
 # Of a reverse map that is not ours: what must hold on any kernel is judged, decisions are not.

@@ -8,11 +8,11 @@ from math import isfinite
 from typing import Any
 
 import nvscope
-from nvscope.lab.series import bounds
-from nvscope.lab.series.checks import CHECKS
-from nvscope.lab.series.judge import FIGURES
-from nvscope.lab.series.outcome import FAILED, NOT_TRIED, PASSED, Item, Step, as_json, worst
-from nvscope.lab.series.plan import HOST, Plan
+from nvscope.lab.series.checks.checks import CHECKS
+from nvscope.lab.series.checks.judge import FIGURES
+from nvscope.lab.series.checks.outcome import FAILED, NOT_TRIED, PASSED, Item, Step, as_json, worst
+from nvscope.lab.series.execution.plan import HOST, Plan
+from nvscope.lab.series.report import bounds
 
 FORMAT = 1
 BASE, SERIES = "base", "series"

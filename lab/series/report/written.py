@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nvscope.lab.series.junit import junit
-from nvscope.lab.series.markdown import rows, table
-from nvscope.lab.series.page import page
-from nvscope.lab.series.store import Store
+from nvscope.lab.series.execution.store import Store
+from nvscope.lab.series.report.junit import junit
+from nvscope.lab.series.report.markdown import rows, table
+from nvscope.lab.series.report.page import page
 
 WIDE = 200  # columns
 JSON, HTML, JUNIT, TABLE = "report.json", "report.html", "junit.xml", "table.md"
