@@ -25,7 +25,7 @@ from nvscope.exporter.web.connections import listen, server
 from nvscope.exporter.web.message import Answer, Application, Request
 from nvscope.exporter.web.threads import in_thread
 from nvscope.lab.host.services import Metrics
-from nvscope.lab.prometheus import Prometheus, Target, config
+from nvscope.lab.processes.prometheus import Prometheus, Target, config
 from nvscope.lab.setup.prometheus import unpack
 from nvscope.probes.counts.decode import LOSSES
 from nvscope.probes.counts.snapshot import (

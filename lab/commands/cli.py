@@ -23,11 +23,11 @@ from nvscope.lab.commands.options import SUBJECT, revmap_option, subject_options
 from nvscope.lab.host import running
 from nvscope.lab.host.remote import Remote, limited
 from nvscope.lab.host.vm import Lab
+from nvscope.lab.kernel.subject import Subject
 from nvscope.lab.runs import compare, samples, selftests
 from nvscope.lab.runs import demo as demos
 from nvscope.lab.series.cli import series
 from nvscope.lab.setup.steps import step
-from nvscope.lab.subject import Subject
 from nvscope.probes.commands.finite import Finite
 from nvscope.probes.errors import InputError
 

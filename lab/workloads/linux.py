@@ -20,7 +20,7 @@ from pathlib import Path
 
 import click
 
-from nvscope.lab.setup.process import die_with_parent
+from nvscope.lab.processes.lifetime import die_with_parent
 from nvscope.lab.workloads.interference import reclaim
 from nvscope.lab.workloads.interference.search import fullest_block
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from nvscope.lab import assets
 from nvscope.lab.assets import Assets
-from nvscope.lab.kernel import build, names
+from nvscope.lab.kernel import names
+from nvscope.lab.kernel.building import build
+from nvscope.lab.kernel.subject import Subject
 from nvscope.lab.series.subjects.commits import Commit
-from nvscope.lab.subject import Subject
 from nvscope.lab.workloads.cases.bugs import BUGS, PARAMETERS, bugs_of
 from nvscope.probes.errors import InputError
 

@@ -16,8 +16,8 @@ from nvscope.lab.series.checks.judge import Judgement
 from nvscope.lab.series.checks.outcome import FAILED, NOT_TRIED, PASSED, Problem, Step
 from nvscope.lab.series.checks.watch import TRACE, Watch
 from tests.unit.lab.series.story import facts
-from tests.unit.lab.witnessed import facts as workload
-from tests.unit.lab.witnessed import seen
+from tests.unit.lab.truth.witnessed import facts as workload
+from tests.unit.lab.truth.witnessed import seen
 
 SURVIVOR = Problem("violation", "safety: a survivor")
 

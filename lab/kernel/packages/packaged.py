@@ -6,8 +6,9 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvscope.lab.kernel import archive, initramfs, names, unpack
+from nvscope.lab.kernel import initramfs, names, unpack
 from nvscope.lab.kernel.names import Release, WantedRelease
+from nvscope.lab.kernel.packages import archive
 from nvscope.lab.setup import steps, store
 from nvscope.lab.setup.paths import cache_dir
 from nvscope.probes.errors import LackError

@@ -16,8 +16,9 @@ from nvscope.cli import main
 from nvscope.lab import assets
 from nvscope.lab.host import running
 from nvscope.lab.host.machine import Machine
-from nvscope.lab.kernel import archive, initramfs, names, packaged, unpack
+from nvscope.lab.kernel import initramfs, names, unpack
 from nvscope.lab.kernel.names import Release, WantedRelease
+from nvscope.lab.kernel.packages import archive, packaged
 from nvscope.lab.runs import demo
 from nvscope.lab.setup import host
 from nvscope.probes.errors import LackError

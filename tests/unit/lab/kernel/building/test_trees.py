@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from nvscope.lab.kernel import build, mirror, source, tools, tree, work
-from nvscope.lab.kernel.build import Extras
+from nvscope.lab.kernel import source, tools, tree
+from nvscope.lab.kernel.building import build, mirror, work
+from nvscope.lab.kernel.building.build import Extras
 from nvscope.probes.errors import InputError, LackError
 
 NESTED, KCONFIG = "arch/arm64/kvm/nested.c", "Kconfig"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nvscope.lab.kernel import build, config
+from nvscope.lab.kernel.building import build, config
 from nvscope.probes.errors import InputError, LackError
 
 OURS = config.settings(build.fragment("lab"))

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from nvscope.cli import main
 from nvscope.lab import assets
 from nvscope.lab.commands import cli
-from nvscope.lab.subject import Subject
+from nvscope.lab.kernel.subject import Subject
 from nvscope.probes.errors import InputError, LackError
 
 PREPARED = "all was parsed"

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvscope.lab.kernel import mirror, patching, tree
+from nvscope.lab.kernel import tree
+from nvscope.lab.kernel.building import mirror, patching
 from nvscope.lab.kernel.source import SourceTree
 from nvscope.lab.setup import steps, store
 from nvscope.probes.errors import LackError

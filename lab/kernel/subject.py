@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvscope.lab.kernel import build
+from nvscope.lab.kernel.building import build
 from nvscope.probes.errors import InputError
 
 # What is made of a kernel's source.

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nvscope.lab.kernel.build import FLAVOURS
+from nvscope.lab.kernel.building.build import FLAVOURS
 from nvscope.lab.runs import background
 from nvscope.lab.runs.background import Build
 from nvscope.probes.errors import LackError

@@ -13,7 +13,8 @@ import shutil
 from collections.abc import Container, Sequence
 from pathlib import Path
 
-from nvscope.lab.kernel import patching, tree
+from nvscope.lab.kernel import tree
+from nvscope.lab.kernel.building import patching
 from nvscope.lab.setup import steps
 
 Stamps = dict[str, list[object]]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from nvscope.lab.setup.process import die_with_parent
+from nvscope.lab.processes.lifetime import die_with_parent
 
 START_SECONDS = 60
 

@@ -11,14 +11,15 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvscope.lab.kernel import config, patching, tools, work
+from nvscope.lab.kernel import tools
+from nvscope.lab.kernel.building import config, patching, work
 from nvscope.lab.kernel.source import SourceTree
+from nvscope.lab.processes.lifetime import die_with_parent
 from nvscope.lab.setup import steps, store
 from nvscope.lab.setup.paths import cache_dir
-from nvscope.lab.setup.process import die_with_parent
 from nvscope.probes.errors import LackError
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)

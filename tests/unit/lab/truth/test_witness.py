@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nvscope.lab.truth.witness import by_ftrace, differences
-from tests.unit.lab.witnessed import BITS, FULL, PID, facts, seen
+from tests.unit.lab.truth.witnessed import BITS, FULL, PID, facts, seen
 
 
 def test_nothing_differs() -> None:
