@@ -19,7 +19,8 @@ from nvscope.lab.setup import steps, store
 from nvscope.lab.setup.paths import cache_dir
 from nvscope.probes.errors import LackError
 
-HERE = Path(__file__).parents[1]
+HERE = Path(__file__).parent
+PATCHES = HERE.parent / "patches"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ NOTHING = Extras()
 
 def patches(flavour: str) -> list[Path]:
     """The patches of a flavour, in the order in which they are applied."""
-    return [HERE / name for name in FLAVOURS[flavour].patches]
+    return [PATCHES / name for name in FLAVOURS[flavour].patches]
 
 
 def fragment(flavour: str) -> str:

@@ -1,6 +1,6 @@
 """What lets each of the lab kernels' mistakes on demand show, and in which way it must show.
 
-lab/kernel/0003-nested-revmap-bugs.patch and lab/kernel/0002-guest-s2-bugs.patch make them.
+0003-nested-revmap-bugs.patch and 0002-guest-s2-bugs.patch in lab/kernel/patches make them.
 A mapping that a mistake lets survive leads to
 memory that is the host's again: no story writes through it, each ends at its take-back.
 """

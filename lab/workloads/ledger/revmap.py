@@ -1,6 +1,6 @@
 """A model of the nested reverse map of one shadow MMU, kvm_s2_mmu::nested_revmap: a maple tree.
 
-It follows the lab kernel's patch (lab/kernel/0001-nested-revmap.patch), whose functions in
+It follows the lab kernel's patch (lab/kernel/patches/0001-nested-revmap.patch), whose functions in
 arch/arm64/kvm/nested.c are named here.
 """
 

@@ -1,7 +1,7 @@
 """A model of what a kernel tracks of one shadow MMU, kvm_s2_mmu::guest_s2.
 
-It follows the tracking kernel's patch (lab/kernel/0001-guest-s2-tracking.patch), whose functions in
-arch/arm64/kvm/guest_s2.c are named here.
+It follows the tracking kernel's patch (lab/kernel/patches/0001-guest-s2-tracking.patch), whose
+functions in arch/arm64/kvm/guest_s2.c are named here.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ from tests.unit.probes.commands.doctor_host import FakeHost
 from tests.unit.probes.kernel.btfs import FALLBACK_ENUM, RECORD_ENUM, Blob, kernel
 from tests.unit.probes.points.foreign import foreign_kernel
 
-PATCHES = Path(__file__).parents[4] / "lab/kernel"
+PATCHES = Path(__file__).parents[4] / "lab/kernel/patches"
 FOREIGN = """
 [revmap]
 kind = "tracking"
