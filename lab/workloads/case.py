@@ -13,9 +13,10 @@ from typing import Any
 import click
 
 from nvscope.lab.workloads.cases import failures
-from nvscope.lab.workloads.cases.cases import CASES, Case
+from nvscope.lab.workloads.cases.cases import CASES
 from nvscope.lab.workloads.cases.inject import injection
 from nvscope.lab.workloads.cases.player import Player
+from nvscope.lab.workloads.cases.stated import Case
 from nvscope.lab.workloads.synthetic.guest import NestedGuest
 from nvscope.lab.workloads.synthetic.layout import BLOCK_BYTES
 from nvscope.lab.workloads.synthetic.script import Request, Stop, request_options, run

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from nvscope.lab.runs.selftests import SELFTESTS, Selftest
 from nvscope.lab.series.checks.facts import Facts
-from nvscope.lab.workloads.cases.cases import CASES, Case
+from nvscope.lab.workloads.cases.cases import CASES
+from nvscope.lab.workloads.cases.stated import Case
 
 SLOW_SECONDS = 3.0  # a full unmap that takes longer makes all take minutes
 _QUICK_TESTS = ("hello_el2", "demand_paging_test", "memslot_modification_stress_test")

@@ -31,7 +31,7 @@ class Bug:
     """play: lets it show; revmap: the kind that makes it, by its number.
 
     number: of enum kvm_revmap_bug or kvm_guest_s2_bug; breaks: the invariant that it breaks, a name
-    of analysis.judging.findings.INVARIANTS. huge, injects: as cases.Case's.
+    of analysis.judging.findings.INVARIANTS. huge, injects: as stated.Case's.
     """
 
     play: Callable[[Player], None]
