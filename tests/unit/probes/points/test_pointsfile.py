@@ -27,7 +27,7 @@ from nvscope.probes.points.pointsfile import check
 from nvscope.probes.points.pointsfile.keys import KEYS
 from nvscope.probes.points.pointsfile.read import MOST_BYTES, PointsFile, bundled, read
 from nvscope.probes.points.programs import Program
-from tests.unit.probes.commands.doctor_host import FakeHost
+from tests.unit.probes.commands.doctor.host import FakeHost
 from tests.unit.probes.kernel.btfs import FALLBACK_ENUM, RECORD_ENUM, Blob, kernel
 from tests.unit.probes.points.foreign import foreign_kernel
 

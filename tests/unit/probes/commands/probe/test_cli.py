@@ -18,7 +18,7 @@ from nvscope.probes.commands.top.cli import top
 from nvscope.probes.errors import LackError
 from nvscope.probes.vms import running as vms
 from tests.unit.exporter.fakes import FakeProc
-from tests.unit.probes.commands.probe_fakes import HOST
+from tests.unit.probes.commands.probe.fakes import HOST
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ from nvscope.probes.commands.storm.ways import Ksm
 from nvscope.probes.errors import LackError
 from nvscope.probes.vms import running as vms
 from nvscope.probes.vms.identity import Vm
-from tests.unit.probes.commands import storm_on_a_fake
+from tests.unit.probes.commands.storm import on_a_fake
 
 SECONDS = 60  # for one program to start, or to end
 MERGEABLE = [GuestMapping(0, PAGE_BYTES, "", frozenset({"mg"}))]
@@ -37,9 +37,9 @@ class Storms:
     def __init__(self, folder: Path) -> None:
         self.switch = folder / "run"
         self.switch.write_text("0\n")
-        (folder / str(storm_on_a_fake.PID)).mkdir()
-        (folder / str(storm_on_a_fake.PID) / "ksm_merging_pages").write_text("3\n")
-        program = [sys.executable, storm_on_a_fake.__file__, str(folder), str(folder)]
+        (folder / str(on_a_fake.PID)).mkdir()
+        (folder / str(on_a_fake.PID) / "ksm_merging_pages").write_text("3\n")
+        program = [sys.executable, on_a_fake.__file__, str(folder), str(folder)]
         self._command = [*program, "--vm", "db", "--yes", "--rate", "1e-5"]
 
     @contextlib.contextmanager
@@ -146,7 +146,7 @@ def test_what_another_has_switched_stays(storms: Storms) -> None:
 def on_a_file(storms: Storms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storms:
     """The command in this process."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(vms, "find", lambda wanted: Vm(wanted, "", storm_on_a_fake.PID))
+    monkeypatch.setattr(vms, "find", lambda wanted: Vm(wanted, "", on_a_fake.PID))
     make = lambda wanted, vm: Ksm(vm.pid, MERGEABLE, tmp_path, tmp_path)  # noqa: E731
     monkeypatch.setattr(cli, "make", make)
     return storms
@@ -180,7 +180,7 @@ def after(function: Callable[..., Any], then: Callable[[], object]) -> Callable[
 
 
 def test_a_failure_puts_back_as_well(storms: Storms, tmp_path: Path) -> None:
-    way = Ksm(storm_on_a_fake.PID, MERGEABLE, tmp_path, tmp_path)
+    way = Ksm(on_a_fake.PID, MERGEABLE, tmp_path, tmp_path)
     with pytest.raises(ValueError, match="not ours"), contextlib.closing(way):
         way.call()
         raise ValueError("not ours")

@@ -15,9 +15,9 @@ from nvscope.exporter.cli import export
 from nvscope.exporter.web.settings import config
 from tests.unit.exporter.web.certificates import issue
 from tests.unit.exporter.web.client import HASH
-from tests.unit.exporter.web.configs import CASES, Case
+from tests.unit.exporter.web.settings.configs import CASES, Case
 
-ROOT = Path(__file__).resolve().parents[4]
+ROOT = Path(__file__).resolve().parents[5]
 GOOD = f"""
 # as exporter-toolkit has it
 basic_auth_users:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.terminal import Terminal
 
-PROGRAM = Path(__file__).with_name("probe_on_terminal.py")
+PROGRAM = Path(__file__).with_name("on_terminal.py")
 SECONDS = 20
 OTHER_SCREEN, OWN_SCREEN, CURSOR = b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?25h"
 CTRL_C, CTRL_Z, ESCAPE = "\x03", "\x1a", "\x1b"

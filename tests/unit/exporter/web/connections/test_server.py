@@ -272,5 +272,5 @@ class _Still(Collector):
 def test_no_h11_with_known_holes_will_do() -> None:
     """Before 0.16 it took what ended no chunk for its end (CVE-2025-43859)."""
     setup = configparser.ConfigParser()
-    setup.read(Path(__file__).parents[4] / "setup.cfg")
+    setup.read(Path(__file__).parents[5] / "setup.cfg")
     assert "h11 >= 0.16" in setup["options"]["install_requires"].splitlines()

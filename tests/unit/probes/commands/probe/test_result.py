@@ -24,7 +24,7 @@ from nvscope.probes.errors import shown
 from nvscope.probes.vms.changes import Changes
 from nvscope.probes.vms.names_seen import VmNames
 from tests.unit.exporter.fakes import FakeProc
-from tests.unit.probes.commands.probe_fakes import ALPHA, BETA, HOST, Script, busy, calls, unmaps
+from tests.unit.probes.commands.probe.fakes import ALPHA, BETA, HOST, Script, busy, calls, unmaps
 
 ASKED = Asked(KINDS["notifier_unmap"], ("vm", "trigger"))
 MEASURED = Interval(

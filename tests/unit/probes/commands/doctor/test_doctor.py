@@ -22,7 +22,7 @@ from nvscope.probes.errors import LackError
 from nvscope.probes.kernel import software
 from nvscope.probes.points.catalog import applicable
 from nvscope.probes.points.modes import MECHANISMS
-from tests.unit.probes.commands.doctor_host import SYMBOLS, FakeHost
+from tests.unit.probes.commands.doctor.host import SYMBOLS, FakeHost
 from tests.unit.probes.kernel.btfs import kernel
 
 GOLDEN = Path(__file__).parent / "golden"

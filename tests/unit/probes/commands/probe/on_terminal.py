@@ -20,7 +20,7 @@ from nvscope.probes.commands.top import cli as top
 from nvscope.probes.commands.top.view import State
 from nvscope.probes.counts.snapshot import Attachment, Snapshot, VmKey
 from tests.unit.exporter.fakes import FakeProc
-from tests.unit.probes.commands.probe_fakes import ALPHA, BETA, HOST, busy
+from tests.unit.probes.commands.probe.fakes import ALPHA, BETA, HOST, busy
 
 
 class Growing:

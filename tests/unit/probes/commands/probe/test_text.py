@@ -15,7 +15,7 @@ from nvscope.probes.commands.top.rates import Rates
 from nvscope.probes.commands.top.view import Frame, State, screen, visible
 from nvscope.probes.counts.durations import total
 from nvscope.probes.vms.identity import Vm
-from tests.unit.probes.commands.probe_fakes import calls
+from tests.unit.probes.commands.probe.fakes import calls
 
 ASKED = Asked(KINDS["shadow_unmap"], ("vm", "scope"))
 MEASURED = Interval(

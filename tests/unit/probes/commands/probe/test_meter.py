@@ -8,7 +8,7 @@ from nvscope.probes.commands.probe.kinds import KINDS
 from nvscope.probes.commands.probe.meter import Asked, Meter
 from nvscope.probes.counts.durations import total
 from tests.unit.exporter.fakes import FakeProc, busy
-from tests.unit.probes.commands.probe_fakes import ALPHA, BETA, Script, calls, unmaps
+from tests.unit.probes.commands.probe.fakes import ALPHA, BETA, Script, calls, unmaps
 
 NOTIFIER = KINDS["notifier_unmap"]
 

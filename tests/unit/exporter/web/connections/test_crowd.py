@@ -19,7 +19,6 @@ from nvscope.exporter.web import pages
 from nvscope.exporter.web.access.authentication import Authentication
 from nvscope.exporter.web.connections import limits, listen, server
 from tests.unit.exporter.fakes import FakeSource
-from tests.unit.exporter.web import crowd
 from tests.unit.exporter.web.certificates import (
     connections,
     issue,
@@ -28,6 +27,7 @@ from tests.unit.exporter.web.certificates import (
     web,
 )
 from tests.unit.exporter.web.client import get, serving
+from tests.unit.exporter.web.connections import crowd
 
 NUMBER = 500
 AUTHORITY = trustme.CA()

@@ -20,7 +20,7 @@ from nvscope.probes.points.pointsfile.read import PointsFile, read
 from tests.unit.probes.kernel.btfs import Blob, kernel
 from tests.unit.probes.points.foreign import foreign_kernel
 
-FOLDER = Path(__file__).parents[1] / "kernels"
+FOLDER = Path(__file__).parents[2] / "kernels"
 BEFORE, AFTER = "kvm_arch_destroy_vm", "kvm_pgtable_stage2_map"
 
 

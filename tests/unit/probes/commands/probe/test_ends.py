@@ -30,11 +30,11 @@ from nvscope.probes.counts.snapshot import Snapshot
 from nvscope.probes.errors import LackError
 from nvscope.probes.kernel import features
 from tests.unit.exporter.fakes import FakeProc
-from tests.unit.probes.commands.probe_fakes import ALPHA, HOST
-from tests.unit.probes.commands.probe_on_terminal import Growing
+from tests.unit.probes.commands.probe.fakes import ALPHA, HOST
+from tests.unit.probes.commands.probe.on_terminal import Growing
 
-PROGRAM = Path(__file__).with_name("probe_on_terminal.py")
-ROOT = Path(__file__).parents[4]
+PROGRAM = Path(__file__).with_name("on_terminal.py")
+ROOT = Path(__file__).parents[5]
 
 
 @pytest.fixture(autouse=True)
