@@ -16,7 +16,7 @@ from nvscope.probes.commands.probe.kinds import KINDS
 from nvscope.probes.commands.probe.meter import Asked
 from nvscope.probes.commands.top.cli import top
 from nvscope.probes.errors import LackError
-from nvscope.probes.vms import running as vms
+from nvscope.probes.vms import running_vms
 from tests.unit.exporter.fakes import FakeProc
 from tests.unit.probes.commands.probe.fakes import HOST
 
@@ -127,7 +127,7 @@ def test_vms_that_run(proc: FakeProc) -> None:
     start_vm(proc, 77, "db")
     start_vm(proc, 88, "web")
     start_vm(proc, 99, "none", file="/dev/kvm")
-    assert [(vm.label, vm.pid) for vm in vms.running()] == [("db", 77), ("web", 88)]
+    assert [(vm.label, vm.pid) for vm in running_vms.running()] == [("db", 77), ("web", 88)]
     running.require(["db", "88"])
     with pytest.raises(click.UsageError, match="there is no VM other; there are db, web"):
         running.require(["db", "other"])

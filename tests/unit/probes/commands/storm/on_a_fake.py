@@ -12,7 +12,7 @@ from pathlib import Path
 from nvscope.probes.commands.storm import cli
 from nvscope.probes.commands.storm.memory import PAGE_BYTES, GuestMapping
 from nvscope.probes.commands.storm.ways import Ksm
-from nvscope.probes.vms import running as vms
+from nvscope.probes.vms import running_vms
 from nvscope.probes.vms.identity import Vm
 
 PID = 77
@@ -21,6 +21,6 @@ if __name__ == "__main__":
     PROC, KSM = map(Path, sys.argv[1:3])
     MEMORY = [GuestMapping(0, PAGE_BYTES, "", frozenset({"mg"}))]
     os.geteuid = lambda: 0
-    vms.find = lambda wanted: Vm(wanted, "", PID)
+    running_vms.find = lambda wanted: Vm(wanted, "", PID)
     cli.make = lambda wanted, vm: Ksm(vm.pid, MEMORY, PROC, KSM)
     cli.command(sys.argv[3:])

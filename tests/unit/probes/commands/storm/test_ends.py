@@ -23,7 +23,7 @@ from nvscope.probes.commands.storm.memory import PAGE_BYTES, GuestMapping
 from nvscope.probes.commands.storm.switch import Switch
 from nvscope.probes.commands.storm.ways import Ksm
 from nvscope.probes.errors import LackError
-from nvscope.probes.vms import running as vms
+from nvscope.probes.vms import running_vms
 from nvscope.probes.vms.identity import Vm
 from tests.unit.probes.commands.storm import on_a_fake
 
@@ -146,7 +146,7 @@ def test_what_another_has_switched_stays(storms: Storms) -> None:
 def on_a_file(storms: Storms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Storms:
     """The command in this process."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(vms, "find", lambda wanted: Vm(wanted, "", on_a_fake.PID))
+    monkeypatch.setattr(running_vms, "find", lambda wanted: Vm(wanted, "", on_a_fake.PID))
     make = lambda wanted, vm: Ksm(vm.pid, MERGEABLE, tmp_path, tmp_path)  # noqa: E731
     monkeypatch.setattr(cli, "make", make)
     return storms

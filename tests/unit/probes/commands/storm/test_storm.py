@@ -20,7 +20,7 @@ from nvscope.probes.commands.storm.run import Tally, storm
 from nvscope.probes.commands.storm.ways import Ksm, Pageout, Reclaim
 from nvscope.probes.errors import LackError
 from nvscope.probes.kernel import madvise
-from nvscope.probes.vms import running as vms
+from nvscope.probes.vms import running_vms
 from nvscope.probes.vms.identity import Vm
 
 SWAPS = "Filename\tType\tSize\tUsed\tPriority\n"
@@ -302,7 +302,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     """The command as root, with a VM and a way that is none."""
     made = Fake()
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(vms, "find", lambda wanted: Vm(wanted, "", 77))
+    monkeypatch.setattr(running_vms, "find", lambda wanted: Vm(wanted, "", 77))
     monkeypatch.setattr(cli, "make", lambda wanted, vm: made)
     monkeypatch.setattr(cli, "Ends", NoSignals)
     return made

@@ -8,8 +8,7 @@ import click
 import psutil
 
 from nvscope.probes.errors import LackError
-from nvscope.probes.vms import kvmfiles
-from nvscope.probes.vms import process as vmprocess
+from nvscope.probes.vms import kvmfiles, vmm_process
 from nvscope.probes.vms.identity import Vm
 
 
@@ -76,6 +75,6 @@ def _own_word(vms: Sequence[Vm], vm: Vm) -> str:
 def _vm(pid: int) -> Iterator[Vm]:
     """The process's VM; nothing if it has just ended."""
     try:
-        yield Vm(*vmprocess.name_and_uuid(pid), pid)
+        yield Vm(*vmm_process.name_and_uuid(pid), pid)
     except psutil.NoSuchProcess:
         return

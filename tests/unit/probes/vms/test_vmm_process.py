@@ -11,16 +11,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nvscope.probes.vms import process as vmprocess
+from nvscope.probes.vms import vmm_process
 from tests.unit.exporter.fakes import FakeProc
 
 
 def test_by_its_file(proc: FakeProc) -> None:
     words = (b"vm", b"--api-socket", b"/run/vc/vm/4d1f/clh-api.sock", b"-name", b"x")
     proc.start(40, b"\0".join(words) + b"\0", comm=b"vm")
-    assert vmprocess.name_and_uuid(40) == ("x", "")
+    assert vmm_process.name_and_uuid(40) == ("x", "")
     (proc.root / "40/exe").symlink_to("/opt/kata/bin/cloud-hypervisor")
-    assert vmprocess.name_and_uuid(40) == ("4d1f", "")
+    assert vmm_process.name_and_uuid(40) == ("4d1f", "")
 
 
 def test_where_little_may_be_read(proc: FakeProc, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,12 +30,12 @@ def test_where_little_may_be_read(proc: FakeProc, monkeypatch: pytest.MonkeyPatc
         raise psutil.AccessDenied
 
     monkeypatch.setattr(psutil.Process, "cmdline", denied)
-    assert vmprocess.name_and_uuid(40) == ("firecracker", "")
+    assert vmm_process.name_and_uuid(40) == ("firecracker", "")
 
 
 def test_no_process(proc: FakeProc) -> None:
     with pytest.raises(psutil.NoSuchProcess):
-        vmprocess.name_and_uuid(40)
+        vmm_process.name_and_uuid(40)
 
 
 @contextlib.contextmanager
@@ -57,8 +57,8 @@ def test_a_real_process_under_another_name(tmp_path: Path) -> None:
     file = tmp_path / "cloud-hypervisor"
     with running(file, "vm", "--api-socket", "/run/ch/db.sock") as pid:
         assert psutil.Process(pid).name() == "cloud-hyperviso"
-        assert vmprocess.name_and_uuid(pid) == ("db", "")
+        assert vmm_process.name_and_uuid(pid) == ("db", "")
         file.unlink()  # as an upgrade does
-        assert vmprocess.name_and_uuid(pid) == ("db", "")
+        assert vmm_process.name_and_uuid(pid) == ("db", "")
     with running(file, "microvm@web", "--api-socket", "/run/ch/db.sock") as pid:
-        assert vmprocess.name_and_uuid(pid) == ("web", "")
+        assert vmm_process.name_and_uuid(pid) == ("web", "")
