@@ -19,7 +19,8 @@ from nvscope.probes.kernel.symbols import (
     partial_problem,
     without_suffix,
 )
-from nvscope.probes.points.catalog import BY_NAME, Hook, Kind, ProbePoint
+from nvscope.probes.points.catalog import BY_NAME
+from nvscope.probes.points.hooks import Hook, Kind, ProbePoint
 from nvscope.probes.points.modes import COUNTS, FENTRY, KPROBE, Mode, Probing
 from nvscope.probes.points.reach import RESULT_SLOT
 from nvscope.probes.points.sizes import VCPUS_BYTES, Sizes, mmus, rows
