@@ -37,7 +37,7 @@ from nvscope.probes.counts.snapshot import (
     Snapshot,
     VmKey,
 )
-from nvscope.probes.points.catalog import BY_NAME, applicable
+from nvscope.probes.points.catalog.points import BY_NAME, applicable
 from tests.unit.exporter.fakes import FakeHost, FakeProc, FakeSource, durations
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from nvscope.probes.kernel.symbols import (
     partial_problem,
     without_suffix,
 )
-from nvscope.probes.points.hooks import Hook, Kind, ProbePoint
+from nvscope.probes.points.catalog.hooks import Hook, Kind, ProbePoint
 from nvscope.probes.points.modes import COUNTS, FENTRY, KPROBE, Mode
 from nvscope.probes.points.reach import RESULT_SLOT
 from nvscope.probes.points.values import ABSENT, UnresolvedError, cases, places

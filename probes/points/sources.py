@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nvscope.probes.counts import decode, pools
 from nvscope.probes.kernel import libbpf
-from nvscope.probes.points.catalog import BY_NAME
+from nvscope.probes.points.catalog.points import BY_NAME
 from nvscope.probes.points.modes import COUNTS, Mode, Probing
 from nvscope.probes.points.programs import Program
 from nvscope.probes.points.sizes import VCPUS_BYTES, Sizes, mmus, rows

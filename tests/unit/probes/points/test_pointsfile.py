@@ -20,7 +20,7 @@ from nvscope.probes.counts.snapshot import Refusal
 from nvscope.probes.errors import InputError, LackError
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.points import reach
-from nvscope.probes.points.catalog import BY_NAME
+from nvscope.probes.points.catalog.points import BY_NAME
 from nvscope.probes.points.modes import COUNTS, MECHANISMS, TRACES, Mode
 from nvscope.probes.points.planning import PlanRequest, Plans
 from nvscope.probes.points.pointsfile import check

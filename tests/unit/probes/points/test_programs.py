@@ -13,7 +13,7 @@ from nvscope.probes.counts.snapshot import Attachment, Refusal
 from nvscope.probes.kernel import libbpf
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.points import programs, sources
-from nvscope.probes.points.catalog import BY_NAME, applicable
+from nvscope.probes.points.catalog.points import BY_NAME, applicable
 from nvscope.probes.points.modes import COUNTS, MECHANISMS, TRACES, Mode, Probing
 from nvscope.probes.points.programs import Plan
 from nvscope.probes.points.sizes import Sizes

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nvscope.probes.commands.doctor.facts import Facts, read_facts
 from nvscope.probes.kernel.features import Roots
-from nvscope.probes.points.catalog import PROBE_POINTS
+from nvscope.probes.points.catalog.points import PROBE_POINTS
 from tests.unit.probes.kernel.btfs import kernel
 
 KERNEL = "7.3.4-test"

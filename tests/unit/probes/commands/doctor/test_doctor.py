@@ -20,7 +20,7 @@ from nvscope.probes.commands.doctor.tracing import read_tracing
 from nvscope.probes.counts.snapshot import Attachment, Refusal
 from nvscope.probes.errors import LackError
 from nvscope.probes.kernel import software
-from nvscope.probes.points.catalog import applicable
+from nvscope.probes.points.catalog.points import applicable
 from nvscope.probes.points.modes import MECHANISMS
 from tests.unit.probes.commands.doctor.host import SYMBOLS, FakeHost
 from tests.unit.probes.kernel.btfs import kernel

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nvscope.probes.points.hooks import Enumerator, Hook, Kind, Member, ProbePoint
+from nvscope.probes.points.catalog.hooks import Enumerator, Hook, Kind, Member, ProbePoint
 
 _KVM_PID = {"KVM_PID": Member("kvm", "userspace_pid")}
 # From a struct kvm_s2_mmu to the struct kvm that it belongs to.
