@@ -68,7 +68,7 @@ def test_what_follows_a_command_is_its_own(monkeypatch: pytest.MonkeyPatch) -> N
         assert subject == Subject()
         yield Remote()
 
-    monkeypatch.setattr(cli, "_some_guest", guest)
+    monkeypatch.setattr(cli, "some_guest", guest)
     words = ["lab", "run", "nvscope", "export", "--config", "a.toml", "--kernel", "none"]
     assert CliRunner().invoke(main, words).exit_code == 0
     assert "nvscope export --config a.toml --kernel none" in ran[0]
