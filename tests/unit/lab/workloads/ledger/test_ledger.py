@@ -136,57 +136,6 @@ def test_a_write_to_what_l1_maps_read_only() -> None:
     guest.counted(shadow_faults=2, reflected_aborts=1)
 
 
-def test_l1_without_invalidation_keeps_the_old_mapping() -> None:
-    guest = mapped(1)
-    guest.run(0)
-    guest.pages.pop(nested(0))
-    assert guest.run(0) == 1
-    guest.ledger.tlbi_ipa(1, nested(0))
-    assert guest.run(0) == 0
-    guest.counted(
-        shadow_faults=2, ranged_unmaps_in_tlbi=1, ranged_bytes=PAGE_BYTES, reflected_aborts=1
-    )
-
-
-def test_tlbi_by_address_takes_one_page_where_the_page_is_known() -> None:
-    guest = mapped(3)
-    guest.run(0, 1, 2)
-    guest.ledger.tlbi_ipa(1, nested(1))
-    guest.run(0, 1, 2)
-    guest.counted(shadow_faults=5, ranged_unmaps_in_tlbi=1, ranged_bytes=PAGE_BYTES)
-
-
-def test_tlbi_by_address_takes_a_gigabyte_where_it_is_not() -> None:
-    guest = mapped(3)
-    guest.run(0, 1, 2)
-    guest.ledger.tlbi_ipa(1, nested(7))
-    guest.run(0, 1, 2)  # the code page lies in another gigabyte
-    guest.counted(shadow_faults=7, ranged_unmaps_in_tlbi=1, ranged_bytes=1 << 30)
-
-
-def test_tlbi_by_address_takes_l1s_block() -> None:
-    guest = Guest()
-    for page in range(512):
-        guest.map(page, page, level=2)
-    guest.map(512, 3)
-    guest.run(0, 5, 9, 512)
-    guest.ledger.tlbi_ipa(1, nested(5))
-    guest.run(0, 5, 9, 512)
-    guest.counted(shadow_faults=8, ranged_unmaps_in_tlbi=1, ranged_bytes=BLOCK_BYTES)
-
-
-def test_tlbis_of_a_whole_context_and_of_all() -> None:
-    guest = mapped(1)
-    guest.run(0, vmid=1)
-    guest.run(0, vmid=2)
-    guest.ledger.tlbi_vmid(2)
-    guest.counted(shadow_faults=4, full_unmaps_in_tlbi=1)
-    guest.ledger.tlbi_all()
-    guest.counted(shadow_faults=4, full_unmaps_in_tlbi=3)
-    guest.run(0, vmid=1)
-    guest.counted(shadow_faults=6, full_unmaps_in_tlbi=3)
-
-
 def test_a_notifier_unmaps_each_valid_mmu() -> None:
     guest = mapped(1)
     guest.run(0, vmid=1)
@@ -206,22 +155,6 @@ def test_a_third_context_recycles_the_mmus_in_turn() -> None:
     guest.counted(shadow_faults=6, full_unmaps_in_recycling=1)
     guest.run(0, vmid=1)  # takes the second one's
     guest.counted(shadow_faults=8, full_unmaps_in_recycling=2)
-
-
-def test_what_l1_gives_up_itself_is_no_refault() -> None:
-    guest = mapped(4)
-    guest.run(*range(4))
-    guest.take_back(0)  # owes all 5
-    guest.run(0)  # pays back 2
-    guest.ledger.tlbi_vmid(1)  # the other 3 are forgotten
-    guest.run(*range(4))
-    guest.counted(
-        notifier_unmaps=1,
-        full_unmaps_in_notifier=1,
-        full_unmaps_in_tlbi=1,
-        shadow_faults=12,
-        refaults=2,
-    )
 
 
 def test_a_fault_with_a_notifier_in_it_ends_after_that() -> None:
@@ -267,64 +200,6 @@ def test_no_take_back_splits_a_huge_page() -> None:
     guest = Guest(huge=True)
     with pytest.raises(ValueError, match="split a huge page"):
         guest.take_back(0)
-
-
-# ---- L1's own EL1, with its stage 2 off
-
-
-def test_l1s_el1_has_a_shadow_mmu_of_its_own() -> None:
-    guest = mapped(1)
-    guest.run(0)
-    assert guest.run_el1(0, 1) == 2  # code, both pages
-    guest.counted(shadow_faults=5)
-    guest.run(0)
-    guest.run_el1(0, 1)
-    guest.counted(shadow_faults=5)
-    guest.take_back(0)
-    guest.run_el1(0)
-    guest.counted(notifier_unmaps=1, full_unmaps_in_notifier=2, shadow_faults=7, refaults=2)
-
-
-def test_with_stage_2_off_the_vmid_alone_tells() -> None:
-    guest = mapped(1)
-    guest.run_el1(0, vttbr=1 << 48 | RAM)
-    guest.run_el1(0, vttbr=1 << 48 | DATA)
-    guest.counted(shadow_faults=2)
-    guest.run_el1(0, vttbr=2 << 48 | RAM)
-    guest.counted(shadow_faults=4)
-
-
-def test_a_tlbi_of_a_vmid_hits_the_mmu_with_stage_2_off() -> None:
-    guest = mapped(1)
-    guest.run(0)
-    guest.run_el1(0)
-    guest.ledger.tlbi_vmid(1)
-    guest.counted(shadow_faults=4, full_unmaps_in_tlbi=2)
-    guest.ledger.tlbi_all()
-    guest.counted(shadow_faults=4, full_unmaps_in_tlbi=4)
-
-
-def test_a_tlbi_by_address_finds_no_level_where_stage_2_is_off() -> None:
-    guest = mapped(1)
-    guest.run_el1(0, 1)
-    guest.ledger.tlbi_ipa(1, canonical(0))
-    guest.run_el1(0, 1)
-    guest.counted(shadow_faults=6, ranged_unmaps_in_tlbi=1, ranged_bytes=1 << 30)
-
-
-def test_l1s_el1_gets_the_hosts_huge_pages() -> None:
-    guest = Guest(huge=True)
-    guest.run_el1(0, 1, 511)
-    guest.counted(shadow_faults=2)
-
-
-def test_mmus_for_stage_2_on_and_off_recycle_each_other() -> None:
-    guest = mapped(1)
-    guest.run(0)
-    guest.run_el1(0)
-    guest.run(0, vmid=2)  # takes the first one's
-    guest.run_el1(0)
-    guest.counted(shadow_faults=6, full_unmaps_in_recycling=1)
 
 
 # ---- a vCPU more
