@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import lzma
-import os
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -16,68 +12,12 @@ from nvscope.cli import main
 from nvscope.lab import assets
 from nvscope.lab.host import running
 from nvscope.lab.host.machine import Machine
-from nvscope.lab.kernel import initramfs, names, unpack
-from nvscope.lab.kernel.names import Release, WantedRelease
+from nvscope.lab.kernel import names, unpack
 from nvscope.lab.kernel.packages import archive, packaged
 from nvscope.lab.runs import demo
 from nvscope.lab.setup import host
 from nvscope.probes.errors import LackError
-
-RELEASES = (
-    "6.12.107+deb13-arm64",
-    "6.18.9+deb13-arm64",
-    "6.18.15+deb13-arm64",
-    "6.18.15+deb13-arm64-16k",
-    "7.0.13+deb13-rt-arm64",
-    "7.1.13+deb13-arm64",
-    "7.3.4+deb13-arm64",
-    "7.3.4+deb13-cloud-arm64",
-)
-OTHERS = (
-    "linux-image-arm64",
-    "linux-image-6.12.107+deb13-arm64-unsigned",
-    "linux-image-6.18.15+deb13-arm64-dbg",
-    "linux-image-6.1.0-40-armmp",
-)
-UNREACHABLE = "apt-get update failed: Could not connect"
-
-
-def release(name: str) -> Release:
-    found = names.release(name)
-    assert found
-    return found
-
-
-class FakeApt:
-    """An archive with RELEASES, but for the modules of 7.1.13; counts how often it is read."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "apt/kernels"
-        self.folder.mkdir(parents=True)
-        self.packages = [f"linux-image-{name}" for name in RELEASES] + list(OTHERS)
-        self.packages += [f"linux-{part}-7.3.4+deb13-arm64" for part in archive.PARTS[1:]]
-        self.packages += ["linux-binary-7.1.13+deb13-arm64"]
-        self.reachable = True
-        self.reads = 0
-        self.fetched: list[str] = []
-
-    def update(self) -> None:
-        if not self.reachable:
-            raise LackError(UNREACHABLE)
-        self.reads += 1
-
-    def names(self, prefix: str) -> list[str]:
-        return sorted(name for name in self.packages if name.startswith(prefix))
-
-    def download_only(self, package: str, into: Path) -> Path:
-        if not self.reachable:
-            raise LackError(UNREACHABLE)
-        self.fetched.append(package)
-        return into / f"{package}.deb"
-
-    def grow_old(self, seconds: float) -> None:
-        then = time.time() - seconds
-        os.utime(self.folder / "names", (then, then))
+from tests.unit.lab.kernel.packages.fake_archive import RELEASES, UNREACHABLE, FakeApt, release
 
 
 @pytest.fixture(autouse=True)
@@ -107,21 +47,6 @@ def lab(*arguments: str) -> Result:
 
 
 @pytest.mark.parametrize(
-    ("word", "expected"),
-    [
-        ("stock", WantedRelease(())),
-        ("6.18", WantedRelease((6, 18))),
-        ("6.18-16k", WantedRelease((6, 18), "16k")),
-        ("7.0.13-rt", WantedRelease((7, 0, 13), "rt")),
-        ("7.3-cloud", WantedRelease((7, 3), "cloud")),
-    ],
-)
-def test_words(word: str, expected: WantedRelease) -> None:
-    assert names.wanted(word) == expected
-    assert str(expected) == word
-
-
-@pytest.mark.parametrize(
     "word", ["", "6", "6.18.", "6.18.15.1", "6.18-4k", "v6.18", "6.18-rc1", " 6.18", "6.18-"]
 )
 def test_other_words_are_wrong_usage(word: str) -> None:
@@ -132,31 +57,7 @@ def test_other_words_are_wrong_usage(word: str) -> None:
     assert "lab, debug, tracking, tracking-debug, stock, nor a version such as 6.18" in said
 
 
-def test_names_of_other_kernels_are_none() -> None:
-    for name in ("6.18.15+deb13-amd64", "6.12.107+deb13-arm64-unsigned", "7.4~rc2-arm64", "arm64"):
-        assert names.release(name) is None
-
-
-def test_versions_are_ordered_by_number() -> None:
-    found = names.wanted("6.18").among([release(name) for name in reversed(RELEASES)])
-    assert [str(each) for each in found] == ["6.18.9", "6.18.15"]
-
-
 # ---- the archive
-
-
-@pytest.mark.parametrize(
-    ("word", "expected"),
-    [
-        ("6.18", "6.18.15+deb13-arm64"),
-        ("6.18.9", "6.18.9+deb13-arm64"),
-        ("6.18-16k", "6.18.15+deb13-arm64-16k"),
-        ("7.0-rt", "7.0.13+deb13-rt-arm64"),
-        ("stock", "7.3.4+deb13-arm64"),
-    ],
-)
-def test_the_newest_that_will_do(word: str, expected: str) -> None:
-    assert assets.identity(word) == expected
 
 
 def test_kernels_built_here_are_not_looked_up(apt: FakeApt) -> None:
@@ -362,66 +263,3 @@ def test_completion(beginning: str, expected: list[str], apt: FakeApt) -> None:
     env = {"_NVSCOPE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": "4"}
     done = CliRunner().invoke(main, prog_name="nvscope", env=env)
     assert done.output.splitlines() == [f"plain,{word}" for word in expected]
-
-
-# ---- what goes into the initramfs
-
-
-def modules(folder: Path, dependencies: str, built_in: str = "") -> Path:
-    """A /usr with what depmod writes; the function that runs it is to be replaced."""
-    place = folder / "usr/lib/modules/1.0"
-    place.mkdir(parents=True)
-    (place / "modules.dep").write_text(dependencies)
-    (place / "modules.builtin").write_text(built_in)
-    return folder / "usr"
-
-
-@pytest.fixture
-def no_depmod(monkeypatch: pytest.MonkeyPatch) -> None:
-    def nothing(*_: Any, **__: Any) -> None:
-        pass
-
-    monkeypatch.setattr("subprocess.run", nothing)
-
-
-@pytest.mark.usefixtures("no_depmod")
-def test_modules_load_after_what_they_need(tmp_path: Path) -> None:
-    usr = modules(
-        tmp_path,
-        "kernel/9p.ko.xz: kernel/9pnet.ko.xz kernel/netfs.ko.xz\n"
-        "kernel/9pnet.ko.xz:\nkernel/netfs.ko.xz:\nkernel/virtio-rng.ko.xz:\n"
-        "kernel/9pnet_virtio.ko.xz: kernel/9pnet.ko.xz\nkernel/virtio_net.ko.xz:\n",
-        "kernel/virtio_pci.ko\nkernel/virtio_blk.ko\nkernel/fs/ext4.ko\n",
-    )
-    names_of = [path.name.removesuffix(".ko.xz") for path in initramfs.load_order(usr, "1.0")]
-    assert names_of == ["virtio_net", "netfs", "9pnet", "9p", "9pnet_virtio", "virtio-rng"]
-
-
-@pytest.mark.usefixtures("no_depmod")
-def test_a_kernel_without_a_driver_that_is_needed_is_refused(tmp_path: Path) -> None:
-    built_in = "".join(f"kernel/{name}.ko\n" for name in initramfs.NEEDED if "9p" not in name)
-    usr = modules(tmp_path, "kernel/zram.ko.xz:\n", built_in)
-    with pytest.raises(LackError, match=r"kernel 1\.0: it has no driver 9p, 9pnet_virtio$"):
-        initramfs.load_order(usr, "1.0")
-
-
-def test_modules_are_decompressed(tmp_path: Path) -> None:
-    for name, data in (("a.ko", b"elf"), ("b.ko.xz", lzma.compress(b"elf"))):
-        (tmp_path / name).write_bytes(data)
-        assert initramfs._decompressed(tmp_path / name) == b"elf"
-    (tmp_path / "c.ko.new").touch()
-    with pytest.raises(LackError, match=r"c\.ko\.new"):
-        initramfs._decompressed(tmp_path / "c.ko.new")
-
-
-@pytest.mark.parametrize("place", ["boot/{0}-{1}", "usr/lib/modules/{1}/{0}"])
-def test_image_and_configuration_are_found_in_old_and_new_places(
-    tmp_path: Path, place: str
-) -> None:
-    kernel = release("7.3.4+deb13-arm64")
-    path = tmp_path / place.format("vmlinuz", kernel.name)
-    path.parent.mkdir(parents=True)
-    path.touch()
-    assert unpack.part(tmp_path, kernel, "vmlinuz") == path
-    with pytest.raises(LackError, match="have no config"):
-        unpack.part(tmp_path, kernel, "config")
