@@ -25,7 +25,7 @@ from nvscope.exporter.web.connections import listen, server
 from nvscope.exporter.web.message import Answer, Application, Request
 from nvscope.exporter.web.threads import in_thread
 from nvscope.lab.host.services import Metrics
-from nvscope.lab.prometheus import Prometheus, Target, config
+from nvscope.lab.processes.prometheus import Prometheus, Target, config
 from nvscope.lab.setup.prometheus import unpack
 from nvscope.probes.counts.decode import LOSSES
 from nvscope.probes.counts.snapshot import (
@@ -37,7 +37,7 @@ from nvscope.probes.counts.snapshot import (
     Snapshot,
     VmKey,
 )
-from nvscope.probes.points.catalog import BY_NAME, applicable
+from nvscope.probes.points.catalog.points import BY_NAME, applicable
 from tests.unit.exporter.fakes import FakeHost, FakeProc, FakeSource, durations
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import click
 
-from nvscope.lab.workloads.shadow import Refaults
+from nvscope.lab.workloads.ledger.shadow import Refaults
 from nvscope.probes.counts.decode import MAX_STRIPES, MMU_BYTES, ROW_BYTES, NvRow
 from nvscope.probes.counts.snapshot import SLOTS
 from nvscope.probes.traces.events import Event

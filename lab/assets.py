@@ -10,12 +10,14 @@ from pathlib import Path
 
 from nvscope.lab.host.machine import Machine, Share
 from nvscope.lab.host.vm import Lab
-from nvscope.lab.kernel import build, given, image, names, packaged, selftests, source
+from nvscope.lab.kernel import given, image, names, selftests, source
+from nvscope.lab.kernel.building import build
+from nvscope.lab.kernel.packages import packaged
+from nvscope.lab.kernel.subject import Subject, subject
 from nvscope.lab.setup import host, memory, rootfs, steps, store
 from nvscope.lab.setup.paths import source_root
 from nvscope.lab.setup.together import together
-from nvscope.lab.subject import Subject, subject
-from nvscope.lab.workloads import payload
+from nvscope.lab.workloads.vmm import payload
 from nvscope.probes.errors import InputError, LackError
 
 # Of the kernels that are built here each has one.

@@ -103,7 +103,7 @@ def parse(raw: bytes, called: str) -> Run:
         kernel=kernel,
         arch=_text(host.get("arch"), "host.arch"),
         revmap=_text(host.get("revmap"), "host.revmap"),
-        # CONFIG_LOCALVERSION of the lab's own kernels (lab/kernel/lab.config).
+        # CONFIG_LOCALVERSION of the lab's own kernels (lab/kernel/building/lab.config).
         emulated=host.get("emulated") is True or "-nvscope" in kernel,
         lost={cause: _count(n, f"lost.{cause}") for cause, n in lost.items()},
         groups=groups,

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nvscope.exporter.dashboards.panels import ROWS, Panel, PanelRow
+from nvscope.exporter.dashboards.model import Panel, PanelRow
+from nvscope.exporter.dashboards.panels import ROWS
 
 OUTPUT = Path(__file__).with_name("nvscope.json")
 

@@ -6,8 +6,6 @@ import json
 import shlex
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,21 +16,19 @@ from rich.console import Console
 from nvscope.lab import assets
 from nvscope.lab.commands.cleaning import clean
 from nvscope.lab.commands.ending import GuestFailed, errors, terminated_cleanly
+from nvscope.lab.commands.guests import prepared, some_guest, wait_ready
 from nvscope.lab.commands.kernels import kernels
 from nvscope.lab.commands.options import SUBJECT, revmap_option, subject_options
 from nvscope.lab.host import running
-from nvscope.lab.host.remote import Remote, limited
-from nvscope.lab.host.vm import Lab
+from nvscope.lab.host.remote import limited
+from nvscope.lab.kernel.subject import Subject
 from nvscope.lab.runs import compare, samples, selftests
 from nvscope.lab.runs import demo as demos
 from nvscope.lab.series.cli import series
-from nvscope.lab.setup.steps import step
-from nvscope.lab.subject import Subject
 from nvscope.probes.commands.finite import Finite
 from nvscope.probes.errors import InputError
 
 COMMAND_TIMEOUT_SECONDS = 600
-BOOT_TIMEOUT_SECONDS = 300  # the debug kernel is the slow one
 MOST_SECONDS = 1e6  # eleven days
 
 
@@ -104,11 +100,11 @@ def boot(
     if icount and cpus not in (None, 1):
         raise InputError("--icount counts the instructions of one CPU: leave --cpus away")
     with errors(), terminated_cleanly():
-        ready = _ready(subject, revmap)
+        ready = prepared(subject, revmap)
         machine = {"memory_mib": memory, "icount": icount, "lpa2": lpa2}
         cpus = cpus or (1 if icount else 2)
         with ready.boot(**machine, cpus=cpus, revmap=revmap != "off") as host:
-            _wait(host)
+            wait_ready(host)
             with running.announced(host, ready.kernel):
                 click.echo(f"metrics   http://127.0.0.1:{host.metrics_port}/metrics")
                 click.echo("           (once `nvscope lab run nvscope export` runs in it)")
@@ -145,7 +141,7 @@ def run(subject: Subject, timeout: float, command: tuple[str, ...]) -> None:
       nvscope lab run --source ~/src/linux 'dmesg | grep -i kvm'
     """
     text = command[0] if len(command) == 1 else shlex.join(command)
-    with errors(), terminated_cleanly(), _some_guest(subject) as remote:
+    with errors(), terminated_cleanly(), some_guest(subject) as remote:
         done = subprocess.run(
             remote.arguments(limited(text, timeout)), stdin=subprocess.DEVNULL, check=False
         )
@@ -163,7 +159,7 @@ def shell(subject: Subject) -> None:
     Example:
       nvscope lab shell
     """
-    with errors(), terminated_cleanly(), _some_guest(subject) as remote:
+    with errors(), terminated_cleanly(), some_guest(subject) as remote:
         done = subprocess.run(remote.arguments(tty=True), check=False)
     raise SystemExit(done.returncode)
 
@@ -228,7 +224,7 @@ def compare_(subject: Subject, linux: bool, as_json: bool) -> None:
       nvscope lab compare --patch my-series.patch
     """
     with errors(), terminated_cleanly():
-        ready = _ready(subject, "off")
+        ready = prepared(subject, "off")
         if linux:
             ready.require_linux()
         rows = compare.compare(ready, linux)
@@ -274,9 +270,9 @@ def selftests_(subject: Subject, revmap: str | None, as_json: bool) -> None:
     """
     failed = False
     with errors(), terminated_cleanly():
-        ready = _ready(subject, revmap, with_selftests=True)
+        ready = prepared(subject, revmap, with_selftests=True)
         with ready.boot(revmap=revmap != "off") as host:
-            _wait(host)
+            wait_ready(host)
             for result in selftests.run_all(host):
                 click.echo(json.dumps(asdict(result)) if as_json else str(result))
                 failed |= result.failed
@@ -287,30 +283,3 @@ def _as_it_comes(context: click.Context) -> bool:
     """Whether the user has left to us what is shown."""
     choices = (context.get_parameter_source(name) for name in (*SUBJECT, "guest", "revmap"))
     return all(source is ParameterSource.DEFAULT for source in choices)
-
-
-def _ready(subject: Subject, revmap: str | None, with_selftests: bool = False) -> assets.Assets:
-    """What is ready to boot; a reverse map that is spoken of must be there."""
-    ready = assets.prepare(subject, with_selftests and not revmap)
-    if revmap:
-        ready.require_revmap()
-        if with_selftests:  # built only where they will run
-            return assets.prepare(subject, with_selftests)
-    return ready
-
-
-@contextmanager
-def _some_guest(subject: Subject) -> Iterator[Remote]:
-    """The guest that is up with this kernel, else one booted for this block."""
-    found = running.find(assets.identity(subject))
-    if found:
-        yield found.remote
-        return
-    with assets.prepare(subject).boot() as host:
-        _wait(host)
-        yield host.remote
-
-
-def _wait(host: Lab) -> None:
-    with step("lab host boots"):
-        host.wait_ready(BOOT_TIMEOUT_SECONDS)

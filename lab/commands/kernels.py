@@ -13,7 +13,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from nvscope.lab.kernel import archive, names, packaged
+from nvscope.lab.kernel import names
+from nvscope.lab.kernel.packages import archive, packaged
 from nvscope.lab.setup import steps
 
 # Kernels for clouds have no 9p, by which a guest of the lab sees the checkout.

@@ -12,8 +12,9 @@ from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from nvscope.lab.assets import KERNELS
-from nvscope.lab.kernel import archive, names, packaged
-from nvscope.lab.subject import Subject
+from nvscope.lab.kernel import names
+from nvscope.lab.kernel.packages import archive, packaged
+from nvscope.lab.kernel.subject import Subject
 from nvscope.probes.errors import InputError
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -17,8 +17,8 @@ import psutil
 from nvscope.lab.host.complaints import complaints, lockdep_off
 from nvscope.lab.host.machine import METRICS_PORT, SSH_PORT, Machine, Share, qemu_arguments
 from nvscope.lab.host.remote import GuestError, Remote
+from nvscope.lab.processes.lifetime import die_with_parent
 from nvscope.lab.setup import memory
-from nvscope.lab.setup.process import die_with_parent
 from nvscope.probes.errors import LackError
 
 READY = "nvscope-lab: ready"

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import Self
 
-from nvscope.lab.kernel.build import FLAVOURS
+from nvscope.lab.kernel.building.build import FLAVOURS
+from nvscope.lab.processes.lifetime import die_with_parent
 from nvscope.lab.setup.paths import cache_dir
-from nvscope.lab.setup.process import die_with_parent
 from nvscope.lab.setup.steps import console
 from nvscope.probes.errors import LackError
 

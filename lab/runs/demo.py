@@ -14,11 +14,11 @@ from nvscope.lab.host import running
 from nvscope.lab.host.services import Exporter, Linux, Synthetic
 from nvscope.lab.host.vm import Lab
 from nvscope.lab.kernel.names import STOCK
+from nvscope.lab.kernel.subject import Subject
 from nvscope.lab.runs import view
 from nvscope.lab.runs.background import Build
 from nvscope.lab.runs.watch import EMULATED, Span, lasting, watch
 from nvscope.lab.setup.steps import console, step
-from nvscope.lab.subject import Subject
 
 GUESTS = ("synthetic", "linux")
 LINUX_BOOT_SECONDS = 600

@@ -10,7 +10,7 @@ from nvscope.lab import assets
 from nvscope.lab.host.services import Linux, Recording, Synthetic
 from nvscope.lab.host.vm import Lab
 from nvscope.lab.setup.steps import step
-from nvscope.lab.workloads.bugs import BUGS
+from nvscope.lab.workloads.cases.bugs import BUGS
 
 FACTS_SECONDS = 600.0
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from nvscope.lab.commands.ending import errors, terminated_cleanly
-from nvscope.lab.series.checks import CHECKS
-from nvscope.lab.series.plan import joined, plan, plan_of
+from nvscope.lab.series.checks.checks import CHECKS
+from nvscope.lab.series.execution.plan import joined, plan, plan_of
 from nvscope.lab.setup.steps import console
-from nvscope.lab.workloads.cases import CASES
+from nvscope.lab.workloads.cases.cases import CASES
 from nvscope.probes.errors import InputError
 
 DEFAULT_FOLDER = Path("nvscope-series")
@@ -96,10 +96,10 @@ def series(
     there at once: what was interrupted goes on by --resume.
     """
     # Imported here: the help needs no jinja2.
-    from nvscope.lab.series.report import report
-    from nvscope.lab.series.run import Run
-    from nvscope.lab.series.store import Store
-    from nvscope.lab.series.written import HTML, show, write
+    from nvscope.lab.series.execution.run import Run
+    from nvscope.lab.series.execution.store import Store
+    from nvscope.lab.series.report.report import report
+    from nvscope.lab.series.report.written import HTML, show, write
 
     store = Store(out)
     kept = store.asked() if resume and not subjects else None

@@ -12,12 +12,13 @@ from typing import Any
 
 import click
 
-from nvscope.lab.workloads.bugs import BUGS, made
-from nvscope.lab.workloads.inject import injection
-from nvscope.lab.workloads.main import Request, Stop, request_options, run
-from nvscope.lab.workloads.player import Player
-from nvscope.lab.workloads.synthetic import BLOCK_BYTES, NestedGuest
-from nvscope.lab.workloads.tables import shadow_tables
+from nvscope.lab.workloads.cases.bugs import BUGS, made
+from nvscope.lab.workloads.cases.inject import injection
+from nvscope.lab.workloads.cases.player import Player
+from nvscope.lab.workloads.synthetic.guest import NestedGuest
+from nvscope.lab.workloads.synthetic.layout import BLOCK_BYTES
+from nvscope.lab.workloads.synthetic.script import Request, Stop, request_options, run
+from nvscope.lab.workloads.vmm.tables import shadow_tables
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

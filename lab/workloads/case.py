@@ -12,14 +12,16 @@ from typing import Any
 
 import click
 
-from nvscope.lab.workloads import failures
-from nvscope.lab.workloads.cases import CASES, Case
-from nvscope.lab.workloads.inject import injection
-from nvscope.lab.workloads.kvm import KvmError
-from nvscope.lab.workloads.main import Request, Stop, request_options, run
-from nvscope.lab.workloads.player import Player
-from nvscope.lab.workloads.synthetic import BLOCK_BYTES, NestedGuest
-from nvscope.lab.workloads.tables import shadow_tables
+from nvscope.lab.workloads.cases import failures
+from nvscope.lab.workloads.cases.cases import CASES
+from nvscope.lab.workloads.cases.inject import injection
+from nvscope.lab.workloads.cases.player import Player
+from nvscope.lab.workloads.cases.stated import Case
+from nvscope.lab.workloads.synthetic.guest import NestedGuest
+from nvscope.lab.workloads.synthetic.layout import BLOCK_BYTES
+from nvscope.lab.workloads.synthetic.script import Request, Stop, request_options, run
+from nvscope.lab.workloads.vmm.kvm import KvmError
+from nvscope.lab.workloads.vmm.tables import shadow_tables
 
 FAILURES = "failures"
 NAMES = (*CASES, FAILURES)

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import click
 
-from nvscope.lab.setup.process import die_with_parent
-from nvscope.lab.workloads import reclaim
-from nvscope.lab.workloads.search import fullest_block
+from nvscope.lab.processes.lifetime import die_with_parent
+from nvscope.lab.workloads.interference import reclaim
+from nvscope.lab.workloads.interference.search import fullest_block
 
 GUEST = Path(__file__).resolve().parent.parent / "guest"
 IMAGE = Path("/mnt/artifacts/Image")

@@ -14,9 +14,9 @@ import sys
 
 import click
 
-from nvscope.lab.workloads.kvm import Vm
-from nvscope.lab.workloads.memory import address_of, populated
-from nvscope.lab.workloads.stage2 import HOST
+from nvscope.lab.workloads.vmm.kvm import Vm
+from nvscope.lab.workloads.vmm.memory import address_of, populated
+from nvscope.lab.workloads.vmm.stage2 import HOST
 
 FILES_PER_VM = 2  # /dev/kvm and the VM
 OTHER_FILES = 64

@@ -28,15 +28,17 @@ from typing import Any
 
 import click
 
-from nvscope.lab.workloads.counts import Counts
-from nvscope.lab.workloads.crew import Crew
-from nvscope.lab.workloads.main import NESTED_IPA, Request, Stop, expect, request_options, run
-from nvscope.lab.workloads.synthetic import (
-    BLOCK_BYTES,
-    BLOCK_PAGES,
-    DATA_IPA,
-    PAGE_BYTES,
-    NestedGuest,
+from nvscope.lab.workloads.ledger.counts import Counts
+from nvscope.lab.workloads.synthetic.crew import Crew
+from nvscope.lab.workloads.synthetic.guest import NestedGuest
+from nvscope.lab.workloads.synthetic.layout import BLOCK_BYTES, BLOCK_PAGES, DATA_IPA, PAGE_BYTES
+from nvscope.lab.workloads.synthetic.script import (
+    NESTED_IPA,
+    Request,
+    Stop,
+    expect,
+    request_options,
+    run,
 )
 
 MOST_VCPUS = 64

@@ -15,8 +15,16 @@ from typing import Any
 
 import click
 
-from nvscope.lab.workloads.main import NESTED_IPA, Request, Stop, expect, request_options, run
-from nvscope.lab.workloads.synthetic import DATA_IPA, PAGE_BYTES, NestedGuest
+from nvscope.lab.workloads.synthetic.guest import NestedGuest
+from nvscope.lab.workloads.synthetic.layout import DATA_IPA, PAGE_BYTES
+from nvscope.lab.workloads.synthetic.script import (
+    NESTED_IPA,
+    Request,
+    Stop,
+    expect,
+    request_options,
+    run,
+)
 
 PAGES = 64  # that L2 works on while pages are taken back
 # Each a run of its own: what an order costs by itself is spread over its pages.

@@ -18,7 +18,9 @@ from typing import Any
 
 import click
 
-from nvscope.lab.workloads.main import (
+from nvscope.lab.workloads.synthetic.guest import NestedGuest
+from nvscope.lab.workloads.synthetic.layout import DATA_IPA, PAGE_BYTES
+from nvscope.lab.workloads.synthetic.script import (
     ENDLESS_SECONDS,
     NESTED_IPA,
     Request,
@@ -27,7 +29,6 @@ from nvscope.lab.workloads.main import (
     request_options,
     run,
 )
-from nvscope.lab.workloads.synthetic import DATA_IPA, PAGE_BYTES, NestedGuest
 from nvscope.probes.commands.finite import Finite
 
 PAGES = 32

@@ -17,11 +17,19 @@ from typing import Any
 
 import click
 
-from nvscope.lab.workloads.kvm import KvmError
-from nvscope.lab.workloads.mailbox import L2AbortError
-from nvscope.lab.workloads.main import NESTED_IPA, Request, Stop, expect, request_options, run
-from nvscope.lab.workloads.synthetic import BLOCK_BYTES, DATA_IPA, PAGE_BYTES, NestedGuest
-from nvscope.lab.workloads.unknown import UnknownLedger
+from nvscope.lab.workloads.ledger.unknown import UnknownLedger
+from nvscope.lab.workloads.synthetic.guest import NestedGuest
+from nvscope.lab.workloads.synthetic.layout import BLOCK_BYTES, DATA_IPA, PAGE_BYTES
+from nvscope.lab.workloads.synthetic.script import (
+    NESTED_IPA,
+    Request,
+    Stop,
+    expect,
+    request_options,
+    run,
+)
+from nvscope.lab.workloads.vmm.kvm import KvmError
+from nvscope.lab.workloads.vmm.mailbox import L2AbortError
 
 CONTEXTS = 4  # on two shadow MMUs: a switch recycles one as a rule
 PAGES = 16  # of guest memory, and of nested IPA space in which they are mapped, in any order
@@ -51,7 +59,7 @@ class Shuffle:
         self._guest = guest
         self._seed = seed
         self._random = random.Random(seed)
-        # See workloads.unknown.
+        # See ledger.unknown.
         self._writable = 1.0 if isinstance(guest.ledger, UnknownLedger) else _WRITABLE
         self._words: defaultdict[int, int] = defaultdict(int)  # by canonical page
         self._context = 0

@@ -10,9 +10,10 @@ from typing import Any
 
 import click
 
-from nvscope.lab.workloads.main import Request, Stop, request_options, run
-from nvscope.lab.workloads.player import Player
-from nvscope.lab.workloads.synthetic import BLOCK_BYTES, NestedGuest
+from nvscope.lab.workloads.cases.player import Player
+from nvscope.lab.workloads.synthetic.guest import NestedGuest
+from nvscope.lab.workloads.synthetic.layout import BLOCK_BYTES
+from nvscope.lab.workloads.synthetic.script import Request, Stop, request_options, run
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import click
 
-from nvscope.probes.points.catalog import BY_NAME
+from nvscope.probes.points.catalog.points import BY_NAME
 from nvscope.probes.points.modes import MECHANISMS
 from nvscope.probes.points.sizes import DEFAULT_MAX_VMS
 

@@ -13,7 +13,7 @@ import nvscope
 from nvscope.probes.counts.counters import MAPS
 from nvscope.probes.counts.decode import POINTS
 from nvscope.probes.counts.snapshot import Attachment
-from nvscope.probes.points.programs import SHARED
+from nvscope.probes.points.sources import SHARED
 
 # The map's one value. A host's attachments take some 2 KiB.
 ABOUT_BYTES = 32 << 10

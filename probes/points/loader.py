@@ -16,7 +16,7 @@ from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.kernel.symbols import Kallsyms
 from nvscope.probes.points import mapmemory
 from nvscope.probes.points import module as modules
-from nvscope.probes.points.catalog import BY_NAME, applicable
+from nvscope.probes.points.catalog.points import BY_NAME, applicable
 from nvscope.probes.points.modes import MECHANISMS, Mode, Probing
 from nvscope.probes.points.module import Module
 from nvscope.probes.points.planning import PlanRequest, Plans

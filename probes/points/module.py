@@ -11,7 +11,7 @@ from typing import Any
 from nvscope.probes.counts import stats
 from nvscope.probes.errors import LackError
 from nvscope.probes.kernel import features, libbpf, perf, software
-from nvscope.probes.points import programs
+from nvscope.probes.points import sources
 from nvscope.probes.points.modes import FENTRY, Mode
 from nvscope.probes.points.programs import Program
 from nvscope.probes.points.quiet import Quiet, first_useful_line
@@ -64,8 +64,8 @@ class Module:
 
 
 def compiled(chosen: Sequence[Program], sizes: Sizes, mode: Mode, telling: stats.Telling) -> Module:
-    flags = [*programs.compiler_flags(chosen, sizes, mode), *telling.flags]
-    text = programs.source(chosen, telling.sources)
+    flags = [*sources.compiler_flags(chosen, sizes, mode), *telling.flags]
+    text = sources.source(chosen, telling.sources)
     vcpus = libbpf.create("vcpus", VCPUS, 1)
     flags.append(f"-DNV_VCPUS_FD={vcpus}")
     with Quiet() as quiet:
@@ -82,7 +82,7 @@ def _module_class() -> Any:
         raise LackError(problem)
     # Read by bcc at each compilation. Headers of a kernel may be missing, in a place where bcc does
     # not look, or too new for its compiler; no program of ours needs any.
-    os.environ["BCC_KERNEL_SOURCE"] = str(programs.HEADERS)
+    os.environ["BCC_KERNEL_SOURCE"] = str(sources.HEADERS)
     import bcc
 
     class Module(bcc.BPF):  # type: ignore[misc]

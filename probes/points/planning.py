@@ -9,7 +9,8 @@ from nvscope.probes.counts.snapshot import Attachment
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.kernel.symbols import Variants
 from nvscope.probes.points import programs
-from nvscope.probes.points.catalog import BY_NAME, ProbePoint
+from nvscope.probes.points.catalog.hooks import ProbePoint
+from nvscope.probes.points.catalog.points import BY_NAME
 from nvscope.probes.points.modes import COUNTS, MECHANISMS, Mode
 from nvscope.probes.points.programs import Plan, Program
 

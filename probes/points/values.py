@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nvscope.probes.kernel.btf import Btf
-from nvscope.probes.points.catalog import Case, Hook
+from nvscope.probes.points.catalog.hooks import Case, Hook
 from nvscope.probes.points.reach import Given, Place, UnreachedError, named, place
 
 # Stands for a member or an enumerator that this kernel does not have.

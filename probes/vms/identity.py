@@ -15,8 +15,7 @@ import psutil
 
 from nvscope.probes.counts.snapshot import VmKey
 from nvscope.probes.errors import LackError
-from nvscope.probes.vms import kvmfiles, names
-from nvscope.probes.vms import process as vmprocess
+from nvscope.probes.vms import kvmfiles, names, vmm_process
 
 # Inode of the initial pid namespace: PROC_PID_INIT_INO, include/linux/proc_ns.h.
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC
@@ -177,7 +176,7 @@ def _look(pid: int) -> Process | None:
 def _describe(process: Process, taken: set[str]) -> Vm | None:
     """Name a process's VM; None if the process has just ended."""
     try:
-        name, uuid = vmprocess.name_and_uuid(process.pid)
+        name, uuid = vmm_process.name_and_uuid(process.pid)
     except psutil.NoSuchProcess:
         return None
     vcpus = kvmfiles.vcpus(process.pid)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from nvscope.probes.counts.snapshot import VmKey
 from nvscope.probes.vms.identity import Identities, Vm
-from nvscope.probes.vms.running import is_called
+from nvscope.probes.vms.running_vms import is_called
 
 
 class VmNames:

@@ -8,7 +8,7 @@ from nvscope.lab.host.services import Linux, Synthetic
 from nvscope.lab.host.vm import Lab
 from nvscope.lab.runs import selftests
 from nvscope.lab.workloads.case import FAILURES
-from nvscope.lab.workloads.cases import CASES
+from nvscope.lab.workloads.cases.cases import CASES
 
 FULL_UNMAPS = "12"  # without the reverse map each takes seconds on this kernel
 RECORDS = "100"  # a tenth of which fail, each at the price of a full unmap

@@ -15,7 +15,7 @@ from nvscope.exporter.web.settings import config, headers, tlsconfig
 from nvscope.exporter.web.settings.config import WebConfig
 from nvscope.probes.errors import InputError, LackError
 from tests.unit.exporter.web.certificates import issue
-from tests.unit.exporter.web.configs import CASES, HASH
+from tests.unit.exporter.web.settings.configs import CASES, HASH
 
 _OF_TLS = (*tlsconfig._KEYS, *tlsconfig._REFUSED)
 _VALUES = (

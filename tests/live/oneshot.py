@@ -34,7 +34,9 @@ CONDITIONS = "--json --fail-if 'count > 1.5x' --fail-if 'vm=first: count > 10'"
 LINES = 120  # of the terminals: the summary fits
 CTRL_C = "\x03"
 KSM = "/sys/kernel/mm/ksm"
-SWAP_ON = "python3 -c 'from nvscope.lab.workloads import reclaim; reclaim.swap_on_zram()'"
+SWAP_ON = (
+    "python3 -c 'from nvscope.lab.workloads.interference import reclaim; reclaim.swap_on_zram()'"
+)
 SWAP_OFF = "swapoff /dev/zram0; echo 1 > /sys/block/zram0/reset"
 
 
@@ -146,7 +148,7 @@ BUSY_ROW = r"[1-9][\d.]* +0 % +[1-9][\d.]* [nµm]?s +[1-9][\d.]* [nµm]?s"
 def starve(host: Lab, seen: Seen) -> None:
     """A VM beside readers of BPF maps on each CPU, on which the kernel then runs no kprobes."""
     with ExitStack() as stack:
-        reader = "python3 -m nvscope.lab.workloads.mapreader"
+        reader = "python3 -m nvscope.lab.workloads.interference.mapreader"
         readers = [stack.enter_context(GuestProcess(host, reader)) for _ in range(2)]
         for process in readers:
             assert process.line(SEEN_SECONDS) == "reading"
@@ -168,7 +170,7 @@ def trigger(host: Lab, seen: Seen) -> None:
         seen.tasks[word] = host.run(f"pgrep -x {name}").stdout.strip()
     guest = ["python3", "-m", "nvscope.lab.workloads.main", "--payload", "/mnt/artifacts/l1.bin"]
     guest += ["-name", MERGED, "--unmaps", str(MERGED_UNMAPS), "--hold"]
-    command = f"python3 -m nvscope.lab.workloads.mergeable {shlex.join(guest)}"
+    command = f"python3 -m nvscope.lab.workloads.interference.mergeable {shlex.join(guest)}"
     with GuestProcess(host, command) as process:
         seen.facts[MERGED] = json.loads(process.line(SEEN_SECONDS))
         host.run("sync; echo 3 > /proc/sys/vm/drop_caches")  # else kswapd takes these pages first

@@ -15,8 +15,8 @@ from nvscope.analysis.validate.jobs.run import validate
 from nvscope.analysis.verify.compared import EQUAL
 from nvscope.lab.host.services import Exporter, Recording, Synthetic
 from nvscope.lab.host.vm import Lab
-from nvscope.lab.workloads.bugs import BUGS, PARAMETERS, bugs_of
-from nvscope.lab.workloads.cases import CASES
+from nvscope.lab.workloads.cases.bugs import BUGS, PARAMETERS, bugs_of
+from nvscope.lab.workloads.cases.cases import CASES
 from nvscope.probes.traces.events import Event
 from nvscope.probes.traces.tracefile import open_trace
 from tests.live.conftest import Observed

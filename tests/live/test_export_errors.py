@@ -9,7 +9,7 @@ import pytest
 from nvscope.lab.host.machine import METRICS_PORT
 from nvscope.lab.host.services import Exporter, GuestProcess
 from nvscope.lab.host.vm import Lab
-from nvscope.probes.points.catalog import applicable
+from nvscope.probes.points.catalog.points import applicable
 from tests.live.conftest import Observed
 
 LACKS = 3

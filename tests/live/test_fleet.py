@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from bench import fleet
-from nvscope.lab.prometheus import Prometheus
+from nvscope.lab.processes.prometheus import Prometheus
 
 # Of a VM and of a host; a label too many makes a multiple of it.
 VM_SERIES, HOST_SERIES = 200, 60

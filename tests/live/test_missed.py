@@ -15,8 +15,8 @@ from tests.live.counts import SCOPES, SHADOW_UNMAPS, UNMAPS, WITHIN
 # calls the function, as it does while ours is there, and else jumps to it.
 OTHER = """
 import os, sys
-from nvscope.probes.points import programs
-os.environ["BCC_KERNEL_SOURCE"] = str(programs.HEADERS)
+from nvscope.probes.points import sources
+os.environ["BCC_KERNEL_SOURCE"] = str(sources.HEADERS)
 import bcc
 name = "kretfunc__vmlinux__kvm_unmap_gfn_range"
 bpf = bcc.BPF(text=f"int {name}(unsigned long long *ctx) {{ return 0; }}")

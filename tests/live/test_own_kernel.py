@@ -13,7 +13,7 @@ from nvscope.lab import assets
 from nvscope.lab.host.remote import GuestError
 from nvscope.lab.host.services import Exporter, Synthetic
 from nvscope.lab.host.vm import Lab
-from nvscope.lab.subject import Subject
+from nvscope.lab.kernel.subject import Subject
 from tests.live.counts import assert_all_agree, oracle
 
 READY_SECONDS, FACTS_SECONDS = 300, 600

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nvscope.lab import prometheus
 from nvscope.lab.host.services import Synthetic
-from nvscope.lab.prometheus import Prometheus, Target
+from nvscope.lab.processes import prometheus
+from nvscope.lab.processes.prometheus import Prometheus, Target
 from nvscope.lab.setup.prometheus import unpack
 from tests.live.conftest import Observed
 from tests.live.counts import UNMAPS, USER_MEM_ABORT, by_exporter, expected_at

@@ -10,7 +10,7 @@ from nvscope.lab import assets
 from nvscope.lab.host.services import Exporter, GuestProcess, Synthetic
 from nvscope.lab.host.vm import Lab
 from nvscope.lab.runs import compare
-from nvscope.lab.series import starving
+from nvscope.lab.series.checks import starving
 from nvscope.lab.truth.witness import REASONS, by_ftrace
 from tests.live.conftest import Observed
 from tests.live.counts import UNMAPS, USER_MEM_ABORT, by_exporter, expected_at, oracle
@@ -115,7 +115,8 @@ def test_a_notifier_unmap_is_cheaper_by_four_orders_of_magnitude() -> None:
 TWO_VMS = """
 import sys
 from pathlib import Path
-from nvscope.lab.workloads.synthetic import DATA_IPA, NestedGuest
+from nvscope.lab.workloads.synthetic.guest import NestedGuest
+from nvscope.lab.workloads.synthetic.layout import DATA_IPA
 code = Path("/mnt/artifacts/l1.bin").read_bytes()
 for unmaps in (5, 3):
     guest = NestedGuest(code)

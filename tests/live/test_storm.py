@@ -15,7 +15,7 @@ from tests.live.counts import UNMAPS
 
 PAGES = 512
 GROUP = "/sys/fs/cgroup/storm"
-ON = "python3 -c 'from nvscope.lab.workloads import reclaim; reclaim.swap_on_zram()'"
+ON = "python3 -c 'from nvscope.lab.workloads.interference import reclaim; reclaim.swap_on_zram()'"
 OFF = "swapoff /dev/zram0; echo 1 > /sys/block/zram0/reset"
 GUEST = (
     "python3 -m nvscope.lab.workloads.main --payload /mnt/artifacts/l1.bin"

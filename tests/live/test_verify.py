@@ -16,10 +16,10 @@ from nvscope.analysis.model.variants import VARIANTS
 from nvscope.analysis.validate.engine import Engine
 from nvscope.lab.host.services import Recording, Synthetic
 from nvscope.lab.host.vm import Lab
-from nvscope.lab.workloads.main import NESTED_IPA
-from nvscope.lab.workloads.player import BLOCK_IPA
-from nvscope.lab.workloads.protocol import L2_CODE_NESTED_IPA, RAM_IPA
-from nvscope.lab.workloads.synthetic import BLOCK_BYTES, DATA_IPA, PAGE_BYTES
+from nvscope.lab.workloads.cases.player import BLOCK_IPA
+from nvscope.lab.workloads.synthetic.layout import BLOCK_BYTES, DATA_IPA, PAGE_BYTES
+from nvscope.lab.workloads.synthetic.script import NESTED_IPA
+from nvscope.lab.workloads.vmm.protocol import L2_CODE_NESTED_IPA, RAM_IPA
 from nvscope.probes.traces.events import About, Event
 from nvscope.probes.traces.tracefile import Reader, Writer, columns_of
 

@@ -10,7 +10,7 @@ import trustme
 
 from nvscope.lab.setup.prometheus import unpack
 from tests.unit.exporter.web.certificates import issue
-from tests.unit.exporter.web.configs import CASES, Case
+from tests.unit.exporter.web.settings.configs import CASES, Case
 
 
 @pytest.fixture(scope="module")

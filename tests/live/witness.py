@@ -16,7 +16,7 @@ from nvscope.probes.traces.events import About, Event
 def compare_at_end(events: Sequence[Event], tables: Mapping[str, str]) -> VmResult:
     """A VM that changed nothing any more after its tables were read, until it ended.
 
-    events: all of it; tables: what workloads.tables has read.
+    events: all of it; tables: what vmm.tables has read.
     """
     ended = next(at for at, event in enumerate(events) if event.kind in ("mmu_free", "vm_exit"))
     tracing = Tracing(About())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.kernel.features import strange_members
-from nvscope.probes.points.catalog import PROBE_POINTS
+from nvscope.probes.points.catalog.points import PROBE_POINTS
 
 # Functions of KVM's files for arm64, which the linker keeps together; what lies between the first
 # and the last of them, and so many symbols around, counts as KVM's.

@@ -10,7 +10,7 @@ import nvscope
 from nvscope.probes.commands.doctor.checks import Check, State
 from nvscope.probes.counts.snapshot import Attachment
 from nvscope.probes.kernel.features import Host
-from nvscope.probes.points.catalog import BY_NAME
+from nvscope.probes.points.catalog.points import BY_NAME
 
 # Without any of these nothing is counted that anybody wants.
 _TELLING = ("notifier_unmap", "s2_fault", "shadow_unmap")

@@ -10,7 +10,7 @@ from nvscope.probes.counts.snapshot import Attachment
 from nvscope.probes.kernel.btf import KERNEL_BTF, Btf
 from nvscope.probes.kernel.features import Roots
 from nvscope.probes.kernel.symbols import variants_in
-from nvscope.probes.points.catalog import BY_NAME, PROBE_POINTS, applicable
+from nvscope.probes.points.catalog.points import BY_NAME, PROBE_POINTS, applicable
 from nvscope.probes.points.modes import COUNTS, FENTRY, TRACES
 from nvscope.probes.points.planning import PlanRequest, Plans
 from nvscope.probes.points.pointsfile import check

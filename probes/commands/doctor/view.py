@@ -11,7 +11,7 @@ from rich.text import Text
 from nvscope.probes.commands.doctor.checks import State
 from nvscope.probes.commands.doctor.diagnosis import Diagnosis
 from nvscope.probes.counts.snapshot import INCLUDES, Attachment
-from nvscope.probes.points.catalog import BY_NAME
+from nvscope.probes.points.catalog.points import BY_NAME
 from nvscope.probes.vms import names
 
 WIDTH = 80

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from nvscope.probes.counts.snapshot import Durations, Snapshot, VmKey
-from nvscope.probes.points.catalog import BY_NAME
+from nvscope.probes.points.catalog.points import BY_NAME
 
 # VM, what of it (axis -> value), how long it took.
 Row = tuple[VmKey, Mapping[str, str], Durations]

@@ -23,7 +23,7 @@ from nvscope.probes.counts.snapshot import Attachment
 from nvscope.probes.errors import LackError
 from nvscope.probes.kernel import features
 from nvscope.probes.kernel.btf import Btf
-from nvscope.probes.points.catalog import BY_NAME, applicable, makes_sense
+from nvscope.probes.points.catalog.points import BY_NAME, applicable, makes_sense
 from nvscope.probes.points.modes import Probing
 from nvscope.probes.points.pointsfile import check
 from nvscope.probes.points.pointsfile.read import PointsFile

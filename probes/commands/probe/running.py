@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from nvscope.probes.vms import running as vms
+from nvscope.probes.vms import running_vms
 
 
 def require(wanted: Sequence[str]) -> None:
@@ -16,10 +16,10 @@ def require(wanted: Sequence[str]) -> None:
     Where none runs, say that they are waited for: a VM that begins later is measured as well.
     """
     for word in wanted:
-        vms.require_word(word)
-    running = vms.running()
+        running_vms.require_word(word)
+    running = running_vms.running()
     if not running:
         click.echo("nvscope: no VM is running now; those that begin are measured", err=True)
         return
     for word in wanted:
-        vms.among(running, word)
+        running_vms.among(running, word)

@@ -8,7 +8,6 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -27,7 +26,8 @@ from nvscope.probes.commands.options import (
     symbols_option,
 )
 from nvscope.probes.commands.points_option import points_option, require_apart
-from nvscope.probes.errors import LackError, notice
+from nvscope.probes.commands.record.status import cut_short, say_summary, status_line
+from nvscope.probes.errors import LackError
 from nvscope.probes.kernel import features
 from nvscope.probes.points.modes import MECHANISMS
 from nvscope.probes.points.pointsfile import check
@@ -37,7 +37,7 @@ from nvscope.probes.traces.events import About
 from nvscope.probes.vms.identity import Identities, require_initial_pid_namespace
 
 if TYPE_CHECKING:
-    from nvscope.probes.commands.record.recorder import Limits, Progress, Recorder
+    from nvscope.probes.commands.record.recorder import Limits, Recorder
     from nvscope.probes.points.loader import Loaded
 
 DEFAULT_BUFFER_MIB = 16
@@ -190,9 +190,9 @@ def run(wanted: RecordOptions) -> None:
             recorder.abandon()  # whoever read it has had enough
         except OSError as error:
             recorder.abandon()
-            raise LackError(_cut_short(error, recorder.progress, wanted)) from None
+            raise LackError(cut_short(error, wanted.output)) from None
         finally:
-            _summary(recorder.progress, wanted, console)
+            say_summary(recorder.progress, wanted.output)
 
 
 def _load(wanted: RecordOptions) -> Loaded:
@@ -252,7 +252,7 @@ def _about(loaded: Loaded, host: features.Host, points: PointsFile | None) -> Ab
 
 def _record(recorder: Recorder, duration: float | None, console: Console) -> None:
     began = time.monotonic()
-    with _status(console, recorder.progress, began) as show:
+    with status_line(console, recorder.progress, began) as show:
         click.echo("nvscope: recording", err=True)
         while not recorder.done:
             left = DRAIN_SECONDS if duration is None else began + duration - time.monotonic()
@@ -261,50 +261,3 @@ def _record(recorder: Recorder, duration: float | None, console: Console) -> Non
             show()
             if stopped or left <= 0:
                 return
-
-
-@contextlib.contextmanager
-def _status(console: Console, progress: Progress, began: float) -> Iterator[Callable[[], None]]:
-    """A line that is kept up to date, on a terminal."""
-    if not console.is_terminal:
-        yield lambda: None
-        return
-    with console.status("") as status:
-        last = [began, 0.0]  # time, events
-
-        def show() -> None:
-            now = time.monotonic()
-            if now - last[0] < 1:
-                return
-            rate = (progress.events - last[1]) / (now - last[0])
-            last[:] = [now, progress.events]
-            status.update(
-                f"{progress.events:,} events, {rate:,.0f}/s, {_lost(progress)},"
-                f" {progress.written_bytes / (1 << 20):.1f} MiB, {now - began:.0f} s"
-                " (Ctrl-C ends it)"
-            )
-
-        yield show
-
-
-def _lost(progress: Progress) -> str:
-    if not progress.lost:
-        return "none lost"
-    causes = ", ".join(f"{cause} {n:,}" for cause, n in progress.lost.items())
-    return f"{sum(progress.lost.values()):,} lost ({causes})"
-
-
-def _summary(progress: Progress, wanted: RecordOptions, console: Console) -> None:
-    where = "standard output" if wanted.output is None else str(wanted.output)
-    files = f" ({progress.files} files)" if progress.files > 1 else ""
-    notice(
-        f"{progress.events:,} events, {_lost(progress)},"
-        f" {progress.written_bytes:,} bytes in {where}{files}"
-    )
-    if "ring_full" in progress.lost:
-        click.echo("nvscope: a larger --buffer loses less", err=True)
-
-
-def _cut_short(error: OSError, progress: Progress, wanted: RecordOptions) -> str:
-    where = "standard output" if wanted.output is None else str(wanted.output)
-    return f"{where}: {error.strerror}; what was written before that is readable"

@@ -20,8 +20,7 @@ from nvscope.probes.commands.storm.memory import read_guest_memory
 from nvscope.probes.commands.storm.run import Tally, storm
 from nvscope.probes.commands.storm.ways import Ksm, Pageout, Reclaim, Way
 from nvscope.probes.errors import LackError
-from nvscope.probes.vms import names
-from nvscope.probes.vms import running as vms
+from nvscope.probes.vms import names, running_vms
 from nvscope.probes.vms.identity import Vm
 
 WAYS = ("pageout", "reclaim", "ksm")
@@ -90,7 +89,7 @@ def run(wanted: StormOptions, *, yes: bool, dry_run: bool, as_object: bool) -> N
     """Find the VM, say what will be done, ask, do it, and tell what came of it."""
     if os.geteuid() != 0:
         raise LackError("only root may take memory from other processes: run as root")
-    vm = vms.find(wanted.vm)
+    vm = running_vms.find(wanted.vm)
     way = make(wanted, vm)
     with _while_somebody_reads():
         with contextlib.closing(way):

@@ -11,7 +11,7 @@ from nvscope.probes.kernel import features
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.kernel.features import Host
 from nvscope.probes.points import programs
-from nvscope.probes.points.catalog import BY_NAME
+from nvscope.probes.points.catalog.points import BY_NAME
 from nvscope.probes.points.modes import Mode
 from nvscope.probes.points.planning import PlanRequest
 from nvscope.probes.points.pointsfile.read import PointsFile

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nvscope.probes.points.catalog import PROBE_POINTS
+from nvscope.probes.points.catalog.points import PROBE_POINTS
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from typing import Any
 from nvscope.probes.config import file
 from nvscope.probes.errors import InputError
 from nvscope.probes.kernel.symbols import without_suffix
-from nvscope.probes.points.catalog import BY_NAME, Case, Hook, Member, ProbePoint
+from nvscope.probes.points.catalog.hooks import Case, Hook, Member, ProbePoint
+from nvscope.probes.points.catalog.points import BY_NAME
 from nvscope.probes.points.pointsfile.keys import BASES, CASES, ENDS, KEYS, KINDS, SWITCHES, Key
 from nvscope.probes.points.reach import RETURN, Given, parsed
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nvscope.analysis.validate.jobs.run import validate
-from nvscope.lab.workloads.bugs import BUGS
+from nvscope.lab.workloads.cases.bugs import BUGS
 from nvscope.probes.traces.tracefile import open_trace
 
 SAMPLES = Path(__file__).resolve().parents[3] / "analysis/samples"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from nvscope.probes.counts.decode import LOSSES, RECURSION
-from nvscope.probes.points.catalog import BY_NAME, applicable
+from nvscope.probes.points.catalog.points import BY_NAME, applicable
 from tests.unit.exporter.promql import Names, exported, problems, used
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,9 +82,25 @@ OF_PROBES = {
     "commands": {"counts", "kernel", "points", "traces", "vms"},
     "pins": {"commands", "config", "counts", "kernel", "points"},
 }
+# And of two folders of lab/, which have rooms of their own.
+OF_WORKLOADS = {
+    "vmm": set(),
+    "ledger": {"vmm"},
+    "synthetic": {"ledger", "vmm"},
+    "cases": {"synthetic"},
+    "interference": set(),
+}
+OF_SERIES = {
+    "subjects": set(),
+    "checks": set(),
+    "execution": {"checks", "subjects"},
+    "report": {"checks", "execution"},
+}
 FOLDERS = [
     *(("analysis", folder, uses) for folder, uses in OF_ANALYSIS.items()),
     *(("probes", folder, uses | {"errors"}) for folder, uses in OF_PROBES.items()),
+    *(("lab/workloads", folder, uses) for folder, uses in OF_WORKLOADS.items()),
+    *(("lab/series", folder, uses) for folder, uses in OF_SERIES.items()),
 ]
 
 
@@ -92,12 +109,22 @@ def test_a_folder_uses_only_what_it_may(subpackage: str, folder: str, may_use: s
     files = sorted((ROOT / subpackage / folder).rglob("*.py"))
     assert files
     for path in files:
+        package = ["nvscope", *subpackage.split("/")]
+        size = len(package)
         parts = (name.split(".") for name in imports(path))
-        used = {part[2] for part in parts if part[:2] == ["nvscope", subpackage] and part[2:]}
+        used = {part[size] for part in parts if part[:size] == package and part[size:]}
         assert used <= may_use | {folder}, path
 
 
-@pytest.mark.parametrize(("subpackage", "uses"), [("analysis", OF_ANALYSIS), ("probes", OF_PROBES)])
+@pytest.mark.parametrize(
+    ("subpackage", "uses"),
+    [
+        ("analysis", OF_ANALYSIS),
+        ("probes", OF_PROBES),
+        ("lab/workloads", OF_WORKLOADS),
+        ("lab/series", OF_SERIES),
+    ],
+)
 def test_every_folder_is_among_them(subpackage: str, uses: dict[str, set[str]]) -> None:
     assert {path.parent.name for path in (ROOT / subpackage).glob("*/__init__.py")} == set(uses)
 
@@ -128,3 +155,23 @@ def test_no_test_module_uses_another() -> None:
     for path in sorted((ROOT / "tests").rglob("*.py")):
         last = (name.split(".") for name in imports(path) if name.startswith("tests."))
         assert not [part for part in last if any(each.startswith("test_") for each in part)], path
+
+
+MOST_MODULES = 12  # beside __init__.py
+# What has more, by its nature; the page beside it says why.
+CATALOGUES = {"tests/live": "tests/README.md", "probes/bpf": "probes/bpf/README.md"}
+
+
+def test_a_folder_is_taken_in_at_a_glance() -> None:
+    # tests/unit mirrors these.
+    tops = (ROOT / name for name in ("nvscope", *MAY_USE, "bench", "tests/live"))
+    count = Counter(
+        path.parent.relative_to(ROOT).as_posix()
+        for top in tops
+        for path in top.rglob("*.*")
+        if path.suffix in (".py", ".c", ".h") and path.name != "__init__.py"
+    )
+    assert {folder for folder, modules in count.items() if modules > MOST_MODULES} == set(
+        CATALOGUES
+    )
+    assert all("side by side" in (ROOT / page).read_text() for page in CATALOGUES.values())

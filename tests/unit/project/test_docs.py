@@ -21,7 +21,14 @@ from tests.unit.command.examples import LEAVES, parse, words_of
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted(
     path.relative_to(ROOT).as_posix()
-    for pattern in ("*.md", "docs/*.md", "*/README.md", "exporter/alerts/*.md", "analysis/*/*.md")
+    for pattern in (
+        "*.md",
+        "docs/*.md",
+        "*/README.md",
+        "probes/*/README.md",
+        "exporter/alerts/*.md",
+        "analysis/*/*.md",
+    )
     for path in ROOT.glob(pattern)
 )
 MAKE: dict[str, Any] = runpy.run_path(str(ROOT / "docs/make.py"))

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import os
 import queue
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Set
 
-import psutil
 import pytest
 
 from nvscope.exporter.collector import VmCollector
@@ -18,14 +14,11 @@ from nvscope.exporter.vms import exits
 from nvscope.exporter.vms.exits import SCRAPE, ExitWatcher
 from nvscope.probes.counts.snapshot import VmKey
 from nvscope.probes.errors import LackError
-from nvscope.probes.vms import identity
-from nvscope.probes.vms.exits import procevents
 from nvscope.probes.vms.exits.pidfds import PidFds
 from nvscope.probes.vms.exits.procevents import Connector, Heard
 from nvscope.probes.vms.identity import Process
 from tests.unit.exporter.fakes import FakeProc, FakeSource, busy
-
-WAIT_SECONDS = 20
+from tests.unit.exporter.vms.ends import WAIT_SECONDS, NoticedSource, shown
 
 
 class FakeWay:
@@ -67,11 +60,6 @@ def proc(proc: FakeProc) -> FakeProc:
     for pid in (40, 50, 60):
         proc.start(pid, start=pid * 10)
     return proc
-
-
-@pytest.fixture
-def told() -> queue.Queue[Process]:
-    return queue.Queue()
 
 
 @pytest.fixture
@@ -183,11 +171,11 @@ def test_a_thread_that_has_died_of_anything_is_seen(
 ) -> None:
     collector = VmCollector(FakeSource(busy(VmKey(1, 40))))
     with collector.hearing(way):
-        assert _shown(collector, "nvscope_process_events_source", source="connector") == [1]
+        assert shown(collector, "nvscope_process_events_source", source="connector") == [1]
         way.say(MemoryError())
         collector._exits._thread.join(WAIT_SECONDS)
-        assert _shown(collector, "nvscope_process_events_source", source="connector") == [0]
-        assert _shown(collector, "nvscope_process_events_source", source=SCRAPE) == [1]
+        assert shown(collector, "nvscope_process_events_source", source="connector") == [0]
+        assert shown(collector, "nvscope_process_events_source", source=SCRAPE) == [1]
     assert "processes are not heard end any more" in caplog.text
     assert "MemoryError" in caplog.text
 
@@ -211,15 +199,10 @@ def test_what_cannot_be_watched_is_counted_and_said_once(
         with monkeypatch.context() as patch:
             patch.setattr(way, "watch", lambda _: _refusing(OSError(28, "No space left"))())
             for _ in range(2):
-                assert _shown(collector, "nvscope_up") == [1]
+                assert shown(collector, "nvscope_up") == [1]
             assert caplog.text.count("not all ends of processes are heard") == 1
-        assert _shown(collector, "nvscope_process_events_lost_total") == [2]
+        assert shown(collector, "nvscope_process_events_lost_total") == [2]
         assert way.watched == {40}
-
-
-def _shown(collector: VmCollector, name: str, **labels: str) -> list[float]:
-    samples = [s for family in collector.collect() for s in family.samples]
-    return [s.value for s in samples if s.name == name and labels.items() <= s.labels.items()]
 
 
 def test_without_a_way_there_is_no_thread(told: queue.Queue[Process]) -> None:
@@ -268,85 +251,6 @@ def test_another_pyroute2_is_no_reason_not_to_serve(
     assert isinstance(way, PidFds)
     way.close()
     assert "ProcEventMarshal" in caplog.text
-
-
-class NoticedSource(FakeSource):
-    """Says when a VM's counts are dropped."""
-
-    def __init__(self, key: VmKey) -> None:
-        super().__init__(busy(key))
-        self.dropped = threading.Event()
-
-    def forget(self, vm: VmKey) -> None:
-        super().forget(vm)
-        self.dropped.set()
-
-
-def _real(kind: type[Connector] | type[PidFds]) -> procevents.Way:
-    try:
-        return kind()
-    except (ImportError, OSError) as error:
-        pytest.skip(f"not to be had here: {error}")
-
-
-@pytest.mark.parametrize("kind", [Connector, PidFds])
-def test_a_real_vms_counts_are_dropped_before_the_next_scrape(
-    kind: type[Connector] | type[PidFds],
-) -> None:
-    way = _real(kind)
-    child = subprocess.Popen(
-        [sys.executable, "-c", "input()", "-name", "db"], stdin=subprocess.PIPE
-    )
-    source = NoticedSource(VmKey(1, child.pid))
-    collector = VmCollector(source)
-
-    with child, collector.hearing(way):
-        assert _shown(collector, "nvscope_vm_info", vm="db") == [1]
-        assert _shown(collector, "nvscope_process_events_source", source=kind.name) == [1]
-        child.kill()
-        assert source.dropped.wait(WAIT_SECONDS)
-        assert source.forgotten == [VmKey(1, child.pid)]
-        # Not yet reaped, and still read.
-        assert _shown(collector, "nvscope_vm_info") == []
-        assert _shown(collector, "nvscope_vm_events_total", kind="ended") == [1]
-        assert _shown(collector, "nvscope_process_events_lost_total") == [0]
-
-
-# Its first thread ends by the system call exit, which ends no other; the second when it has read.
-FIRST_ENDS = """
-import _thread, ctypes, platform, sys
-def last():
-    print("second", flush=True)
-    sys.stdin.read()
-_thread.start_new_thread(last, ())
-ctypes.CDLL(None).syscall({"x86_64": 60, "aarch64": 93}[platform.machine()], 0)
-"""
-
-
-def _is_zombie(pid: int) -> bool:
-    return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-
-
-@pytest.mark.parametrize("kind", [Connector, PidFds])
-def test_a_process_whose_first_thread_ends_first(
-    kind: type[Connector] | type[PidFds], told: queue.Queue[Process]
-) -> None:
-    way, pipe = _real(kind), subprocess.PIPE
-    child = subprocess.Popen([sys.executable, "-c", FIRST_ENDS], stdin=pipe, stdout=pipe)
-    assert child.stdin is not None
-    assert child.stdout is not None
-    process = identity._look(child.pid)
-    assert process is not None
-    with child, ExitWatcher(way, told.put) as heard:
-        heard.watch({process})
-        child.stdout.readline()
-        deadline = time.monotonic() + WAIT_SECONDS
-        while not _is_zombie(child.pid):
-            assert time.monotonic() < deadline
-        assert process.alive()
-        assert told.empty()
-        child.stdin.close()
-        assert told.get(timeout=WAIT_SECONDS) == process
 
 
 def test_the_last_counts_of_those_past_the_bound_are_kept(proc: FakeProc, way: FakeWay) -> None:

@@ -14,7 +14,7 @@ import pytest
 from nvscope.lab import assets
 from nvscope.lab.host.machine import Machine
 from nvscope.lab.kernel import given, image
-from nvscope.lab.subject import Subject
+from nvscope.lab.kernel.subject import Subject
 from nvscope.probes.errors import InputError, LackError
 
 DRIVERS = b"".join([*image.DISK_DRIVERS.values(), *image.SERIAL_DRIVERS.values()])

@@ -8,8 +8,9 @@ import pytest
 
 from nvscope.lab.host import complaints
 from nvscope.lab.host.remote import GuestError
-from nvscope.lab.kernel import build, config, tools
 from nvscope.lab.kernel import selftests as programs
+from nvscope.lab.kernel import tools
+from nvscope.lab.kernel.building import build, config
 from nvscope.lab.kernel.source import SourceTree
 from nvscope.lab.runs import selftests
 

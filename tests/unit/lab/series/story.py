@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nvscope.lab.series.outcome import (
+from nvscope.lab.series.checks.outcome import (
     FAILED,
     INAPPLICABLE,
     LEFT_OUT,
@@ -12,7 +12,7 @@ from nvscope.lab.series.outcome import (
     Problem,
     Step,
 )
-from nvscope.lab.series.plan import Plan, plan
+from nvscope.lab.series.execution.plan import Plan, plan
 
 WORDS = ("stock", "lab", "lab:bug=lost-record")
 SURVIVOR = Problem(

@@ -11,9 +11,10 @@ from click.testing import CliRunner, Result
 
 from nvscope.cli import main
 from nvscope.lab import assets
-from nvscope.lab.kernel import build, source
+from nvscope.lab.kernel import source
+from nvscope.lab.kernel.building import build
+from nvscope.lab.kernel.subject import Subject
 from nvscope.lab.setup import apt, host
-from nvscope.lab.subject import Subject
 from nvscope.probes.errors import LackError
 
 pytestmark = pytest.mark.usefixtures("cache")

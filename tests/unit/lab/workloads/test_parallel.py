@@ -12,14 +12,14 @@ import pytest
 from click.testing import CliRunner
 
 from nvscope.lab.workloads import parallel
-from nvscope.lab.workloads.counts import Counts
-from nvscope.lab.workloads.crew import Crew, most_at_once
-from nvscope.lab.workloads.kvm import KvmError
-from nvscope.lab.workloads.ledger import Context, Ledger
-from nvscope.lab.workloads.mailbox import Accessed
+from nvscope.lab.workloads.ledger.counts import Counts
+from nvscope.lab.workloads.ledger.ledger import Context, Ledger
 from nvscope.lab.workloads.parallel import MOST_PAGES, Party
-from nvscope.lab.workloads.stage2 import HOST, Translation
-from tests.unit.lab.workloads.ledger_guest import MAPPED
+from nvscope.lab.workloads.synthetic.crew import Crew, most_at_once
+from nvscope.lab.workloads.vmm.kvm import KvmError
+from nvscope.lab.workloads.vmm.mailbox import Accessed
+from nvscope.lab.workloads.vmm.stage2 import HOST, Translation
+from tests.unit.lab.workloads.ledger.guest import MAPPED
 
 PAGE_BYTES, BLOCK_BYTES = HOST.page_bytes, HOST.block_bytes
 RAM = 0x4000_0000

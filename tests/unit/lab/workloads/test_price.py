@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from nvscope.lab.workloads import price
-from nvscope.lab.workloads.kvm import KvmError
-from nvscope.lab.workloads.synthetic import PAGE_BYTES
+from nvscope.lab.workloads.synthetic.layout import PAGE_BYTES
+from nvscope.lab.workloads.vmm.kvm import KvmError
 
 
 class OnPaper:

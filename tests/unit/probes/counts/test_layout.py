@@ -16,12 +16,12 @@ from nvscope.probes.counts import decode, pools, stats
 from nvscope.probes.counts.snapshot import SLOTS
 from nvscope.probes.kernel import libbpf
 from nvscope.probes.kernel.libbpf import MapKind
-from nvscope.probes.points import programs
+from nvscope.probes.points import sources
 from nvscope.probes.points.sizes import Sizes, mmus, rows
 from nvscope.probes.traces.events import KINDS as EVENTS
 from tests.unit.probes.counts.maps import KINDS, entries
 
-ROWS_HEADER = programs.SOURCES / "rows.h"
+ROWS_HEADER = sources.SOURCES / "rows.h"
 POOLS = [pool.stack for pool in pools.POOLS]
 
 CONSTANTS = {
@@ -82,7 +82,7 @@ def evaluate(
         "cc",
         "-Wall",
         "-Werror",
-        f"-I{programs.SOURCES}",
+        f"-I{sources.SOURCES}",
         *macros,
         "-o",
         tmp_path / "ask",
@@ -137,7 +137,7 @@ def test_who_a_row_is_has_its_pid_and_labels_in_one_word(tmp_path: Path) -> None
 
 
 def test_a_vms_end_drops_all_labels_that_its_rows_can_have(tmp_path: Path) -> None:
-    program = (programs.SOURCES / "vm_exit.c").read_text()
+    program = (sources.SOURCES / "vm_exit.c").read_text()
     drops = dict(re.findall(r"nv_drop_rows\(at, &key, stripe, NV_(\w+), (\w+)\);", program))
     bits = dict(zip(drops, evaluate(tmp_path, ['"nvscope.h"'], list(drops.values())), strict=True))
     assert 1 << max(bits.values()) <= decode.LABEL_BITS
@@ -150,7 +150,7 @@ def test_a_vms_end_drops_all_labels_that_its_rows_can_have(tmp_path: Path) -> No
 
 def test_maps_of_the_tests_are_those_of_the_programs(tmp_path: Path) -> None:
     """The same kinds, of the same sizes, in what C says of them."""
-    text = programs.HEADER.read_text() + ROWS_HEADER.read_text()
+    text = sources.HEADER.read_text() + ROWS_HEADER.read_text()
     declared = {
         name: (f'"{kind}"', key, value, count, flags)
         for kind, key, value, name, count, flags in re.findall(

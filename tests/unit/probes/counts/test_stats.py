@@ -14,7 +14,7 @@ from nvscope.probes.counts.stats import Stats
 from nvscope.probes.kernel import libbpf
 from nvscope.probes.kernel.btf import KERNEL_BTF, Btf
 from nvscope.probes.kernel.symbols import Kallsyms
-from nvscope.probes.points import programs
+from nvscope.probes.points import sources
 from nvscope.probes.points.sizes import Sizes
 from tests.unit.probes.kernel.btfs import kernel
 from tests.unit.probes.pins.fakes import FakeLoaded
@@ -65,7 +65,7 @@ def test_where_the_kernel_has_what_is_told() -> None:
     told = stats.telling(Btf(), lambda symbol: {"__per_cpu_offset": 0xFFFF8000}[symbol])
     assert told.problem == ""
     assert "-DNV_PER_CPU_OFFSET=0xffff8000ULL" in told.flags
-    flags = (*told.flags, *programs.compiler_flags([], Sizes(vms=1)))
+    flags = (*told.flags, *sources.compiler_flags([], Sizes(vms=1)))
     defined = {flag.removeprefix("-D").partition("=")[0] for flag in flags}
     used = set(re.findall(r"NV_(?:OFFSET_\w+|CPUS|PER_CPU_OFFSET)", stats.SOURCE.read_text()))
     assert used <= defined

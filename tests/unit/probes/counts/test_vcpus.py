@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from nvscope.probes.counts import decode
-from nvscope.probes.points.programs import SOURCES
 from nvscope.probes.points.sizes import VCPUS_BYTES
+from nvscope.probes.points.sources import SOURCES
 
 CODE = Path(__file__).parent / "vcpus.c"
 # All others are 0.

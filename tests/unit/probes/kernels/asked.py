@@ -10,7 +10,8 @@ from nvscope.probes.commands.probe.kinds import KINDS
 from nvscope.probes.kernel import features
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.points import programs
-from nvscope.probes.points.catalog import PROBE_POINTS, Enumerator, Hook, Member
+from nvscope.probes.points.catalog.hooks import Enumerator, Hook, Member
+from nvscope.probes.points.catalog.points import PROBE_POINTS
 from nvscope.probes.points.modes import COUNTS, MECHANISMS, Mode, Probing
 
 # Of features.revmap(), beside what the catalog names.

@@ -13,8 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from nvscope.lab.kernel import archive, names, packaged
+from nvscope.lab.kernel import names
 from nvscope.lab.kernel.names import Release
+from nvscope.lab.kernel.packages import archive, packaged
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.kernel.symbols import without_suffix
 from tests.unit.probes.kernels import asked, btftypes, image, prune

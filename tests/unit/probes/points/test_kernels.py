@@ -16,7 +16,7 @@ from nvscope.probes.commands.probe.kinds import KINDS
 from nvscope.probes.kernel import features
 from nvscope.probes.kernel.btf import Btf
 from nvscope.probes.points import programs
-from nvscope.probes.points.catalog import BY_NAME, applicable
+from nvscope.probes.points.catalog.points import BY_NAME, applicable
 from nvscope.probes.points.modes import COUNTS, FENTRY, Mode, Probing
 from nvscope.probes.points.programs import Program
 from tests.unit.probes.kernels import asked

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nvscope.probes.kernel.btf import Btf
-from nvscope.probes.points import programs, reach
+from nvscope.probes.points import programs, reach, sources
 from nvscope.probes.points.reach import RESULT_SLOT, Given, Place, UnreachedError, parsed, place
 from tests.unit.probes.kernel.btfs import Blob, kernel
 
@@ -218,7 +218,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if shutil.which("cc") is None:
         pytest.skip("no C compiler")
     folder = tmp_path_factory.mktemp("reach")
-    text = programs.HEADER.read_text()
+    text = sources.HEADER.read_text()
     part = text[text.index(_BEGIN) : text.index(_END)]
     (folder / "reach.c").write_text(_C % part)
     subprocess.run(["cc", "-w", "-o", folder / "reach", folder / "reach.c"], check=True)
@@ -259,6 +259,6 @@ def test_what_a_program_makes_of_a_place(
 
 
 def test_a_kprobe_keeps_as_many_arguments_as_its_programs_do() -> None:
-    (kept,) = re.findall(r"#define NV_ARGS (\d+)", programs.HEADER.read_text())
+    (kept,) = re.findall(r"#define NV_ARGS (\d+)", sources.HEADER.read_text())
     assert int(kept) == programs.KEPT_ARGS
     assert struct.calcsize("P") == 8  # of the addresses above

@@ -1,0 +1,1 @@
+"""Kernels that are built here, from source, patches and settings."""

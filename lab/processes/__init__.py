@@ -1,0 +1,1 @@
+"""Processes on this machine: how long they live, and a Prometheus for tests."""

@@ -1,0 +1,1 @@
+"""A series as steps: planned, carried out one after the other, and kept."""

@@ -1,0 +1,1 @@
+"""The results as data, and as Markdown, HTML and JUnit files."""

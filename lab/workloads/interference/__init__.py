@@ -1,0 +1,1 @@
+"""What else happens on a host: memory is reclaimed or merged, and maps are read."""

@@ -1,0 +1,1 @@
+"""Ground truth: what each operation on a nested guest makes KVM do, by a model."""

@@ -1,0 +1,1 @@
+"""The probe points as data, and the terms that they are stated in."""
