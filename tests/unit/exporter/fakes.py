@@ -131,3 +131,9 @@ class FakeProc:
         for file in (self.root / str(pid)).iterdir():
             file.unlink()
         (self.root / str(pid)).rmdir()
+
+
+def idle(vm: VmKey, *stages: str) -> Snapshot:
+    """A VM that has only had a fault, in each of these stages."""
+    faults = (S2Faults(vm, stage, "ok", durations({14: 1}, 10_000)) for stage in stages)
+    return Snapshot(s2_faults=tuple(faults), lost=LOST)

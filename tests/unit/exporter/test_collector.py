@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from prometheus_client import CollectorRegistry, ProcessCollector, exposition
-from prometheus_client.openmetrics import exposition as openmetrics
-from prometheus_client.openmetrics import parser as openmetrics_parser
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.samples import Sample
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from nvscope.exporter.collector import VmCollector
 from nvscope.probes.counts.decode import LOSSES, RECURSION
-from nvscope.probes.counts.snapshot import Attachment, S2Faults, Snapshot, VmKey
+from nvscope.probes.counts.snapshot import Attachment, Snapshot, VmKey
 from nvscope.probes.errors import LackError
-from tests.unit.exporter.fakes import LOST, FakeHost, FakeProc, FakeSource, busy, durations
+from tests.unit.exporter.fakes import LOST, FakeHost, FakeProc, FakeSource, busy, durations, idle
+from tests.unit.exporter.pages import Scrape, as_text, both_formats, registry_of, value
 
 DB, WEB, GONE = VmKey(1, 40), VmKey(2, 50), VmKey(3, 60)
-
-Page = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 @pytest.fixture
@@ -31,56 +25,25 @@ def proc(proc: FakeProc) -> FakeProc:
     return proc
 
 
-def _page(samples: list[Sample]) -> Page:
-    page = {(s.name, frozenset(s.labels.items())): s.value for s in samples}
-    assert len(page) == len(samples), "a series is there twice"
-    return page
-
-
-def _text(registry: CollectorRegistry) -> Page:
-    text = exposition.generate_latest(registry).decode()
-    return _page([s for f in text_string_to_metric_families(text) for s in f.samples])
-
-
-def _openmetrics(registry: CollectorRegistry) -> Page:
-    text = openmetrics.generate_latest(registry).decode()
-    families = openmetrics_parser.text_string_to_metric_families(text)
-    return _page([s for f in families for s in f.samples])
-
-
-both_formats = pytest.mark.parametrize("scrape", [_text, _openmetrics])
-Scrape = Callable[[CollectorRegistry], Page]
-
-
-def _registry(source: FakeSource) -> CollectorRegistry:
-    registry = CollectorRegistry()
-    registry.register(VmCollector(source))
-    return registry
-
-
-def _value(page: Page, name: str, **labels: str) -> float:
-    return page[(name, frozenset(labels.items()))]
-
-
 @both_formats
 def test_counts(proc: FakeProc, scrape: Scrape) -> None:
-    page = scrape(_registry(FakeSource(busy(DB, WEB))))
+    page = scrape(registry_of(FakeSource(busy(DB, WEB))))
     name = "nvscope_notifier_unmap_duration_seconds"
-    assert _value(page, name + "_count", vm="web") == 7
-    assert _value(page, name + "_sum", vm="web") == 2.5
-    assert _value(page, name + "_bucket", vm="web", le="1.024e-06") == 1
-    assert _value(page, name + "_bucket", vm="web", le="4.096e-06") == 5
-    assert _value(page, name + "_bucket", vm="web", le="68.719476736") == 5
+    assert value(page, name + "_count", vm="web") == 7
+    assert value(page, name + "_sum", vm="web") == 2.5
+    assert value(page, name + "_bucket", vm="web", le="1.024e-06") == 1
+    assert value(page, name + "_bucket", vm="web", le="4.096e-06") == 5
+    assert value(page, name + "_bucket", vm="web", le="68.719476736") == 5
     name = "nvscope_s2_fault_duration_seconds_count"
-    assert _value(page, name, vm="web", stage="shadow", result="ok") == 2 + 4
-    assert _value(page, "nvscope_refaults_total", vm="web") == 4
-    assert _value(page, "nvscope_refault_seconds_total", vm="web") == pytest.approx(40e-6)
+    assert value(page, name, vm="web", stage="shadow", result="ok") == 2 + 4
+    assert value(page, "nvscope_refaults_total", vm="web") == 4
+    assert value(page, "nvscope_refault_seconds_total", vm="web") == pytest.approx(40e-6)
     name = "nvscope_shadow_unmap_duration_seconds_count"
-    assert _value(page, name, vm="web", scope="full") == 23
-    assert _value(page, "nvscope_shadow_unmapped_bytes_total", vm="web") == 8192 + 4096
-    assert _value(page, "nvscope_vm_info", vm="web", uuid="", pid="50", vcpus="") == 1
-    assert _value(page, "nvscope_vm_info", vm='d"b\\\ufffd\ufffd', uuid="", pid="40", vcpus="") == 1
-    assert _value(page, "nvscope_up") == 1
+    assert value(page, name, vm="web", scope="full") == 23
+    assert value(page, "nvscope_shadow_unmapped_bytes_total", vm="web") == 8192 + 4096
+    assert value(page, "nvscope_vm_info", vm="web", uuid="", pid="50", vcpus="") == 1
+    assert value(page, "nvscope_vm_info", vm='d"b\\\ufffd\ufffd', uuid="", pid="40", vcpus="") == 1
+    assert value(page, "nvscope_up") == 1
 
 
 @both_formats
@@ -96,10 +59,10 @@ def test_counts(proc: FakeProc, scrape: Scrape) -> None:
 def test_reason_of_a_full_unmap(
     proc: FakeProc, scrape: Scrape, revmap: str, reasons: dict[str, int]
 ) -> None:
-    page = scrape(_registry(FakeSource(busy(WEB), host=FakeHost(revmap=revmap))))
+    page = scrape(registry_of(FakeSource(busy(WEB), host=FakeHost(revmap=revmap))))
 
     def unmaps(**labels: str) -> float:
-        return _value(page, "nvscope_shadow_unmaps_total", vm="web", **labels)
+        return value(page, "nvscope_shadow_unmaps_total", vm="web", **labels)
 
     for reason, count in reasons.items():
         assert unmaps(scope="full", within="notifier", reason=reason) == count
@@ -109,7 +72,7 @@ def test_reason_of_a_full_unmap(
 
 @both_formats
 def test_the_reverse_map(proc: FakeProc, scrape: Scrape) -> None:
-    page = scrape(_registry(FakeSource(busy(DB, WEB), host=FakeHost(revmap="maple"))))
+    page = scrape(registry_of(FakeSource(busy(DB, WEB), host=FakeHost(revmap="maple"))))
     fallbacks = {
         labels["reason"]: value
         for name, pairs in page
@@ -118,9 +81,9 @@ def test_the_reverse_map(proc: FakeProc, scrape: Scrape) -> None:
     }
     # At 0 too: a rate() begins where the first one happens.
     assert fallbacks == {"broken": 13, "unknown_ipa": 0, "raced": 0}
-    assert _value(page, "nvscope_revmap_records_total", vm="web", outcome="stored") == 17
-    assert _value(page, "nvscope_revmap_broken", vm="web") == 0
-    assert _value(page, "nvscope_revmap_broken", vm='d"b\\\ufffd\ufffd') == 1
+    assert value(page, "nvscope_revmap_records_total", vm="web", outcome="stored") == 17
+    assert value(page, "nvscope_revmap_broken", vm="web") == 0
+    assert value(page, "nvscope_revmap_broken", vm='d"b\\\ufffd\ufffd') == 1
 
 
 @both_formats
@@ -128,7 +91,7 @@ def test_the_reverse_map(proc: FakeProc, scrape: Scrape) -> None:
 def test_where_no_fallback_can_be_seen_none_is_shown(
     proc: FakeProc, scrape: Scrape, revmap: str
 ) -> None:
-    page = scrape(_registry(FakeSource(busy(WEB), host=FakeHost(revmap=revmap))))
+    page = scrape(registry_of(FakeSource(busy(WEB), host=FakeHost(revmap=revmap))))
     names = {name for name, _ in page}
     assert not names & {
         "nvscope_fallbacks_total",
@@ -137,102 +100,36 @@ def test_where_no_fallback_can_be_seen_none_is_shown(
     }
 
 
-@both_formats
-def test_of_an_unknown_map_what_a_points_file_names_is_shown(
-    proc: FakeProc, scrape: Scrape
-) -> None:
-    named = (*LOOKING, Attachment("revmap_fallback", "f", "fentry"))
-    page = scrape(_registry(FakeSource(busy(WEB), named, FakeHost(revmap="unknown"))))
-    fallbacks = _first(page, "nvscope_fallbacks_total")
-    assert fallbacks == {("broken",): 13, ("unknown_ipa",): 0, ("raced",): 0}
-    names = {name for name, _ in page}
-    assert not names & {"nvscope_revmap_records_total", "nvscope_revmap_broken"}
-
-
-LOOKING = tuple(
-    Attachment(p, "f", "fentry") for p in ("notifier_unmap", "s2_fault", "shadow_unmap")
-)
-
-
-def _idle(vm: VmKey, *stages: str) -> Snapshot:
-    """A VM that has only had a fault, in each of these stages."""
-    faults = (S2Faults(vm, stage, "ok", durations({14: 1}, 10_000)) for stage in stages)
-    return Snapshot(s2_faults=tuple(faults), lost=LOST)
-
-
-def _first(page: Page, name: str) -> dict[tuple[str, ...], float]:
-    """The values of a metric by the labels but vm, sorted by name."""
-    series = ((dict(pairs), value) for (of, pairs), value in page.items() if of == name)
-    return {tuple(v for k, v in sorted(at.items()) if k != "vm"): value for at, value in series}
-
-
-@both_formats
-def test_what_a_vm_may_do_is_0_before_it_does(proc: FakeProc, scrape: Scrape) -> None:
-    def shadow_unmaps(revmap: str) -> dict[tuple[str, ...], float]:
-        source = FakeSource(_idle(WEB, "canonical", "shadow"), LOOKING, FakeHost(revmap=revmap))
-        page = scrape(_registry(source))
-        for name in ("notifier_unmap_duration_seconds_count", "refaults_total"):
-            assert _first(page, f"nvscope_{name}") == {(): 0}
-        assert _first(page, "nvscope_shadow_unmapped_bytes_total") == {(): 0}
-        return _first(page, "nvscope_shadow_unmaps_total")
-
-    assert shadow_unmaps("none") == {("no_revmap", "full", "notifier"): 0}
-    full = {(why, "full", "notifier"): 0 for why in ("broken", "unknown_ipa", "raced")}
-    assert shadow_unmaps("maple") == {("none", "ranged", "notifier"): 0} | full
-    either = {("none", "ranged", "notifier"): 0, ("unknown", "full", "notifier"): 0}
-    assert shadow_unmaps("unknown") == either
-
-
-@both_formats
-def test_without_shadow_stage_2s_there_are_none_to_unmap(proc: FakeProc, scrape: Scrape) -> None:
-    page = scrape(_registry(FakeSource(_idle(WEB, "canonical"), LOOKING)))
-    assert _first(page, "nvscope_notifier_unmap_duration_seconds_count") == {(): 0}
-    assert not _first(page, "nvscope_shadow_unmaps_total")
-    assert not _first(page, "nvscope_refaults_total")
-
-
-@both_formats
-def test_what_is_not_looked_at_is_not_0(proc: FakeProc, scrape: Scrape) -> None:
-    source = FakeSource(_idle(WEB, "canonical", "shadow"), LOOKING[1:])
-    page = scrape(_registry(source))
-    assert not _first(page, "nvscope_notifier_unmap_duration_seconds_count")
-    assert not _first(page, "nvscope_shadow_unmaps_total")
-    source.attachments = LOOKING[:2]
-    page = scrape(_registry(source))
-    assert _first(page, "nvscope_notifier_unmap_duration_seconds_count") == {(): 0}
-    assert not _first(page, "nvscope_shadow_unmaps_total")
-
-
 def test_the_fakes_losses_are_real_ones() -> None:
     assert LOST.keys() <= {*LOSSES, RECURSION}
 
 
 @both_formats
 def test_before_anything_happened(scrape: Scrape) -> None:
-    page = scrape(_registry(FakeSource()))
-    assert _value(page, "nvscope_events_lost_total", cause="vm_full") == 0
-    assert _value(page, "nvscope_events_lost_total", cause="missed_exit") == 3
+    page = scrape(registry_of(FakeSource()))
+    assert value(page, "nvscope_events_lost_total", cause="vm_full") == 0
+    assert value(page, "nvscope_events_lost_total", cause="missed_exit") == 3
     labels = {"probe": "notifier_unmap", "hook": "kvm_unmap_gfn_range", "mechanism": "fentry"}
     labels["includes"] = ""
-    assert _value(page, "nvscope_probe_attached", **labels) == 1
+    assert value(page, "nvscope_probe_attached", **labels) == 1
     labels = {"probe": "shadow_unmap", "hook": "kvm_stage2_unmap_range", "mechanism": ""}
     labels["includes"] = ""
-    assert _value(page, "nvscope_probe_attached", **labels) == 0
+    assert value(page, "nvscope_probe_attached", **labels) == 0
     labels = {"revmap": "none", "nv2": "true", "kernel": "7.3.4"}
-    assert _value(page, "nvscope_host_info", **labels) == 1
+    assert value(page, "nvscope_host_info", **labels) == 1
     assert any(name == "nvscope_build_info" for name, _ in page)
 
 
 @pytest.mark.parametrize(("nv2", "label"), [(True, "true"), (False, "false"), (None, "unknown")])
 def test_nested_virtualization_of_the_host(nv2: bool | None, label: str) -> None:
-    page = _text(_registry(FakeSource(host=FakeHost(nv2=nv2))))
-    assert _value(page, "nvscope_host_info", revmap="none", nv2=label, kernel="7.3.4") == 1
+    page = as_text(registry_of(FakeSource(host=FakeHost(nv2=nv2))))
+    assert value(page, "nvscope_host_info", revmap="none", nv2=label, kernel="7.3.4") == 1
 
 
 @both_formats
 def test_series_end_with_the_vm(proc: FakeProc, scrape: Scrape) -> None:
     source = FakeSource(busy(WEB, GONE))
-    registry = _registry(source)
+    registry = registry_of(source)
     vms = {labels for name, labels in scrape(registry) if name == "nvscope_vm_info"}
     assert len(vms) == 1
     assert source.forgotten == [GONE]
@@ -246,7 +143,7 @@ def test_a_snapshot_that_fails_is_no_half_page(
     proc: FakeProc, scrape: Scrape, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = FakeSource(busy(WEB), problem=OSError(22, "bad map"))
-    registry = _registry(source)
+    registry = registry_of(source)
     with caplog.at_level(logging.ERROR):
         page = scrape(registry)
         scrape(registry)
@@ -254,7 +151,7 @@ def test_a_snapshot_that_fails_is_no_half_page(
         source.problem = LackError("unloaded")
         scrape(registry)
     assert caplog.messages[1:] == ["unloaded; nvscope_up is 0 until then"], "another cause"
-    assert _value(page, "nvscope_up") == 0
+    assert value(page, "nvscope_up") == 0
     shown = {name for name, _ in page if name.startswith("nvscope_")}
     assert shown == {
         "nvscope_up",
@@ -265,8 +162,8 @@ def test_a_snapshot_that_fails_is_no_half_page(
     }
     source.problem = None
     page = scrape(registry)
-    assert _value(page, "nvscope_up") == 1
-    assert _value(page, "nvscope_notifier_unmap_duration_seconds_count", vm="web") == 7
+    assert value(page, "nvscope_up") == 1
+    assert value(page, "nvscope_notifier_unmap_duration_seconds_count", vm="web") == 7
 
 
 class RealSource(FakeSource):
@@ -285,48 +182,48 @@ class RealSource(FakeSource):
 
 def test_a_scrape_that_fails_half_way_loses_no_count_of_others(proc: FakeProc) -> None:
     proc.start(60, b"vmm\0-name\0gone\0")
-    source = RealSource(_idle(WEB, "shadow"))
+    source = RealSource(idle(WEB, "shadow"))
     registry = CollectorRegistry()
     registry.register(VmCollector(source, 1))
-    assert _value(_text(registry), "nvscope_up") == 1
+    assert value(as_text(registry), "nvscope_up") == 1
     source.counts = Snapshot(s2_faults=busy(DB, WEB, GONE).s2_faults, lost=LOST)
-    assert _value(_text(registry), "nvscope_vms", series="other") == 2
+    assert value(as_text(registry), "nvscope_vms", series="other") == 2
     name = "nvscope_refaults_total"
-    assert _value(_text(registry), name, vm="other") == 2 * 4
+    assert value(as_text(registry), name, vm="other") == 2 * 4
     more = (
         replace(each, durations=durations({14: 10}, 100_000)) for each in source.counts.s2_faults
     )
     source.counts = Snapshot(s2_faults=tuple(more), lost=LOST)
     proc.end(40)
     proc.end(60)
-    assert _value(_text(registry), "nvscope_up") == 0
-    page = _text(registry)
-    assert _value(page, "nvscope_up") == 1
-    assert _value(page, name, vm="other") == 2 * 10
+    assert value(as_text(registry), "nvscope_up") == 0
+    page = as_text(registry)
+    assert value(page, "nvscope_up") == 1
+    assert value(page, name, vm="other") == 2 * 10
 
 
 @both_formats
 def test_the_same_hook_twice_is_one_row(scrape: Scrape) -> None:
     hook = "kvm_handle_guest_abort"
     twice = (Attachment("s2_fault", hook, "fentry", includes="l1_walk"),) * 2
-    page = scrape(_registry(FakeSource(Snapshot(), twice)))
+    page = scrape(registry_of(FakeSource(Snapshot(), twice)))
     labels = {"probe": "s2_fault", "hook": hook, "mechanism": "fentry", "includes": "l1_walk"}
-    assert _value(page, "nvscope_probe_attached", **labels) == 1
+    assert value(page, "nvscope_probe_attached", **labels) == 1
 
 
 @both_formats
 def test_beside_the_metrics_of_the_process_metrics(scrape: Scrape) -> None:
-    registry = _registry(FakeSource())
+    registry = registry_of(FakeSource())
     ProcessCollector(registry=registry)
-    assert _value(scrape(registry), "process_resident_memory_bytes") > 0
+    assert value(scrape(registry), "process_resident_memory_bytes") > 0
 
 
 @both_formats
 def test_what_the_probes_themselves_take(proc: FakeProc, scrape: Scrape) -> None:
-    page = scrape(_registry(FakeSource(busy(DB, WEB))))
-    assert _value(page, "nvscope_map_entries", map="rows") == 14
-    assert _value(page, "nvscope_map_capacity", map="rows") == 1024
-    assert _value(page, "nvscope_program_runs_total", program="s2_fault_entry") == 5
-    assert _value(page, "nvscope_program_run_seconds_total", program="s2_fault_entry") == 1.5
+    page = scrape(registry_of(FakeSource(busy(DB, WEB))))
+    assert value(page, "nvscope_map_entries", map="rows") == 14
+    assert value(page, "nvscope_map_capacity", map="rows") == 1024
+    assert value(page, "nvscope_program_runs_total", program="s2_fault_entry") == 5
+    assert value(page, "nvscope_program_run_seconds_total", program="s2_fault_entry") == 1.5
     assert ("nvscope_program_runs_total", frozenset({("program", "vm_exit_entry")})) not in page
-    assert 0 < _value(page, "nvscope_gather_duration_seconds") < 10
+    assert 0 < value(page, "nvscope_gather_duration_seconds") < 10
