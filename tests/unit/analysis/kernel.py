@@ -222,9 +222,11 @@ class Kernel:
                 if e[2] is None or e[2] + e[1] - e[0] <= nested or nested + size <= e[2]
             ]
 
-    def recycle(self, kvm: int, mmu: int, gap: Gap = no_gap, sweep: int = TOP) -> None:
-        self.emit("mmu_recycle", kvm, tid=3, mmu=mmu, nested_ipa=0xBADD)
-        self.unmap_all(kvm, mmu, "recycling", 3, gap, sweep)
+    def recycle(
+        self, kvm: int, mmu: int, gap: Gap = no_gap, sweep: int = TOP, tid: int = 3
+    ) -> None:
+        self.emit("mmu_recycle", kvm, tid=tid, mmu=mmu, nested_ipa=0xBADD)
+        self.unmap_all(kvm, mmu, "recycling", tid, gap, sweep)
 
     def notifier(
         self, kvm: int, canonical: int, size: int, tid: int = 9, gap: Gap = no_gap, **how: bool

@@ -44,7 +44,7 @@ def simulated(seed: int, steps: int, revmap: str = "maple-v2") -> Events:
         elif what < 0.95:
             kernel.tlbi(kvm, mmu, nested, chance.choice([PAGE, BLOCK, HUGE]), tid)
         elif what < 0.98:
-            kernel.recycle(kvm, mmu, **how)
+            kernel.recycle(kvm, mmu, tid=tid, **how)  # no task recycles while it recycles
         elif chance.random() < odd and revmap != "none":
             wanted = [(nested, canonical, size, False), (nested, canonical, size, False)]
             kernel.faults_at_once(kvm, mmu, wanted)
