@@ -72,11 +72,14 @@ def revmap(subject: Mapping[str, Any]) -> str:
 
     >>> revmap({"revmap": "on", "kind": "tracking"}), revmap({"revmap": "off", "kind": "maple"})
     ('on (tracking)', 'off')
-    >>> revmap({"revmap": "unknown", "kind": "none"}), revmap({"revmap": "", "kind": ""})
-    ('unknown (none seen)', '-')
+    >>> [revmap({"revmap": "unknown", "kind": kind}) for kind in ("none", "unknown")]
+    ['unknown (none seen)', "unknown (another's)"]
+    >>> revmap({"revmap": "", "kind": ""})
+    '-'
     """
     how, kind = subject["revmap"], subject["kind"]
-    said = {ON: f"{how} ({kind})", UNKNOWN: f"{how} ({kind} seen)"}
+    found = "another's" if kind == UNKNOWN else f"{kind} seen"
+    said = {ON: f"{how} ({kind})", UNKNOWN: f"{how} ({found})"}
     return said.get(how, how) or "-"
 
 
