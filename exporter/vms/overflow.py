@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any
 
 from nvscope.probes.counts.durations import NONE, difference, total
 from nvscope.probes.counts.snapshot import (
+    KINDS,
     Durations,
-    NotifierUnmaps,
-    RevmapRecords,
     Row,
-    S2Faults,
     ShadowUnmaps,
     Snapshot,
     VmKey,
@@ -21,7 +19,6 @@ from nvscope.probes.counts.snapshot import (
 # Of no VM: no struct kvm lies at address 0.
 KEY = VmKey(0, 0)
 
-_R = TypeVar("_R", bound=Row)
 # What is counted in a row: durations, and bytes where it has them.
 _Counted = tuple[Durations, int]
 _NOTHING: _Counted = (NONE, 0)
@@ -55,16 +52,12 @@ class Overflow:
             before = self._last.get((vm, kind), _NOTHING)
             sums[kind] = _plus(sums.get(kind, _NOTHING), counted, before)
         self._members, self._sums, self._last = members, sums, now
-        return replace(
-            snapshot,
-            notifier_unmaps=self._merged(snapshot.notifier_unmaps, NotifierUnmaps),
-            s2_faults=self._merged(snapshot.s2_faults, S2Faults),
-            shadow_unmaps=self._merged(snapshot.shadow_unmaps, ShadowUnmaps),
-            revmap_records=self._merged(snapshot.revmap_records, RevmapRecords),
-            broken=self._broken(snapshot.broken, alive),
-        )
+        merged: dict[str, Any] = {
+            kind: self._merged(getattr(snapshot, kind), of) for kind, of in KINDS.items()
+        }
+        return replace(snapshot, broken=self._broken(snapshot.broken, alive), **merged)
 
-    def _merged(self, rows: Iterable[_R], of: type[_R]) -> tuple[_R, ...]:
+    def _merged(self, rows: Iterable[Row], of: type[Row]) -> tuple[Row, ...]:
         own = [row for row in rows if row.vm not in self._members]
         sums = (_with(kind, *counted) for kind, counted in self._sums.items())
         return (*own, *(row for row in sums if isinstance(row, of)))

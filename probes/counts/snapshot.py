@@ -112,6 +112,13 @@ class RevmapRecords:
 
 # All that is counted of a VM.
 Row = NotifierUnmaps | S2Faults | ShadowUnmaps | RevmapRecords
+# The same by the fields of Snapshot that hold them.
+KINDS: Mapping[str, type[Row]] = {
+    "notifier_unmaps": NotifierUnmaps,
+    "s2_faults": S2Faults,
+    "shadow_unmaps": ShadowUnmaps,
+    "revmap_records": RevmapRecords,
+}
 
 
 @dataclass(frozen=True)
@@ -216,7 +223,5 @@ class Snapshot:
 
     def rows(self) -> Iterator[Row]:
         """All rows, of any kind."""
-        yield from self.notifier_unmaps
-        yield from self.s2_faults
-        yield from self.shadow_unmaps
-        yield from self.revmap_records
+        for kind in KINDS:
+            yield from getattr(self, kind)
