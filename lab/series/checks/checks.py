@@ -124,7 +124,8 @@ def _races(trial: Trial) -> Step:
     seconds = trial.sizes.race_seconds
     options = ("--seconds", str(seconds))
     limit = trial.limit(60) + seconds
-    return _watched("races", trial, [Play("race", "race", options, False, limit_seconds=limit)])
+    plays = [Play("race", "race", options, False, limit_seconds=limit)]
+    return _watched("races", trial, plays, races=True)
 
 
 def _selftests(trial: Trial) -> Step:
@@ -172,13 +173,20 @@ def _cost(trial: Trial) -> Step:
     return Step("cost", tuple(Item(name, PASSED) for name in samples), samples=samples)
 
 
-def _watched(name: str, trial: Trial, plays: list[Play], others: list[Item] | None = None) -> Step:
-    """Run plays; others: items that are known already."""
+def _watched(
+    name: str,
+    trial: Trial,
+    plays: list[Play],
+    others: list[Item] | None = None,
+    *,
+    races: bool = False,
+) -> Step:
+    """Run plays; others: items that are known already; races: as of Watch.run."""
     rest = tuple(others or ())
     if not plays:
         return Step(name, rest)
     tasks: dict[str, Task] = {play.name: play for play in plays}
-    step = Watch(trial.host, trial.facts, trial.trace).run(name, tasks)
+    step = Watch(trial.host, trial.facts, trial.trace).run(name, tasks, races=races)
     return replace(step, items=step.items + rest)
 
 

@@ -18,7 +18,8 @@ LIMIT_SECONDS = 900.0
 # Where there is none for sure, a ranged unmap in a notifier is no sign of one: it is wrong.
 _VARIANTS = {UNKNOWN: "behaviour", OFF: "none", NONE: "none"}
 SAFETY = "safety"
-
+# Why it is not known whether some mappings are there: analysis.judging.notifiers.MAYBE_GONE.
+RACED = "made while an unmap of its range was under way"
 
 # Of a trace's result: notifier unmaps; whole shadow MMUs that they unmapped; shadow mappings that
 # they took in all, and those of them that led into their ranges. Not bytes: a single block mapping
@@ -31,13 +32,15 @@ class Judgement:
     """What validation says of a trace.
 
     problems: the process of a VM -> what is wrong with it; doubt: why not all that has to be
-    judged could be, "" where it was; said: what was judged, in a line; figures: of FIGURES.
+    judged could be, "" where it was; raced: the same, of mappings that were made while they were
+    unmapped; said: what was judged, in a line; figures: of FIGURES.
     """
 
     problems: Mapping[int, tuple[Problem, ...]]
     doubt: str
     said: str
     figures: Mapping[str, int] = field(default_factory=dict)
+    raced: str = ""
 
 
 def judge(trace: Path, revmap: str) -> Judgement:
@@ -73,8 +76,9 @@ def judgement(result: Mapping[str, Any], revmap: str) -> Judgement:
         problems[pid] = (*problems.get(pid, ()), _problem(finding))
     figures = {name: int(result[name]) for name in FIGURES if name in result}
     # What follows a violation is not judged, and that is no doubt of it.
-    doubt = "" if problems else _doubt(result, revmap)
-    return Judgement(problems, doubt, _said(result), figures)
+    doubts = {} if problems else _doubts(result, revmap)
+    raced = {why: doubts.pop(why) for why in tuple(doubts) if why.endswith(f": {RACED}")}
+    return Judgement(problems, _words(doubts), _said(result), figures, _words(raced))
 
 
 def _said(result: Mapping[str, Any]) -> str:
@@ -82,22 +86,25 @@ def _said(result: Mapping[str, Any]) -> str:
     return f"judged: {judged}" if judged else ""
 
 
-def _doubt(result: Mapping[str, Any], revmap: str) -> str:
+def _doubts(result: Mapping[str, Any], revmap: str) -> dict[str, int]:
+    """Why something is not known -> of how much."""
     if not result["judged"].get(SAFETY):
-        return "the trace has no notifier unmap that could be judged"
+        return {"the trace has no notifier unmap that could be judged": 0}
     invariants = result.get("invariants")
     if invariants is None:
         known = result["verdict"] != "unknown" or revmap == UNKNOWN
-        doubts = {} if known else result["unjudged"]
-    else:
-        # "not judged" is what this kernel, or its trace, does not let anyone judge.
-        doubts = {
-            f"{name}: {why}": count
-            for name, each in invariants.items()
-            if each["verdict"] == "unknown"
-            for why, count in each["unknown"].items()
-        }
-    return "; ".join(f"{why} ({count:,})" for why, count in doubts.items())
+        return {} if known else dict(result["unjudged"])
+    # "not judged" is what this kernel, or its trace, does not let anyone judge.
+    return {
+        f"{name}: {why}": count
+        for name, each in invariants.items()
+        if each["verdict"] == "unknown"
+        for why, count in each["unknown"].items()
+    }
+
+
+def _words(doubts: Mapping[str, int]) -> str:
+    return "; ".join(f"{why} ({count:,})" if count else why for why, count in doubts.items())
 
 
 def _problem(finding: Mapping[str, Any]) -> Problem:

@@ -31,8 +31,11 @@ class Watch:
         self._complaints = len(host.warnings())
         self._names: dict[int, str] = {}  # by process
 
-    def run(self, check: str, tasks: Mapping[str, Task]) -> Step:
-        """An item for each task, and one for the trace. Raises GuestError where it cannot begin."""
+    def run(self, check: str, tasks: Mapping[str, Task], *, races: bool = False) -> Step:
+        """An item for each task, and one for the trace. Raises GuestError where it cannot begin.
+
+        races: mappings are made while they are unmapped, of which a trace cannot tell all.
+        """
         items: list[Item] = []
         with Recording(self.host, self._trace, strict=self.facts.revmap != UNKNOWN) as recording:
             if self.facts.traces:
@@ -44,7 +47,7 @@ class Watch:
                     why = f"the guest was gone after {items[-1].name}"
                     items.append(Item(name, NOT_TRIED, why=why))
             cut_short = self._end(recording)
-        return self._judged(check, items, cut_short)
+        return self._judged(check, items, cut_short, races)
 
     def belongs(self, pid: int, name: str) -> None:
         """What the trace shows of this process is of the task `name`."""
@@ -99,7 +102,7 @@ class Watch:
             return str(error).splitlines()[0]
         return ""
 
-    def _judged(self, check: str, items: Sequence[Item], cut_short: str) -> Step:
+    def _judged(self, check: str, items: Sequence[Item], cut_short: str, races: bool) -> Step:
         found = judge.judge(self._trace, self.facts.revmap)
         by_name: dict[str, tuple[Problem, ...]] = {}
         for pid, problems in found.problems.items():
@@ -107,9 +110,9 @@ class Watch:
             by_name[name] = by_name.get(name, ()) + problems
         judged = tuple(_with(item, by_name.get(item.name, ())) for item in items)
         rest = by_name.get(TRACE, ())
-        doubt = cut_short or found.doubt
+        doubt = cut_short or found.doubt or ("" if races else found.raced)
         outcome = FAILED if rest else NOT_TRIED if doubt else PASSED
-        trace = Item(TRACE, outcome, rest, why=doubt, said=found.said)
+        trace = Item(TRACE, outcome, rest, why=doubt or found.raced, said=found.said)
         return Step(check, (*judged, trace), figures=found.figures)
 
 

@@ -26,11 +26,12 @@ class FakeWatch:
     """Passes every task; what it was given is in `tasks`."""
 
     tasks: Mapping[str, Task]
+    races: bool
 
     def __init__(self, *_: object) -> None: ...
 
-    def run(self, check: str, tasks: Mapping[str, Task]) -> Step:
-        FakeWatch.tasks = tasks
+    def run(self, check: str, tasks: Mapping[str, Task], *, races: bool = False) -> Step:
+        FakeWatch.tasks, FakeWatch.races = tasks, races
         return Step(check, tuple(Item(name, PASSED) for name in tasks))
 
 
@@ -67,6 +68,9 @@ def test_on_a_slow_kernel_what_does_not_fit_is_left_out() -> None:
     assert set(quick[PASSED]) | set(quick[LEFT_OUT]) == set(CASES) - INJECTING
     assert ran("races", "none", quick=True) == {LEFT_OUT: ["races"]}
     assert ran("races", "none") == {PASSED: ["race"]}
+    assert FakeWatch.races
+    ran("random", "none")
+    assert not FakeWatch.races
 
 
 @pytest.mark.parametrize(

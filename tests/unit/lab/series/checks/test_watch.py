@@ -66,9 +66,9 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHost]:
     yield FakeHost()
 
 
-def run(host: Any, **tasks: Any) -> Step:
+def run(host: Any, *, races: bool = False, **tasks: Any) -> Step:
     found = kernels.of_json(facts("k", "on"))
-    return Watch(host, found, Path("t")).run("cases", tasks)
+    return Watch(host, found, Path("t")).run("cases", tasks, races=races)
 
 
 def passes(_: Watch) -> tuple[Problem, ...]:
@@ -135,6 +135,16 @@ def test_findings_come_first_and_to_their_task(
     assert one.problems == (SURVIVOR, wrong)
     assert (trace.outcome, trace.problems) == (FAILED, (SURVIVOR,))  # whose process is not known
     assert step.figures == {"needed": 1}
+
+
+@pytest.mark.parametrize(("races", "outcome"), [(True, PASSED), (False, NOT_TRIED)])
+def test_a_race_leaves_something_open(
+    host: FakeHost, monkeypatch: pytest.MonkeyPatch, races: bool, outcome: str
+) -> None:
+    found = Judgement({}, "", "judged: safety 500", raced="safety: made meanwhile (24)")
+    monkeypatch.setattr(judge, "judge", lambda *_: found)
+    one, trace = run(host, one=passes, races=races).items
+    assert (one.outcome, trace.outcome, trace.why) == (PASSED, outcome, found.raced)
 
 
 def test_a_recording_that_fails_is_a_doubt(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
